@@ -1,0 +1,69 @@
+"""Progress of long work: lines with a rate and an estimate, on the terminal and in the log file.
+
+Snakemake runs several jobs on one terminal, so there are no bars that rewrite a line: each report is a
+line of its own, at most one in `every` seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+
+class Log:
+    """Writes lines to a log file, and to the terminal's stderr as well."""
+
+    def __init__(self, file: TextIO | None = None, terminal: TextIO | None = None) -> None:
+        self._streams = [s for s in (file, terminal or sys.stderr) if s is not None]
+
+    def line(self, text: str) -> None:
+        for stream in self._streams:
+            stream.write(text + "\n")
+            stream.flush()
+
+
+class Progress:
+    """Counts units of work; call it with the number of units done since the last call.
+
+    `unit` names what is counted ("steps", "images"); `scale` adds a second rate, for instance
+    ("tokens", 4096) where each step reads 4,096 tokens.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        label: str,
+        total: int,
+        unit: str,
+        scale: tuple[str, int] | None = None,
+        every: float = 5.0,
+    ) -> None:
+        self._log, self._label, self._total, self._unit = log, label, total, unit
+        self._scale, self._every = scale, every
+        self._done = 0
+        self._start = self._last = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        self._done += done
+        now = time.monotonic()
+        if now - self._last >= self._every:
+            self._last = now
+            self._report(now - self._start)
+
+    def finish(self) -> None:
+        """One closing line with the mean rate; nothing where no work was counted."""
+        if self._done:
+            self._report(time.monotonic() - self._start, closing=True)
+
+    def _report(self, seconds: float, closing: bool = False) -> None:
+        rate = self._done / max(seconds, 1e-9)
+        parts = [f"{self._done:,}/{self._total:,} {self._unit}", f"{rate:,.1f} {self._unit}/s"]
+        if self._scale:
+            parts.append(f"{rate * self._scale[1]:,.0f} {self._scale[0]}/s")
+        if closing:
+            parts.append(f"{seconds:.1f} s")
+        else:
+            left = max(self._total - self._done, 0) / max(rate, 1e-9)
+            parts.append(f"ETA {int(left) // 60}:{int(left) % 60:02d}")
+        self._log.line(f"{self._label}: " + ", ".join(parts))

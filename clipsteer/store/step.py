@@ -1,0 +1,425 @@
+"""Runs one step: look the action up, else compute it; publish objects, record, pointer, in that order.
+
+A workflow script has two functions. `plan(job)` names the actions of the job: for each member its recipe
+and the digests of its inputs, with light imports only. `compute(run)` does one action's work and hands
+its outputs to `run`. Everything that `compute` may know comes through `run`, so that a record (step,
+recipe, inputs) is enough to execute the action again. See docs/store-protocol.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import platform
+import resource
+import shutil
+import socket
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.actions import ActionStore, action_key, complete
+from clipsteer.store.digest import canonical_json
+from clipsteer.store.fingerprint import code_fingerprint
+from clipsteer.store.objects import ObjectStore
+from clipsteer.store.pointers import Member, Output, Pointer, read_pointer, write_pointer
+from clipsteer.store.progress import Log, Progress
+from clipsteer.store.trees import StoreTree, put_tree
+
+Json = Any
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# Caches of a working copy, beside Snakemake's own: losing them costs time, nothing else.
+CACHES = Path(".snakemake/clipsteer")
+FINGERPRINTS = CACHES / "fingerprints.json"
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True)
+class Action:
+    """One unit of staleness inside a job: what is done (`recipe`) to what (`inputs`: name -> digest)."""
+
+    recipe: Mapping[str, Json]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What may differ between two runs without changing a result: device, threads, where data lie."""
+
+    device: str = "auto"
+    threads: int = 1
+    roots: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `plan` sees: the job's recipe, the pointers of its inputs, and the store.
+
+    `name` is the data set or dictionary that the job is about; it may name members, never enter a key.
+    """
+
+    name: str
+    recipe: Mapping[str, Json]
+    inputs: Mapping[str, Pointer]
+    store: ObjectStore
+    runtime: Runtime
+
+    def output(self, name: str, output: str, member: str = "all") -> str:
+        """Digest of one output of one member of the input `name`."""
+        return self.inputs[name].members[member].outputs[output].digest
+
+    def facts(self, name: str, member: str = "all") -> Mapping[str, Json]:
+        """Facts of one member of the input `name`."""
+        return self.inputs[name].members[member].facts
+
+
+class Run:
+    """What `compute` sees: one action, a scratch folder of its own, and the ways to hand over outputs."""
+
+    def __init__(
+        self,
+        action: Action,
+        store: ObjectStore,
+        runtime: Runtime,
+        scratch: Path,
+        log: Log,
+        label: str,
+    ) -> None:
+        self.recipe, self.inputs = action.recipe, action.inputs
+        self.store, self.runtime, self.scratch = store, runtime, scratch
+        self.outputs: dict[str, Output] = {}
+        self.facts: dict[str, Json] = {}
+        self._log, self._label = log, label
+
+    def blob(self, name: str) -> bytes:
+        """Bytes of the input blob `name`."""
+        return self.store.get_bytes(self.inputs[name])
+
+    def json(self, name: str) -> Json:
+        """The input blob `name`, parsed as JSON."""
+        return json.loads(self.blob(name))
+
+    def path(self, name: str) -> Path:
+        """Read-only file of the input blob `name`."""
+        return self.store.path(self.inputs[name])
+
+    def tree(self, name: str) -> StoreTree:
+        """The input tree `name`."""
+        return StoreTree(self.store, self.inputs[name])
+
+    def folder(self, name: str) -> Path:
+        """A folder that shows the input tree `name` as files (links into the store; read-only).
+
+        For libraries that insist on a path. A file that the store does not hold is looked for under the
+        user's own root of that name.
+        """
+        target = self.scratch / "inputs" / name
+        if target.exists():
+            return target
+        tree = self.tree(name)
+        root = self.runtime.roots.get(name)
+        for path in tree.paths():
+            place = target / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if self.store.exists(tree.digest(path)):
+                place.symlink_to(tree.local_path(path).resolve())
+            elif root is not None:
+                place.symlink_to((root / path).resolve())
+            else:
+                raise ClipsteerError(
+                    f"{name}: the store holds no copy of {path} and no folder of yours was given; "
+                    f"expected --root {name}=FOLDER. Check the `root` or `source` key in the config."
+                )
+        return target
+
+    def put_bytes(self, name: str, data: bytes) -> None:
+        """Hands over an output blob."""
+        self.outputs[name] = Output(self.store.put_bytes(data), len(data), "blob")
+
+    def put_json(self, name: str, value: Json) -> None:
+        """Hands over an output as canonical JSON."""
+        self.put_bytes(name, canonical_json(value))
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Hands over an output file; it is copied into the store."""
+        self.outputs[name] = Output(self.store.put_file(path), path.stat().st_size, "blob")
+
+    def put_tree(self, name: str, folder: Path, nested: Sequence[str] = ()) -> str:
+        """Hands over an output folder as a tree; sub-folders in `nested` get a digest of their own."""
+        digest = put_tree(self.store, folder, nested)
+        self.put_tree_digest(name, digest)
+        return digest
+
+    def put_tree_digest(self, name: str, digest: str) -> None:
+        """Hands over a tree that is in the store already."""
+        self.outputs[name] = Output(digest, StoreTree(self.store, digest).total_size(), "tree")
+
+    def fact(self, name: str, value: Json) -> None:
+        """Notes something small that downstream rules need; it stands in the pointer."""
+        self.facts[name] = value
+
+    def progress(
+        self, total: int, unit: str, scale: tuple[str, int] | None = None
+    ) -> Progress:
+        """A progress counter that reports under this action's name."""
+        return Progress(self._log, self._label, total, unit, scale)
+
+    def say(self, text: str) -> None:
+        """One line in the log and on the terminal."""
+        self._log.line(f"{self._label}: {text}")
+
+
+Plan = Callable[[Job], Mapping[str, Action]]
+Compute = Callable[[Run], None]
+
+
+def _pairs(items: Sequence[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for item in items:
+        name, separator, value = item.partition("=")
+        if not separator or not name:
+            raise ClipsteerError(f"{option} {item!r}: expected NAME=VALUE.")
+        pairs[name] = value
+    return pairs
+
+
+def _parser(description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--recipe", required=True, help="canonical JSON: step, code, modules, config")
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="NAME=POINTER", help="pointer file of an input"
+    )
+    parser.add_argument(
+        "--inputs",
+        action="append",
+        default=[],
+        nargs="+",
+        metavar="NAME POINTER ...",
+        help="pointer files whose members together are one input; may be none",
+    )
+    parser.add_argument("--name", default="", help="the data set or dictionary that the job is about")
+    parser.add_argument("--pointer", required=True, type=Path, help="pointer file to write")
+    parser.add_argument(
+        "--export",
+        default=[],
+        nargs="+",
+        metavar="MEMBER/OUTPUT=FILE",
+        help="also write these outputs as real files",
+    )
+    parser.add_argument("--store", type=Path, default=Path("artifacts"), help="store root")
+    parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--root", action="append", default=[], metavar="NAME=FOLDER", help="a folder of the user's"
+    )
+    parser.add_argument("--log", type=Path, help="log file")
+    return parser
+
+
+def main(
+    plan: Plan, compute: Compute, description: str | None, argv: Sequence[str] | None = None
+) -> None:
+    """Command line of every workflow script; exits with 1 and one clear message on a user's fault."""
+    arguments = _parser(description).parse_args(argv)
+    for variable in _THREAD_VARIABLES:
+        os.environ.setdefault(variable, str(arguments.threads))
+    os.environ.setdefault("POLARS_MAX_THREADS", str(arguments.threads))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    file = None
+    if arguments.log:
+        arguments.log.parent.mkdir(parents=True, exist_ok=True)
+        file = arguments.log.open("w", encoding="utf-8")
+    log = Log(file)
+    step = "step"
+    try:
+        recipe = json.loads(arguments.recipe)
+        step = recipe["step"]
+        script = Path(sys.modules[compute.__module__].__file__ or "").resolve()
+        _execute(plan, compute, script, recipe, arguments, log)
+    except ClipsteerError as error:
+        log.line(f"clipsteer: {step}: {error}")
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            log.line(traceback.format_exc())
+            sys.exit(1)
+        log.line(
+            f"clipsteer: {step}: no space left ({error.strerror}) while writing "
+            f"{error.filename or arguments.store}. Nothing half-written is visible; free some space "
+            "(or point store.root in the config elsewhere) and run the same command again."
+        )
+        sys.exit(1)
+    except Exception:  # a bug of ours: all of it, also in the log
+        log.line(traceback.format_exc())
+        sys.exit(1)
+    finally:
+        if file:
+            file.close()
+
+
+def _execute(
+    plan: Plan,
+    compute: Compute,
+    script: Path,
+    recipe: Mapping[str, Json],
+    arguments: argparse.Namespace,
+    log: Log,
+) -> None:
+    started = time.monotonic()
+    runtime = Runtime(
+        device=arguments.device,
+        threads=arguments.threads,
+        roots={k: Path(v) for k, v in _pairs(arguments.root, "--root").items()},
+    )
+    objects = ObjectStore(arguments.store)
+    cache = ActionStore(arguments.store)
+    inputs = {k: _read([v]) for k, v in _pairs(arguments.input, "--input").items()}
+    inputs |= {name: _read(paths) for name, *paths in arguments.inputs}
+    job = Job(arguments.name, recipe["config"], inputs, objects, runtime)
+    check = _CodeCheck(script, recipe)
+    check("before the step began")
+
+    members: dict[str, Member] = {}
+    computed = restored = 0
+    for member, action in sorted(plan(job).items()):
+        key = action_key(recipe["step"], action.recipe, recipe["code"], action.inputs)
+        record: Mapping[str, Json] | None = cache.get(key)
+        if record is not None and complete(record, objects):
+            cache.touch(key)  # gc spares what was used lately
+            restored += 1
+        else:
+            label = recipe["step"] if member == "all" else f"{recipe['step']} {member}"
+            record = _compute(
+                compute, action, key, recipe, script, label, objects, cache, runtime, log, check
+            )
+            computed += 1
+        members[member] = Member(
+            outputs={name: Output(**output) for name, output in record["outputs"].items()},
+            facts=record["facts"],
+        )
+    for target, value in _pairs(arguments.export, "--export").items():
+        member, _, output = target.rpartition("/")
+        _export(objects, members[member].outputs[output].digest, Path(value))
+    write_pointer(arguments.pointer, Pointer(recipe["step"], members))
+    log.line(
+        f"{recipe['step']} {arguments.name or arguments.pointer.stem}: computed={computed} restored={restored} "
+        f"in {time.monotonic() - started:.1f} s"
+    )
+
+
+def _read(paths: Sequence[str]) -> Pointer:
+    """The members of several pointers as one; a raw token counts as one member with facts only."""
+    members: dict[str, Member] = {}
+    step = ""
+    for path in paths:
+        value = json.loads(Path(path).read_bytes())
+        if "members" in value:
+            pointer = read_pointer(Path(path))
+        else:
+            pointer = Pointer("raw", {"all": Member(outputs={}, facts=value)})
+        step = pointer.step
+        if both := set(members) & set(pointer.members):
+            raise ClipsteerError(f"{path}: members {sorted(both)} stand in another input as well.")
+        members |= pointer.members
+    return Pointer(step, members)
+
+
+class _CodeCheck:
+    """Refuses to publish under a key whose code is no longer what runs."""
+
+    def __init__(self, script: Path, recipe: Mapping[str, Json]) -> None:
+        self._script, self._recipe = script, recipe
+
+    def __call__(self, when: str) -> None:
+        now = code_fingerprint(
+            self._script, self._script.parents[1], self._recipe["modules"], FINGERPRINTS
+        )
+        if now != self._recipe["code"]:
+            raise ClipsteerError(
+                f"the code of this step ({self._script.name} and what it imports) was changed {when}: "
+                f"found {now[:18]}..., the run was planned with {self._recipe['code'][:18]}.... "
+                "Nothing was published; run the same command again."
+            )
+
+
+def _compute(
+    compute: Compute,
+    action: Action,
+    key: str,
+    recipe: Mapping[str, Json],
+    script: Path,
+    label: str,
+    objects: ObjectStore,
+    cache: ActionStore,
+    runtime: Runtime,
+    log: Log,
+    check: _CodeCheck,
+) -> Mapping[str, Json]:
+    scratch = objects.root / "scratch" / key.replace(":", "-") / uuid.uuid4().hex
+    scratch.mkdir(parents=True)
+    began, clock = datetime.now(UTC), time.monotonic()
+    run = Run(action, objects, runtime, scratch, log, label)
+    try:
+        compute(run)
+        check("while it ran")
+        record = {
+            "step": recipe["step"],
+            "script": script.relative_to(script.parents[1]).as_posix(),
+            "modules": recipe["modules"],
+            "recipe": dict(action.recipe),
+            "code": recipe["code"],
+            "inputs": dict(action.inputs),
+            "outputs": {
+                n: {"digest": o.digest, "size": o.size, "kind": o.kind}
+                for n, o in run.outputs.items()
+            },
+            "facts": run.facts,
+            "run": {
+                "began": began.isoformat(timespec="seconds"),
+                "seconds": round(time.monotonic() - clock, 3),
+                "host": socket.gethostname(),
+                "machine": platform.machine(),
+                "python": platform.python_version(),
+                "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                "device": runtime.device,
+                "threads": runtime.threads,
+            },
+        }
+        published = cache.publish(key, record)
+        if not complete(published, objects):
+            raise ClipsteerError(
+                f"action {key}: found a record whose outputs are gone, and computing it again gave others; "
+                "expected the same bytes from the same recipe, inputs and code. Report this step as not "
+                "deterministic; deleting the record lets the new result in."
+            )
+        return published
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):  # another attempt of the same action may still be in there
+            scratch.parent.rmdir()
+
+
+def _export(objects: ObjectStore, digest: str, target: Path) -> None:
+    """Writes an object as a real file for people: whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(objects.get_bytes(digest))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
