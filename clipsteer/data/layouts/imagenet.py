@@ -1,0 +1,187 @@
+"""Class folders in ImageNet's manner, for general-purpose training.
+
+- `train/<wnid>/*.JPEG`, and `val/<wnid>/*.JPEG` (`validation`, `test` alike) where there is one;
+- ImageNet-100 as published: `train.X1` .. `train.X4`, `val.X` and `Labels.json`;
+- a flat `val/*.JPEG` with a label file: CLS-LOC's `LOC_val_solution.csv` (ImageId,PredictionString)
+  or a text file of two columns, image and wnid.
+
+Any of them may lie deeper (`ILSVRC/Data/CLS-LOC/train/...`). Only training images are required.
+The class key is the wnid, since ImageNet's names are not unique ("crane"); `class_names`
+translates.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+
+import polars as pl
+
+from clipsteer.data import labels
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.trees import FileTree
+
+_NAME_FILES = ("Labels.json", "LOC_synset_mapping.txt")
+_VAL_FILES = ("LOC_val_solution.csv", "val_labels.csv", "val_labels.txt", "val_annotations.txt")
+
+LABEL_PATTERNS: tuple[str, ...] = (
+    *(f"**/{name}" for name in (*_NAME_FILES, *_VAL_FILES)),
+    labels.CAPTIONS_PATTERN,
+)
+"""Globs, relative to the root, of the files whose content is labels."""
+
+OPTIONS: dict[str, object] = {"val_labels": None}
+
+_IMAGE = r"(?i)(^|/)[^./][^/]*\.(jpe?g|png|webp|bmp|gif|tiff?)$"
+_FOLDER = r"train(?:\.X\d+)?|val(?:\.X\d*)?|validation|test"
+_CLASSED = rf"^(?:.*?/)??(?P<folder>{_FOLDER})/(?P<class>[^/]+)/(?:.*/)?(?P<file>[^/]+)$"
+_FLAT = r"^(?:.*/)?(?:val|validation)/(?P<stem>[^/]+)\.[^./]+$"
+
+
+def read(tree: FileTree, *, val_labels: str | None = None) -> pl.DataFrame:
+    """Rows (path, split, target and spurious null, class = wnid, text).
+
+    Order: train, validation, test; in each by wnid, then by file name, so that four merged train
+    folders give the order of the published ones. (A class folder has no order of its own: an image
+    that is added to one comes in the middle of its split.)
+
+    Args:
+        val_labels: path of the label file of a flat `val` folder, where it has another name than
+            LOC_val_solution.csv, val_labels.csv, val_labels.txt or val_annotations.txt.
+
+    A flat `val` folder without a label file gives a warning and the class "".
+
+    Raises:
+        ClipsteerError: there is no training image, or a label file is malformed or lacks an image.
+    """
+    listing = tree.paths()
+    images = pl.DataFrame({"path": listing}, schema={"path": pl.String()}).filter(
+        pl.col("path").str.contains(_IMAGE)
+    )
+    classed = (
+        images.select("path", pl.col("path").str.extract_groups(_CLASSED).alias("parts"))
+        .unnest("parts")
+        .filter(pl.col("folder").is_not_null())
+        .select(
+            "path",
+            pl.when(pl.col("folder").str.starts_with("train"))
+            .then(pl.lit("train"))
+            .when(pl.col("folder") == "test")
+            .then(pl.lit("test"))
+            .otherwise(pl.lit("validation"))
+            .alias("split"),
+            "class",
+            "file",
+        )
+    )
+    if not (classed["split"] == "train").any():
+        raise ClipsteerError(
+            f"found no image under train/<class>/ among {len(listing)} files; expected class "
+            "folders such as train/n01440764/ (or train.X1/n01440764/). Check that the data set's "
+            "root points at the folder that holds train."
+        )
+    flat = (
+        images.join(classed, on="path", how="anti", maintain_order="left")
+        .select("path", pl.col("path").str.extract(_FLAT, 1).alias("file"))
+        .filter(pl.col("file").is_not_null())
+    )
+    if flat.height:
+        classed = pl.concat([classed, _flat_rows(flat, tree, listing, val_labels)])
+    elif val_labels is not None:
+        raise ClipsteerError(
+            f"option 'val_labels': found {val_labels!r}, but the data set has no flat folder val/ "
+            "that it could label. Take the option out."
+        )
+    order = pl.col("split").replace_strict(
+        {split: rank for rank, split in enumerate(labels.SPLITS)}, return_dtype=pl.Int8()
+    )
+    rows = classed.sort(order, "class", "file", "path").select(
+        "path",
+        "split",
+        pl.lit(None, dtype=pl.Int8()).alias("target"),
+        pl.lit(None, dtype=pl.Int8()).alias("spurious"),
+        "class",
+        pl.lit("").alias("text"),
+    )
+    return labels.fill_text(rows, tree, listing)
+
+
+def class_names(tree: FileTree) -> dict[str, str]:
+    """wnid -> "name, synonym, ..." from Labels.json or LOC_synset_mapping.txt; empty without one.
+
+    Names are not unique. Raises ClipsteerError where the file is malformed.
+    """
+    file = labels.find_file(tree.paths(), _NAME_FILES)
+    if file is None:
+        return {}
+    text = labels.decode_text(tree.read(file), file)
+    if file.endswith(".json"):
+        try:
+            names = json.loads(text)
+        except ValueError as fault:
+            raise ClipsteerError(f"{file}: not JSON ({fault}); expected {{wnid: name}}.") from None
+        if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
+            raise ClipsteerError(f"{file}: expected a JSON object of the form {{wnid: name}}.")
+        return names
+    lines = (line.strip().partition(" ") for line in text.splitlines())
+    return {wnid: name.strip() for wnid, _, name in lines if wnid}
+
+
+def _flat_rows(
+    flat: pl.DataFrame, tree: FileTree, listing: Sequence[str], val_labels: str | None
+) -> pl.DataFrame:
+    """Columns path, split, class, file for the images of a flat val folder."""
+    if val_labels is not None and val_labels not in set(listing):
+        raise ClipsteerError(
+            f"option 'val_labels': found no file {val_labels!r} under the data set's root; "
+            "expected the path of a label file there."
+        )
+    label_file = val_labels or labels.find_file(listing, _VAL_FILES)
+    if label_file is None:
+        warnings.warn(
+            f"{flat['path'][0]}: {flat.height} images lie flat in val/ and no label file is there "
+            f"({', '.join(_VAL_FILES)}); they have no class",
+            stacklevel=3,
+        )
+        known = flat.select("path", "file", pl.lit("").alias("class"))
+    else:
+        table = _read_flat_labels(tree.read(label_file), label_file)
+        known = flat.join(table, on="file", how="left", maintain_order="left")
+        lacking = known.filter(pl.col("class").is_null())["path"]
+        if len(lacking):
+            raise ClipsteerError(
+                f"{label_file}: found no class for {len(lacking)} of {flat.height} images: "
+                f"{labels.few(lacking)}; expected a row for each image of the flat val folder."
+            )
+    return known.select("path", pl.lit("validation").alias("split"), "class", "file")
+
+
+def _read_flat_labels(data: bytes, file: str) -> pl.DataFrame:
+    """Columns file (the image's name without its ending) and class."""
+    if file.endswith(".csv"):
+        table = labels.read_table(data, file)
+    else:
+        # Only the first two words count: val_annotations.txt goes on with a bounding box.
+        body = labels.squeeze_blanks(labels.decode_text(data, file).encode())
+        words = len(body.partition(b"\n")[0].split(b" "))
+        header = " ".join(f"column{i}" for i in range(words)).encode()
+        table = labels.read_table(header + b"\n" + body + b"\n", file, separator=" ")
+    if table.width < 2:
+        raise ClipsteerError(
+            f"{file}: found one column; expected two, the image and its wnid "
+            "(ImageId,PredictionString in CLS-LOC's form)."
+        )
+    first, second = table.columns[:2]
+    result = table.select(
+        pl.col(first).str.replace(r"^.*/", "").str.replace(r"\.[A-Za-z]+$", "").alias("file"),
+        # A CLS-LOC prediction string goes on with the bounding box.
+        pl.col(second).str.extract(r"^(\S+)", 1).alias("class"),
+    )
+    if result["class"].str.contains(r"^\d+$").any():
+        raise ClipsteerError(
+            f"{file}: found class numbers; expected wnids such as n01440764, since several "
+            "numberings of ImageNet's classes are in use. Translate the numbers to wnids."
+        )
+    labels.check_unique(result["file"], file)
+    return result

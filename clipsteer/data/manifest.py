@@ -1,0 +1,219 @@
+"""The manifest: one table of a data set's images, their groups, digests and evaluation subset."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+import polars as pl
+
+from clipsteer.data.labels import ROW_SCHEMA, SPLITS, check_paths, check_unique, few
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.trees import FileTree
+
+SCHEMA = pl.Schema(
+    {
+        "index": pl.Int64(),
+        "path": pl.String(),
+        "split": pl.String(),
+        "target": pl.Int8(),
+        "spurious": pl.Int8(),
+        "group": pl.Int8(),
+        "class": pl.String(),
+        "text": pl.String(),
+        "digest": pl.String(),
+        "evaluate": pl.Boolean(),
+    }
+)
+N_GROUPS = 4
+_SOURCE = "manifest"
+_STEPS_PER_OCTAVE = 4
+
+
+def build_manifest(
+    rows: pl.DataFrame,
+    tree: FileTree,
+    *,
+    per_group: Mapping[str, int | None],
+    seed: int,
+    digests: Mapping[str, str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> pl.DataFrame:
+    """The manifest of a data set from the rows that a layout read.
+
+    Args:
+        rows: columns path, split, target, spurious, class, text in the data set's own order.
+        tree: where the images lie; asked for the digests that `digests` lacks.
+        per_group: for `validation` and `test` the number of images of each group that evaluate;
+            None or absent: all of them.
+        seed: of the draw (see `choose`).
+        digests: path -> content digest, for instance from a scan.
+        progress: called with the number of images hashed since its last call.
+
+    Returns:
+        Columns as in `SCHEMA`: train rows, then validation, then test, each in the order given;
+        `index` counts from 0; `group` = 2 * target + spurious; `evaluate` is true for every train
+        row and for the chosen rows of the other splits (balanced evaluation).
+
+    Raises:
+        ClipsteerError: a path leaves the root or occurs twice, a split is unknown, a label is
+            missing or not 0 or 1, a split lacks a group, or a group has fewer images than
+            `per_group`.
+    """
+    frame = _checked(rows)
+    rank = {split: number for number, split in enumerate(SPLITS)}
+    frame = frame.sort(
+        pl.col("split").replace_strict(rank, return_dtype=pl.Int8()), maintain_order=True
+    ).with_columns(
+        # Null where one of the two is.
+        group=(2 * pl.col("target") + pl.col("spurious")).cast(pl.Int8()),
+    )
+    if frame["group"].is_not_null().any():
+        _check_groups(frame)
+    known = digests if digests is not None else {}
+    content = []
+    for path in frame["path"]:
+        content.append(known.get(path) or tree.digest(path))
+        if progress is not None and path not in known:
+            progress(1)
+    return frame.with_columns(
+        pl.Series("index", range(frame.height), dtype=pl.Int64()),
+        pl.Series("digest", content, dtype=pl.String()),
+        _evaluated(frame, per_group, seed),
+    ).select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
+
+
+def choose(paths: list[str], count: int, seed: int) -> list[bool]:
+    """Draw `count` of the paths by seed, in a way that outlasts appended ones.
+
+    Each path has a number in [0, 1) that hangs on (seed, path) alone. The paths below a threshold
+    are kept, where the threshold is the smallest of 1, 2^-1/4, 2^-1/2, ... that keeps at least
+    `count` of them, and the first `count` kept ones are taken, in order. Appended paths therefore
+    leave the choice as it is until there are so many that a lower threshold will do (the steps are
+    about a fifth apart), so that an evaluation split does not have to be extracted anew. Against a
+    plain draw by rank, the last images of a group (about a sixth of them at most) may go without
+    a chance to be taken.
+
+    Returns a mask. `count` must be between 1 and the number of paths.
+    """
+    salt = f"{seed}\0".encode()
+    draws = [
+        int.from_bytes(hashlib.blake2b(salt + path.encode(), digest_size=8).digest(), "big") / 2**64
+        for path in paths
+    ]
+    last = sorted(draws)[count - 1]
+    level = 0
+    while _threshold(level + 1) > last:
+        level += 1
+    bound = _threshold(level)
+    mask, left = [], count
+    for draw in draws:
+        take = left > 0 and draw < bound
+        mask.append(take)
+        left -= take
+    return mask
+
+
+def group_counts(manifest: pl.DataFrame) -> pl.DataFrame:
+    """Columns split, group (null without labels), images, evaluated; a row per split and group."""
+    rank = {split: number for number, split in enumerate(SPLITS)}
+    return (
+        manifest.group_by("split", "group")
+        .agg(pl.len().cast(pl.Int64()).alias("images"), pl.col("evaluate").sum().cast(pl.Int64()))
+        .rename({"evaluate": "evaluated"})
+        .sort(pl.col("split").replace_strict(rank, return_dtype=pl.Int8()), "group")
+    )
+
+
+def split_rows(manifest: pl.DataFrame, split: str) -> pl.DataFrame:
+    """The rows of a split that are extracted: all of train, the evaluated ones of the others."""
+    if split not in SPLITS:
+        raise ClipsteerError(f"split: found {split!r}; expected one of {', '.join(SPLITS)}.")
+    return manifest.filter((pl.col("split") == split) & pl.col("evaluate"))
+
+
+def _threshold(level: int) -> float:
+    return float(2.0 ** (-level / _STEPS_PER_OCTAVE))
+
+
+def _checked(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with the columns of ROW_SCHEMA and sound values."""
+    absent = [name for name in ROW_SCHEMA if name not in rows.columns]
+    if absent:
+        raise ClipsteerError(f"{_SOURCE}: found no column {few(absent)} in the data set's rows.")
+    if rows.is_empty():
+        raise ClipsteerError(f"{_SOURCE}: the data set has no images; expected at least one.")
+    check_paths(rows["path"], _SOURCE)
+    check_unique(rows["path"], _SOURCE)
+    strange = ~rows["split"].is_in(SPLITS).fill_null(False)
+    if strange.any():
+        where = strange.arg_true()[0]
+        raise ClipsteerError(
+            f"{_SOURCE}: {rows['path'][where]!r}: found the split {rows['split'][where]!r}; "
+            f"expected one of {', '.join(SPLITS)}."
+        )
+    for name in ("target", "spurious"):
+        label = rows[name]
+        if label.is_null().all():
+            continue
+        # NaN is in no set of numbers, so this refuses it as it refuses -1 and an absent label.
+        bad = ~label.cast(pl.Float64(), strict=False).is_in([0.0, 1.0]).fill_null(False)
+        if bad.any():
+            where = bad.arg_true()[0]
+            raise ClipsteerError(
+                f"{_SOURCE}: {rows['path'][where]!r}: found {name} {label[where]!r}; expected 0 or "
+                "1 on every row, or the column empty throughout."
+            )
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in ROW_SCHEMA.items()).with_columns(
+        pl.col("class").fill_null(""), pl.col("text").fill_null("")
+    )
+
+
+def _check_groups(frame: pl.DataFrame) -> None:
+    """Every split has every group: worst-group accuracy is not defined otherwise."""
+    for split in SPLITS:
+        here = frame.filter(pl.col("split") == split)["group"]
+        lacking = sorted(set(range(N_GROUPS)) - set(here.unique().to_list()))
+        if lacking:
+            group = lacking[0]
+            raise ClipsteerError(
+                f"{_SOURCE}: the split {split!r} ({len(here)} images) lacks group {group} "
+                f"(target {group // 2}, spurious {group % 2}); expected images of all {N_GROUPS} "
+                "groups in train, validation and test. Add some, or split the data set otherwise."
+            )
+
+
+def _evaluated(frame: pl.DataFrame, per_group: Mapping[str, int | None], seed: int) -> pl.Series:
+    """The column `evaluate`."""
+    for split in per_group:
+        if split not in SPLITS[1:]:
+            raise ClipsteerError(
+                f"per_group: found {split!r}; expected {' or '.join(SPLITS[1:])}: the training "
+                "split keeps its confound."
+            )
+    evaluate = [True] * frame.height
+    for split in SPLITS[1:]:
+        count = per_group.get(split)
+        if count is None or not (frame["split"] == split).any():
+            continue
+        if count < 1:
+            raise ClipsteerError(f"per_group.{split}: found {count}; expected 1 or more, or null.")
+        if frame["group"].is_null().any():
+            raise ClipsteerError(
+                f"per_group.{split}: found {count}, but the data set has no target and spurious "
+                "labels and so no groups; expected null. Set it to null, or give the labels."
+            )
+        for group in range(N_GROUPS):
+            members = frame.with_row_index("row").filter(
+                (pl.col("split") == split) & (pl.col("group") == group)
+            )
+            if members.height < count:
+                raise ClipsteerError(
+                    f"{_SOURCE}: the split {split!r} has {members.height} images of group {group} "
+                    f"(target {group // 2}, spurious {group % 2}); per_group.{split} asks for "
+                    f"{count}. Lower it, or add images of that group."
+                )
+            mask = choose(members["path"].to_list(), count, seed)
+            for row, take in zip(members["row"], mask, strict=True):
+                evaluate[row] = take
+    return pl.Series("evaluate", evaluate, dtype=pl.Boolean())

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from clipsteer.data.layouts import folder
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.trees import FolderTree
+from tests.data.small_trees import jpeg, write
+
+FULL = {
+    "path": ["a.jpg", "b/c.png", "b/d e.jpg"],
+    "split": ["train", "validation", "test"],
+    "target": [0, 1, 1],
+    "spurious": [1, 0, 1],
+    "class": ["cat", "dog", "dog"],
+    "text": ["a cat, asleep", "", "a dog"],
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for i, name in enumerate(FULL["path"]):
+        write(tmp_path / str(name), jpeg(i))
+    return tmp_path
+
+
+def parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_reads_every_column(root: Path, form: str) -> None:
+    frame = pl.DataFrame(FULL).with_columns(extra=pl.lit(3))
+    write(root / f"manifest.{form}", frame.write_csv() if form == "csv" else parquet(frame))
+    rows = folder.read(FolderTree(root))
+    assert rows.to_dict(as_series=False) == FULL
+    assert rows.schema["target"] == rows.schema["spurious"] == pl.Int8()
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_optional_columns(root: Path, form: str) -> None:
+    frame = pl.DataFrame(FULL).select("split", "path")
+    write(root / f"manifest.{form}", frame.write_csv() if form == "csv" else parquet(frame))
+    rows = folder.read(FolderTree(root))
+    assert rows.select("target", "spurious").null_count().row(0) == (3, 3)
+    assert rows["class"].to_list() == rows["text"].to_list() == ["", "", ""]
+
+
+def test_label_types_of_parquet(root: Path) -> None:
+    frame = pl.DataFrame(FULL).with_columns(
+        pl.col("target").cast(pl.Boolean()), pl.col("spurious").cast(pl.Float64())
+    )
+    write(root / "manifest.parquet", parquet(frame))
+    assert folder.read(FolderTree(root)).to_dict(as_series=False) == FULL
+    write(root / "manifest.parquet", parquet(frame.with_columns(target=[[1], [2], [3]])))
+    with pytest.raises(ClipsteerError, match=r"manifest\.parquet.*target"):
+        folder.read(FolderTree(root))
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        ([0.0, float("nan"), 1.0], "'NaN'"),
+        ([0, -1, 1], "'-1'"),
+        ([0, 2, 1], "'2'"),
+        ([0, None, 1], "None"),
+        ([0.0, 0.5, 1.0], "'0.5'"),
+    ],
+)
+def test_labels_other_than_0_and_1(root: Path, target: list[object], found: str) -> None:
+    frame = pl.DataFrame(FULL).with_columns(pl.Series("target", target))
+    write(root / "manifest.parquet", parquet(frame))
+    with pytest.raises(ClipsteerError, match=rf"'target' of 'b/c.png' \(row 2\): found {found}"):
+        folder.read(FolderTree(root))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../a.jpg",
+        "b/../a.jpg",
+        "/a.jpg",
+        "b/..",
+        "..",
+        "",
+        "C:/a.jpg",
+        "b\\a.jpg",
+        "b//c.png",
+        "b/",
+    ],
+)
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_paths_that_leave_the_root_name_the_row(root: Path, path: str, form: str) -> None:
+    frame = pl.DataFrame({**FULL, "path": ["a.jpg", path, "b/d e.jpg"]})
+    write(root / f"manifest.{form}", frame.write_csv() if form == "csv" else parquet(frame))
+    with pytest.raises(ClipsteerError, match=rf"manifest\.{form}: row 2: found the path") as error:
+        folder.read(FolderTree(root))
+    assert repr(path) in str(error.value) or path == ""
+
+
+def test_leading_dot_and_names_of_splits(root: Path) -> None:
+    text = "path,split\n./a.jpg,0\nb/c.png,Val\nb/d e.jpg, TEST \n"
+    write(root / "manifest.csv", text)
+    rows = folder.read(FolderTree(root))
+    assert rows["path"].to_list() == FULL["path"]
+    assert rows["split"].to_list() == FULL["split"]
+    write(root / "manifest.csv", text.replace("Val", "dev"))
+    with pytest.raises(ClipsteerError, match=r"'split' of 'b/c.png' \(row 2\): found 'dev'"):
+        folder.read(FolderTree(root))
+
+
+def test_class_names_follow_the_target_where_there_is_no_class(root: Path) -> None:
+    frame = pl.DataFrame(FULL)
+    write(root / "manifest.csv", frame.drop("class").write_csv())
+    assert folder.read(FolderTree(root), class_names=("x", "y"))["class"].to_list() == [
+        "x",
+        "y",
+        "y",
+    ]
+    write(root / "manifest.csv", frame.write_csv())
+    assert folder.read(FolderTree(root), class_names=("x", "y"))["class"].to_list() == FULL["class"]
+
+
+def test_manifest_elsewhere(root: Path) -> None:
+    frame = pl.DataFrame(FULL).with_columns(path=pl.Series(["c.png", "c.png", "d e.jpg"]))[1:]
+    write(root / "b" / "mine.csv", frame.write_csv())
+    rows = folder.read(FolderTree(root), manifest="b/mine.csv")
+    assert rows["path"].to_list() == ["b/c.png", "b/d e.jpg"]
+    with pytest.raises(ClipsteerError, match=r"'b/mime\.csv'.*Did you mean 'b/mine\.csv'"):
+        folder.read(FolderTree(root), manifest="b/mime.csv")
+    with pytest.raises(ClipsteerError, match=r"no manifest\.csv or manifest\.parquet"):
+        folder.read(FolderTree(root))
+
+
+def test_missing_column_image_and_broken_parquet(root: Path) -> None:
+    write(root / "manifest.csv", "paths,split\na.jpg,train\n")
+    with pytest.raises(ClipsteerError, match=r"no column 'path'.*Did you mean 'paths'"):
+        folder.read(FolderTree(root))
+    write(root / "manifest.csv", "path,split\na.jpg,train\nz.jpg,test\n")
+    with pytest.raises(ClipsteerError, match=r"1 of 2 listed images are missing: 'z\.jpg'"):
+        folder.read(FolderTree(root))
+    (root / "manifest.csv").unlink()
+    write(root / "manifest.parquet", b"PAR1 nothing")
+    with pytest.raises(ClipsteerError, match=r"manifest\.parquet: not a Parquet file"):
+        folder.read(FolderTree(root))
+
+
+def test_captions_go_before_the_text_column(root: Path) -> None:
+    write(root / "manifest.csv", pl.DataFrame(FULL).write_csv())
+    write(root / "captions.csv", "path,text\nb/c.png,a wet dog\n")
+    rows = folder.read(FolderTree(root))
+    assert rows["text"].to_list() == ["a cat, asleep", "a wet dog", "a dog"]

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from clipsteer.data.layouts import imagenet
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.trees import FolderTree
+from tests.data.small_trees import jpeg, write
+
+CRANES = ("n02012849", "n03126707")
+TRAIN = [(wnid, f"{wnid}_{n}.JPEG") for wnid in CRANES for n in (1, 10, 2)]
+
+
+def touch(root: Path, *paths: str) -> Path:
+    for path in paths:
+        write(root / path, jpeg())
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return touch(tmp_path, *(f"train/{wnid}/{name}" for wnid, name in TRAIN))
+
+
+def seen(rows: pl.DataFrame) -> list[tuple[str, str, str]]:
+    return list(rows.select("path", "split", "class").iter_rows())
+
+
+def test_training_folders_alone(root: Path) -> None:
+    touch(root, "train/readme.jpg", "train/n02012849/._hidden.JPEG", "other/n02012849/1.JPEG")
+    write(root / "train/n02012849/notes.txt", "x")
+    rows = imagenet.read(FolderTree(root))
+    assert seen(rows) == [(f"train/{w}/{name}", "train", w) for w, name in sorted(TRAIN)]
+    assert rows.select("target", "spurious").null_count().row(0) == (6, 6)
+    assert rows.schema["target"] == pl.Int8()
+    assert imagenet.class_names(FolderTree(root)) == {}
+
+
+def test_imagenet_100_has_the_order_of_its_merged_form(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    parts = tmp_path_factory.mktemp("parts")
+    for part, (wnid, name) in zip([4, 3, 1, 2, 1, 4], TRAIN, strict=True):
+        touch(parts, f"train.X{part}/{wnid}/{name}")
+    for home, val in ((parts, "val.X"), (root, "val")):
+        touch(home, f"{val}/{CRANES[1]}/v1.JPEG", f"{val}/{CRANES[0]}/v2.JPEG")
+        write(home / "Labels.json", '{"n02012849": "crane", "n03126707": "crane, hoist"}')
+    split, merged = (imagenet.read(FolderTree(home)) for home in (parts, root))
+    assert split.drop("path").equals(merged.drop("path"))
+    assert [Path(p).name for p in split["path"]] == [Path(p).name for p in merged["path"]]
+    assert merged["split"].to_list() == ["train"] * 6 + ["validation"] * 2
+    assert merged["class"].to_list()[-2:] == list(CRANES)
+    names = imagenet.class_names(FolderTree(parts))
+    assert names == {"n02012849": "crane", "n03126707": "crane, hoist"}
+
+
+def test_cls_loc_with_a_flat_validation_folder(tmp_path: Path) -> None:
+    deep = "ILSVRC/Data/CLS-LOC"
+    touch(tmp_path, *(f"{deep}/train/{wnid}/{name}" for wnid, name in TRAIN))
+    touch(tmp_path, *(f"{deep}/val/ILSVRC2012_val_0000000{i}.JPEG" for i in (1, 2)))
+    touch(tmp_path, f"{deep}/test/ILSVRC2012_test_00000001.JPEG")
+    write(tmp_path / "LOC_synset_mapping.txt", "n02012849 crane\nn03126707 crane, hoist\n")
+    write(
+        tmp_path / "LOC_val_solution.csv",
+        "ImageId,PredictionString\nILSVRC2012_val_00000002,n03126707 85 1 499 272 \n"
+        "ILSVRC2012_val_00000001,n02012849 1 1 2 2 n02012849 3 3 4 4 \n"
+        "ILSVRC2012_val_00000003,n02012849 1 1 2 2 \n",
+    )
+    rows = imagenet.read(FolderTree(tmp_path))
+    assert seen(rows)[6:] == [
+        (f"{deep}/val/ILSVRC2012_val_00000001.JPEG", "validation", "n02012849"),
+        (f"{deep}/val/ILSVRC2012_val_00000002.JPEG", "validation", "n03126707"),
+    ]
+    assert imagenet.class_names(FolderTree(tmp_path))["n03126707"] == "crane, hoist"
+
+
+def test_flat_validation_with_two_columns_of_text(root: Path) -> None:
+    touch(root, "val/a.JPEG", "val/b.JPEG")
+    tree = FolderTree(root)
+    with pytest.warns(UserWarning, match="2 images lie flat in val/ and no label file"):
+        assert imagenet.read(tree)["class"].to_list()[-2:] == ["", ""]
+    write(root / "mine.txt", "a.JPEG  n02012849\r\nb.JPEG\tn03126707\r\n")
+    assert imagenet.read(tree, val_labels="mine.txt")["class"].to_list()[-2:] == list(CRANES)
+    write(root / "val/val_annotations.txt", "b.JPEG n02012849 0 1 2 3\na.JPEG n03126707 0 1 2 3\n")
+    assert [(path, wnid) for path, _, wnid in seen(imagenet.read(tree))[-2:]] == [
+        ("val/b.JPEG", CRANES[0]),
+        ("val/a.JPEG", CRANES[1]),
+    ]
+    write(root / "mine.txt", "a.JPEG n02012849\n")
+    with pytest.raises(
+        ClipsteerError, match=r"mine\.txt: found no class for 1 of 2.*'val/b\.JPEG'"
+    ):
+        imagenet.read(tree, val_labels="mine.txt")
+    write(root / "mine.txt", "a.JPEG 0\nb.JPEG 1\n")
+    with pytest.raises(ClipsteerError, match=r"mine\.txt: found class numbers"):
+        imagenet.read(tree, val_labels="mine.txt")
+    write(root / "mine.txt", "a.JPEG\nb.JPEG\n")
+    with pytest.raises(ClipsteerError, match=r"mine\.txt: found one column"):
+        imagenet.read(tree, val_labels="mine.txt")
+    with pytest.raises(ClipsteerError, match=r"option 'val_labels': found no file 'yours\.txt'"):
+        imagenet.read(tree, val_labels="yours.txt")
+
+
+def test_val_labels_without_a_flat_folder_is_an_option_without_effect(root: Path) -> None:
+    write(root / "mine.txt", "a.JPEG n02012849\n")
+    with pytest.raises(ClipsteerError, match="no flat folder"):
+        imagenet.read(FolderTree(root), val_labels="mine.txt")
+
+
+def test_no_training_image(tmp_path: Path) -> None:
+    touch(tmp_path, "val/n02012849/1.JPEG")
+    with pytest.raises(ClipsteerError, match="no image under train/<class>/ among 1 files"):
+        imagenet.read(FolderTree(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"n1": 3}'])
+def test_broken_labels(root: Path, text: str) -> None:
+    write(root / "Labels.json", text)
+    with pytest.raises(ClipsteerError, match=r"Labels\.json"):
+        imagenet.class_names(FolderTree(root))
+
+
+def test_captions(root: Path) -> None:
+    write(root / "captions.csv", "path,text\ntrain/n02012849/n02012849_2.JPEG,a crane\n")
+    rows = imagenet.read(FolderTree(root))
+    assert rows.filter(pl.col("text") == "a crane")["path"].to_list() == [
+        "train/n02012849/n02012849_2.JPEG"
+    ]

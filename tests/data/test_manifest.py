@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipsteer.data.labels import ROW_SCHEMA
+from clipsteer.data.manifest import SCHEMA, build_manifest, choose, group_counts, split_rows
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.digest import digest_bytes
+from clipsteer.store.trees import FolderTree
+from tests.data.small_trees import write
+
+Row = tuple[str, str, int | None, int | None, str, str]
+SPLITS = ("train", "validation", "test")
+ALL: Mapping[str, int | None] = {"validation": None, "test": None}
+
+
+class NoTree:
+    """For manifests whose digests are given: whoever asks the tree is at fault."""
+
+    def digest(self, path: str) -> str:
+        raise AssertionError(path)
+
+
+def frame(rows: list[Row]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=ROW_SCHEMA, orient="row")
+
+
+def rows_of(sizes: Mapping[str, tuple[int, ...]], labelled: bool = True) -> list[Row]:
+    """Rows of each split with that many images in groups 0..3, the groups interleaved."""
+    return [
+        (
+            f"{split}/{g}/{i}.jpg",
+            split,
+            g // 2 if labelled else None,
+            g % 2 if labelled else None,
+            "",
+            "",
+        )
+        for split, groups in sizes.items()
+        for i in range(max(groups))
+        for g in range(4)
+        if i < groups[g]
+    ]
+
+
+def build(
+    rows: list[Row], per_group: Mapping[str, int | None] = ALL, seed: int = 0
+) -> pl.DataFrame:
+    digests = {row[0]: digest_bytes(row[0].encode()) for row in rows}
+    return build_manifest(
+        frame(rows),
+        NoTree(),  # type: ignore[arg-type]
+        per_group=per_group,
+        seed=seed,
+        digests=digests,
+    )
+
+
+SMALL = {"train": (3, 1, 1, 2), "validation": (2, 2, 1, 1), "test": (4, 3, 2, 1)}
+
+
+def test_columns_order_groups_and_digests(tmp_path: Path) -> None:
+    names = ["t/z.jpg", "v/y.jpg", "t/x.jpg", "r/w.jpg", "r/a.jpg", "v/b.jpg"]
+    splits = ["test", "validation", "test", "train", "train", "validation"]
+    rows = frame([(n, s, None, None, "c", "d") for n, s in zip(names, splits, strict=True)])
+    for name in names:
+        write(tmp_path / name, name)
+    known = {"v/y.jpg": "blake3:" + "5" * 64}
+    hashed: list[int] = []
+    got = build_manifest(
+        rows,
+        FolderTree(tmp_path),
+        per_group=ALL,
+        seed=3,
+        digests=known,
+        progress=hashed.append,
+    )
+    assert sum(hashed) == 5
+    assert got.schema == SCHEMA
+    assert got["path"].to_list() == [
+        "r/w.jpg",
+        "r/a.jpg",
+        "v/y.jpg",
+        "v/b.jpg",
+        "t/z.jpg",
+        "t/x.jpg",
+    ]
+    assert got["index"].to_list() == list(range(6))
+    assert got["digest"].to_list() == [
+        known.get(path, digest_bytes(path.encode())) for path in got["path"]
+    ]
+    assert got.select("target", "spurious", "group").null_count().row(0) == (6, 6, 6)
+    assert got["evaluate"].all()
+    assert got["class"].unique().to_list() == ["c"]
+    assert got["text"].unique().to_list() == ["d"]
+
+
+def test_groups_and_counts() -> None:
+    got = build(rows_of(SMALL), {"validation": None, "test": 1})
+    assert (got["group"] == 2 * got["target"] + got["spurious"]).all()
+    assert [int(p.split("/")[1]) for p in got["path"]] == got["group"].to_list()
+    counts = group_counts(got)
+    assert counts.columns == ["split", "group", "images", "evaluated"]
+    assert counts.rows() == [
+        (split, g, n, 1 if split == "test" else n)
+        for split, groups in SMALL.items()
+        for g, n in enumerate(groups)
+    ]
+    assert split_rows(got, "test")["group"].sort().to_list() == [0, 1, 2, 3]
+    assert split_rows(got, "train").height == 7
+    assert split_rows(got, "validation")["split"].unique().to_list() == ["validation"]
+    with pytest.raises(ClipsteerError, match="'val'"):
+        split_rows(got, "val")
+
+
+def test_counts_without_labels() -> None:
+    got = build(rows_of(SMALL, labelled=False))
+    assert group_counts(got).rows() == [(s, None, sum(g), sum(g)) for s, g in SMALL.items()]
+
+
+sizes_and_count = st.integers(1, 6).flatmap(
+    lambda count: st.tuples(
+        st.just(count), st.tuples(*[st.integers(count, 40)] * 4), st.integers(0, 2**32)
+    )
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes_and_count)
+def test_balanced_evaluation_is_exact_and_repeatable(
+    case: tuple[int, tuple[int, ...], int],
+) -> None:
+    count, sizes, seed = case
+    rows = rows_of({"train": (1, 1, 1, 1), "validation": (2, 2, 2, 2), "test": sizes})
+    got = build(rows, {"validation": None, "test": count}, seed)
+    chosen = split_rows(got, "test")
+    assert Counter(chosen["group"]) == dict.fromkeys(range(4), count)
+    assert split_rows(got, "validation").height == 8
+    assert got.equals(build(rows, {"validation": None, "test": count}, seed))
+    # A group's choice hangs on its own images alone.
+    other = rows_of(
+        {"train": (2, 2, 2, 2), "validation": (1, 1, 1, 1), "test": (sizes[0], 6, 6, 6)}
+    )
+    again = split_rows(build(other, {"test": count}, seed), "test").filter(pl.col("group") == 0)
+    assert again["path"].to_list() == chosen.filter(pl.col("group") == 0)["path"].to_list()
+
+
+def level(paths: list[str], count: int, seed: int) -> int:
+    """The exponent of a draw's threshold by logarithm; `choose` searches for it."""
+    draws = sorted(
+        int.from_bytes(blake2b(f"{seed}\0{p}".encode(), digest_size=8).digest(), "big") / 2**64
+        for p in paths
+    )
+    return math.ceil(-4 * math.log2(draws[count - 1])) - 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 30), st.integers(0, 60), st.integers(0, 60), st.integers(0, 2**32))
+def test_appended_images_leave_the_choice_unless_the_threshold_falls(
+    count: int, more: int, appended: int, seed: int
+) -> None:
+    before = [f"{i:06d}.jpg" for i in range(count + more)]
+    after = before + [f"new/{i}.jpg" for i in range(appended)]
+    old, new = choose(before, count, seed), choose(after, count, seed)
+    assert sum(old) == sum(new) == count
+    if level(before, count, seed) == level(after, count, seed):
+        assert new == old + [False] * appended
+    else:
+        assert level(before, count, seed) < level(after, count, seed)
+
+
+def test_a_few_appended_images_rarely_change_the_choice() -> None:
+    """10 images are added to 1,000, of which 180 evaluate; over 100 seeds."""
+    before = [f"{i:06d}.jpg" for i in range(1000)]
+    after = before + [f"new/{i}.jpg" for i in range(10)]
+    same = sum(choose(before, 180, s) == choose(after, 180, s)[:1000] for s in range(100))
+    assert same >= 90
+
+
+def test_the_seed_matters_and_no_place_is_favoured() -> None:
+    """Over many seeds every image of the reachable part is taken about equally often."""
+    paths = [f"{i:06d}.jpg" for i in range(100)]
+    assert choose(paths, 10, 0) != choose(paths, 10, 1)
+    taken = [0] * 100
+    seeds = 2000
+    for seed in range(seeds):
+        for i, take in enumerate(choose(paths, 10, seed)):
+            taken[i] += take
+    # 10 of 100 over 2000 seeds: 200 each were the draw uniform, sd 13. The first half gets a little
+    # more than that because the last images are reached less often.
+    half = taken[:50]
+    assert max(half) - min(half) < 8 * 15
+    assert 200 < sum(half) / 50 < 240
+    assert min(taken) > 20
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("group", range(4))
+def test_a_split_that_lacks_a_group(split: str, group: int) -> None:
+    sizes = {s: tuple(0 if (s, g) == (split, group) else 2 for g in range(4)) for s in SPLITS}
+    message = (
+        rf"split '{split}' \(6 images\) lacks group {group} "
+        rf"\(target {group // 2}, spurious {group % 2}\)"
+    )
+    with pytest.raises(ClipsteerError, match=message):
+        build(rows_of(sizes))
+
+
+def test_a_labelled_data_set_without_a_split() -> None:
+    with pytest.raises(ClipsteerError, match=r"split 'validation' \(0 images\) lacks group 0"):
+        build(rows_of({"train": (1, 1, 1, 1), "test": (1, 1, 1, 1)}))
+
+
+def test_a_group_with_too_few_images() -> None:
+    with pytest.raises(ClipsteerError, match=r"'test' has 2 images of group 2 .*asks for 3"):
+        build(rows_of(SMALL), {"validation": None, "test": 3})
+
+
+def test_per_group_faults() -> None:
+    rows = rows_of(SMALL)
+    with pytest.raises(ClipsteerError, match=r"per_group: found 'train'"):
+        build(rows, {"train": 1})
+    with pytest.raises(ClipsteerError, match=r"per_group\.test: found 0"):
+        build(rows, {"test": 0})
+    with pytest.raises(ClipsteerError, match=r"per_group\.test.*no target and spurious"):
+        build(rows_of(SMALL, labelled=False), {"test": 1})
+
+
+def test_duplicate_paths() -> None:
+    rows = rows_of(SMALL)
+    rows[9] = (rows[0][0], *rows[9][1:])
+    with pytest.raises(ClipsteerError, match=rf"'{rows[0][0]}' more than once"):
+        build(rows)
+
+
+@pytest.mark.parametrize("path", ["../a.jpg", "/a.jpg", "a/../../b.jpg", "", "a\\b.jpg"])
+def test_paths_that_leave_the_root(path: str) -> None:
+    rows = rows_of(SMALL)
+    rows[4] = (path, *rows[4][1:])
+    with pytest.raises(ClipsteerError, match=r"row 5: found the path"):
+        build(rows)
+
+
+@pytest.mark.parametrize("label", [-1, 2, None, float("nan"), 0.5])
+@pytest.mark.parametrize("column", ["target", "spurious"])
+def test_labels_that_are_none(column: str, label: object) -> None:
+    table = frame(rows_of(SMALL))
+    values = table[column].to_list()
+    values[2] = label
+    path = table["path"][2]
+    with pytest.raises(ClipsteerError, match=rf"'{path}': found {column} "):
+        build_manifest(
+            table.with_columns(pl.Series(column, values, strict=False)),
+            NoTree(),  # type: ignore[arg-type]
+            per_group={},
+            seed=0,
+        )
+
+
+def test_unknown_split_missing_column_and_no_rows() -> None:
+    rows = rows_of(SMALL)
+    for split in ("val", None):
+        with pytest.raises(ClipsteerError, match=rf"'{rows[1][0]}': found the split {split!r}"):
+            build([rows[0], (rows[1][0], split, *rows[1][2:]), *rows[2:]])  # type: ignore[list-item]
+    tree = NoTree()
+    with pytest.raises(ClipsteerError, match="no column 'split'"):
+        build_manifest(frame(rows).drop("split"), tree, per_group={}, seed=0)  # type: ignore[arg-type]
+    with pytest.raises(ClipsteerError, match="no images"):
+        build([])
