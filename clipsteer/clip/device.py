@@ -1,0 +1,70 @@
+"""Where and in which precision torch computes; checks of the words that a config has for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from clipsteer.errors import ClipsteerError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the first of cuda, mps and cpu that is there; other names are checked.
+
+    Raises:
+        ClipsteerError: an unknown name, or a device that this machine or this torch lacks.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next((kind for kind, there in available.items() if there), "cpu"))
+    usable = ["auto", "cpu", *(kind for kind, there in available.items() if there)]
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    known = device is not None and device.type in usable
+    if device is not None and device.type == "cuda" and known:
+        known = (device.index or 0) < torch.cuda.device_count()
+    if device is None or not known:
+        raise ClipsteerError(
+            f"device: found {name!r}; here these can be used: {', '.join(usable)}. Choose one."
+        )
+    return device
+
+
+def resolve_dtype(name: str) -> torch.dtype:
+    """The torch dtype of a config's `float32`, `bfloat16` or `float16`.
+
+    Raises:
+        ClipsteerError: any other name.
+    """
+    if name not in DTYPES:
+        raise ClipsteerError(f"dtype: found {name!r}, expected one of {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+def check_layer(layer: int, n_layers: int, key: str = "layer") -> None:
+    """Refuse a layer that the model does not have.
+
+    Raises:
+        ClipsteerError: naming `key`, the config key the number came from, and what is allowed.
+    """
+    if not 0 <= layer < n_layers:
+        raise ClipsteerError(
+            f"{key}: found layer {layer}; this model has {n_layers} vision layers, so 0 to "
+            f"{n_layers - 1} are allowed. Correct {key} or choose another model."
+        )
+
+
+@contextmanager
+def exact_inference() -> Iterator[None]:
+    """No autograd, and no TF32 in the patch convolution (cuDNN's default rounds to 10 bits)."""
+    with (
+        torch.inference_mode(),
+        torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+    ):
+        yield

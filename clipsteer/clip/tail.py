@@ -1,0 +1,175 @@
+"""The upper part of a CLIP's vision tower in plain torch, for jobs that only resume.
+
+Importing transformers' CLIP costs about 4 s of processor time beyond torch itself, and loading a
+full model reads layers and a text tower that an ablation never runs. A job per layer and dictionary
+pays that each time; this module reads the tensors it needs and applies the same operations in the
+same order, so its results equal `clipsteer.clip.resume` bit for bit (a test holds this).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clipsteer.clip.device import check_layer, exact_inference, resolve_device, resolve_dtype
+from clipsteer.clip.weights import first_line, read_config, weight_files
+from clipsteer.errors import ClipsteerError
+
+_LAYERS = "vision_model.encoder.layers."
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """x * sigmoid(1.702 x), OpenAI's approximation of GELU; any shape."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, "gelu": F.gelu}
+
+
+@dataclass(frozen=True)
+class VisionTail:
+    """Encoder layers above `layer`, the final layer norm and the projection."""
+
+    layer: int
+    """The layer whose output it starts from (0-based)."""
+    n_layers: int
+    """Number of encoder layers of the whole tower."""
+    heads: int
+    eps: float
+    """Of the layer norms."""
+    activation: Callable[[Tensor], Tensor]
+    weights: dict[str, Tensor]
+    """By their names in the checkpoint."""
+    device: torch.device
+    dtype: torch.dtype
+    logit_scale: float
+    """What cosines are multiplied by (100 in released CLIPs)."""
+
+    @property
+    def width(self) -> int:
+        """d, the width of the residual stream."""
+        return self.weights["visual_projection.weight"].shape[1]
+
+    def __call__(self, resid_post: Tensor) -> Tensor:
+        """Embed images from the residual stream behind `self.layer`.
+
+        Args:
+            resid_post: (n, T, d), any float dtype; converted to the weights'.
+
+        Returns:
+            Image embeddings (n, p), projected but not normalised.
+        """
+        with exact_inference():
+            stream = resid_post.to(self.device, self.dtype)
+            for index in range(self.layer + 1, self.n_layers):
+                stream = self._block(stream, f"{_LAYERS}{index}.")
+            pooled = self._norm(stream[:, 0, :], "vision_model.post_layernorm.")
+            return F.linear(pooled, self.weights["visual_projection.weight"])
+
+    def _block(self, stream: Tensor, at: str) -> Tensor:
+        normed = self._norm(stream, f"{at}layer_norm1.")
+        query, key, value = (
+            self._linear(normed, f"{at}self_attn.{name}_proj.")
+            .view(*stream.shape[:-1], self.heads, -1)
+            .transpose(1, 2)
+            for name in "qkv"
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, scale=query.shape[-1] ** -0.5)
+        mixed = mixed.transpose(1, 2).reshape(stream.shape)
+        stream = stream + self._linear(mixed, f"{at}self_attn.out_proj.")
+        hidden = self._linear(self._norm(stream, f"{at}layer_norm2."), f"{at}mlp.fc1.")
+        return stream + self._linear(self.activation(hidden), f"{at}mlp.fc2.")
+
+    def _linear(self, x: Tensor, at: str) -> Tensor:
+        return F.linear(x, self.weights[f"{at}weight"], self.weights[f"{at}bias"])
+
+    def _norm(self, x: Tensor, at: str) -> Tensor:
+        weight, bias = self.weights[f"{at}weight"], self.weights[f"{at}bias"]
+        return F.layer_norm(x, weight.shape, weight, bias, self.eps)
+
+
+def load_tail(
+    folder: Path, layer: int, *, device: str = "auto", dtype: str = "float32", key: str = "layer"
+) -> VisionTail:
+    """Read what is needed to resume behind `layer`, and nothing else.
+
+    Args:
+        folder: a CLIP directory in `transformers` layout, as for `load_clip`.
+        layer: 0-based; the layer whose output will be given.
+        device: `auto` (cuda, then mps, then cpu) or a device's name.
+        dtype: `float32`, `bfloat16` or `float16`.
+        key: the config key to name in errors.
+
+    Raises:
+        ClipsteerError: not a CLIP with a vision tower, no such layer, an activation other than
+            quick_gelu and gelu, damaged or incomplete weights, or a device or dtype that is not
+            available.
+    """
+    config = read_config(folder)
+    # transformers lets the older `vision_config_dict` overrule `vision_config`; absent keys have
+    # the values of CLIPVisionConfig.
+    vision = {**(config.get("vision_config") or {}), **(config.get("vision_config_dict") or {})}
+    n_layers = int(vision.get("num_hidden_layers", 12))
+    check_layer(layer, n_layers, key)
+    name = vision.get("hidden_act", "quick_gelu")
+    if name not in ACTIVATIONS:
+        raise ClipsteerError(
+            f"{folder}: config.json's vision_config.hidden_act is {name!r}, expected one of "
+            f"{', '.join(ACTIVATIONS)}. Use a CLIP with one of these activations."
+        )
+    place, kind = resolve_device(device), resolve_dtype(dtype)
+    found = _read_tensors(folder, _names(layer, n_layers))
+    return VisionTail(
+        layer=layer,
+        n_layers=n_layers,
+        heads=int(vision.get("num_attention_heads", 12)),
+        eps=float(vision.get("layer_norm_eps", 1e-5)),
+        activation=ACTIVATIONS[name],
+        weights={name: tensor.to(place, kind) for name, tensor in found.items()},
+        device=place,
+        dtype=kind,
+        # Rounded to the dtype first, as a model loaded in it would hold it.
+        logit_scale=math.exp(float(found["logit_scale"].to(kind))),
+    )
+
+
+def _names(layer: int, n_layers: int) -> list[str]:
+    modules = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"]
+    modules += ["layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"]
+    prefixes = [f"{_LAYERS}{i}.{m}" for i in range(layer + 1, n_layers) for m in modules]
+    prefixes.append("vision_model.post_layernorm")
+    both = [f"{prefix}.{part}" for prefix in prefixes for part in ("weight", "bias")]
+    return [*both, "visual_projection.weight", "logit_scale"]
+
+
+def _read_tensors(folder: Path, names: Iterable[str]) -> dict[str, Tensor]:
+    from safetensors import safe_open
+
+    wanted = set(names)
+    found: dict[str, Tensor] = {}
+    for file in weight_files(folder):
+        path = folder / file
+        try:
+            if path.suffix == ".safetensors":
+                with safe_open(path, framework="pt") as tensors:
+                    for name in wanted & set(tensors.keys()):
+                        found[name] = tensors.get_tensor(name)
+            elif path.suffix == ".bin":
+                state = torch.load(path, map_location="cpu", weights_only=True)
+                found.update({name: state[name] for name in wanted & set(state)})
+        except Exception as error:  # safetensors, torch and pickle each have errors of their own
+            raise ClipsteerError(
+                f"{path}: cannot be read as weights ({first_line(error)}). Download it again."
+            ) from error
+    if missing := sorted(wanted - set(found)):
+        raise ClipsteerError(
+            f"{folder}: the weights lack {len(missing)} tensors of the vision tower, {missing[0]} "
+            "among them. Use the weights of a full CLIPModel."
+        )
+    return found

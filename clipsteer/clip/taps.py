@@ -1,0 +1,61 @@
+"""Read the vision tower's residual stream: every layer from one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from clipsteer.clip.device import exact_inference
+from clipsteer.clip.model import Clip
+from clipsteer.errors import ClipsteerError
+
+HOOK_POINTS = ("resid_post", "mlp_out")
+
+
+def forward_with_taps(
+    clip: Clip, pixels: Tensor, hook_points: Sequence[str], *, key: str = "hook_points"
+) -> tuple[Tensor, dict[str, list[Tensor]]]:
+    """Embed images and keep what passes the hook points on the way.
+
+    `resid_post` of layer l is the output of encoder layer l (0-based), `mlp_out` its MLP's output
+    before it is added back; neither is centred, and no layer norm is folded in. The model runs
+    unchanged, so the embeddings are those of `CLIPModel.get_image_features`, bit for bit.
+
+    Args:
+        clip: a loaded model.
+        pixels: (n, 3, H, W), from `Clip.pixels`.
+        hook_points: any of `resid_post`, `mlp_out`.
+        key: the config key to name in errors.
+
+    Returns:
+        Image embeddings (n, p), projected but not normalised, and per hook point a list with one
+        tensor (n, T, d) per layer; all in the model's dtype, on its device.
+
+    Raises:
+        ClipsteerError: an unknown hook point.
+    """
+    for point in hook_points:
+        if point not in HOOK_POINTS:
+            raise ClipsteerError(
+                f"{key}: found {point!r}, expected any of {', '.join(HOOK_POINTS)}. Correct {key}."
+            )
+    taps: dict[str, list[Tensor]] = {point: [] for point in hook_points}
+
+    def keep(point: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        # Layers run in order, so appending makes the list's index the layer's number.
+        return lambda _module, _inputs, output: taps[point].append(output)
+
+    handles = []
+    try:
+        for layer in clip.model.vision_model.encoder.layers:
+            for point, module in (("resid_post", layer), ("mlp_out", layer.mlp)):
+                if point in taps:
+                    handles.append(module.register_forward_hook(keep(point)))
+        with exact_inference():
+            output = clip.model.get_image_features(pixel_values=pixels.to(clip.device, clip.dtype))
+    finally:
+        for handle in handles:
+            handle.remove()
+    embeddings: Tensor = output.pooler_output
+    return embeddings, taps

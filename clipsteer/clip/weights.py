@@ -1,0 +1,203 @@
+"""Where a CLIP's files come from, and which of them determine its results.
+
+Nothing here imports torch or transformers: a workflow's planning phase calls these functions.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from clipsteer.errors import ClipsteerError
+
+CONFIG = "config.json"
+SAFETENSORS = "model.safetensors"
+SAFETENSORS_INDEX = "model.safetensors.index.json"
+TORCH_BIN = "pytorch_model.bin"
+TORCH_BIN_INDEX = "pytorch_model.bin.index.json"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+
+# Names are given in full: a repository often holds the same weights again for other programs
+# (open_clip_*.safetensors, flax, tf, onnx/), which nobody should download or digest.
+_SMALL = [CONFIG, *TOKENIZER_FILES, *PROCESSOR_FILES]
+_SAFE = [SAFETENSORS, SAFETENSORS_INDEX, "model-?????-of-?????.safetensors"]
+_PICKLED = [TORCH_BIN, TORCH_BIN_INDEX, "pytorch_model-?????-of-?????.bin"]
+PATTERNS: tuple[str, ...] = (*_SMALL, *_SAFE, *_PICKLED)
+"""Globs of the files in a CLIP directory whose content can matter."""
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def resolve(
+    source: str, revision: str | None = None, *, key: str = "model.source"
+) -> tuple[Path, str | None]:
+    """Turn a directory or a Hugging Face hub name into a local folder.
+
+    Args:
+        source: a directory in `transformers` layout, used as it is, or a hub name such as
+            `openai/clip-vit-base-patch32`, downloaded once into the hub's own cache. A directory of
+            that name comes first.
+        revision: branch, tag or commit of a hub name; None is the hub's `main`.
+        key: the config key to name in errors.
+
+    Returns:
+        The folder and, for a hub name, the 40-digit commit it stands for (None for a directory).
+
+    Raises:
+        ClipsteerError: no such directory; a name the hub does not know; the hub cannot be reached
+            and its cache lacks the files; a revision given with a directory.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise ClipsteerError(
+                f"{key}: {source!r} is a directory, for which the revision {revision!r} means "
+                "nothing. Remove the revision, or give a hub name."
+            )
+        return folder, None
+    if not _HUB_NAME.fullmatch(source):
+        found = "a file" if folder.exists() else "nothing"
+        raise ClipsteerError(
+            f"{key}: found {found} at {source!r}; expected a directory with a transformers CLIP "
+            "(config.json, model.safetensors, tokenizer and image processor files) or a hub name "
+            "such as 'openai/clip-vit-base-patch32'. Correct the path or put the files there."
+        )
+    path, commit = _download(source, revision, [*_SMALL, *_SAFE], key)
+    if not any((path / name).exists() for name in (SAFETENSORS, SAFETENSORS_INDEX)):
+        # Some repositories (OpenAI's among them) keep only a torch archive; it is read with
+        # weights_only=True. The commit pins both calls to one state of the repository.
+        path, commit = _download(source, commit, [*_SMALL, *_PICKLED], key)
+    return path, commit
+
+
+def _download(name: str, revision: str | None, patterns: list[str], key: str) -> tuple[Path, str]:
+    from huggingface_hub import snapshot_download
+
+    try:
+        path = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub's client and its transport have many unrelated classes
+        at = "" if revision is None else f" at revision {revision!r}"
+        raise ClipsteerError(
+            f"{key}: there is no directory {name!r}, and the hub's model of that name{at} could "
+            f"not be fetched ({first_line(error)}). Where there is no network, "
+            f"download it elsewhere (`hf download {name} --local-dir DIR`), copy the folder here "
+            f"and set {key} to its path."
+        ) from error
+    # The hub's cache keeps each snapshot in a folder named by its commit.
+    if not _COMMIT.fullmatch(path.name):
+        raise ClipsteerError(
+            f"{key}: the hub's cache answered {name!r} with {path}, which does not end in a "
+            f"commit. Set {key} to a directory instead."
+        )
+    return path, path.name
+
+
+def relevant_files(folder: Path) -> list[str]:
+    """The files that determine a CLIP's results, so that its digest ignores a README or a copy.
+
+    Args:
+        folder: a directory in `transformers` layout.
+
+    Returns:
+        Names relative to `folder`, sorted: config, weights (with the index and its parts where they
+        are split; safetensors rather than a torch archive where both are there), tokenizer and
+        image processor files.
+
+    Raises:
+        ClipsteerError: a file that no CLIP can do without is missing, or the model has no vision
+            tower.
+    """
+    read_config(folder)
+    present = [name for name in _SMALL if (folder / name).is_file()]
+    if "tokenizer.json" not in present and not {"vocab.json", "merges.txt"} <= set(present):
+        raise ClipsteerError(
+            f"{folder}: no tokenizer; expected tokenizer.json, or vocab.json and merges.txt. "
+            "Copy the model's own tokenizer files there."
+        )
+    if not set(PROCESSOR_FILES) & set(present):
+        raise ClipsteerError(
+            f"{folder}: no image processor; expected preprocessor_config.json (or "
+            "processor_config.json). Copy the model's own there."
+        )
+    return sorted([*present, *weight_files(folder)])
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Names of the weight files to read, index first; safetensors win over a torch archive.
+
+    Raises:
+        ClipsteerError: no weights, a part that the index names is missing, or an index that points
+            out of the folder.
+    """
+    for whole, index in ((SAFETENSORS, SAFETENSORS_INDEX), (TORCH_BIN, TORCH_BIN_INDEX)):
+        if (folder / whole).is_file():
+            return [whole]
+        if (folder / index).is_file():
+            parts = sorted(set(_read_json(folder / index).get("weight_map", {}).values()))
+            for part in parts:
+                if PurePosixPath(part).name != part or not (folder / part).is_file():
+                    raise ClipsteerError(
+                        f"{folder / index}: names the weight file {part!r}, which is not in the "
+                        "folder. Download the model again, all parts of it."
+                    )
+            if parts:
+                return [index, *parts]
+    raise ClipsteerError(
+        f"{folder}: no weights; expected {SAFETENSORS} (or {SAFETENSORS_INDEX} with its parts, or "
+        f"{TORCH_BIN}). Download the model's weights into that folder."
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The model's config.json, once it is known to describe an image-and-text CLIP.
+
+    Raises:
+        ClipsteerError: no folder, no readable config.json, or another kind of model.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        found = "no config.json" if folder.is_dir() else "no such directory"
+        raise ClipsteerError(
+            f"{folder}: {found}; expected a transformers CLIP directory. Correct the path or "
+            "download the model there."
+        )
+    config = _read_json(path)
+    kind = config.get("model_type")
+    if kind != "clip":
+        what = "only a text tower" if kind == "clip_text_model" else "not an image-and-text CLIP"
+        raise ClipsteerError(
+            f"{folder}: config.json says model_type {kind!r}, {what}; expected model_type 'clip' "
+            "with a vision tower (and a text tower for the zero-shot heads). Use a full CLIPModel."
+        )
+    return config
+
+
+def first_line(error: Exception) -> str:
+    """A library's error in one line, for a message of ours: class and first line of its text."""
+    text = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {text}"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ClipsteerError(
+            f"{path}: not readable as JSON ({error}). Download or write the file again."
+        ) from error
+    if not isinstance(value, dict):
+        raise ClipsteerError(
+            f"{path}: found a {type(value).__name__}, expected a JSON object. Download it again."
+        )
+    return value
