@@ -1,0 +1,286 @@
+"""Shuffled token batches at bounded memory, in an order that depends on the seed alone.
+
+Chunks of a few images (in data-set coordinates, so that shards do not matter) are permuted for each
+epoch; a buffer takes as many of them as fit; its tokens are permuted; what does not fill a batch
+goes over to the next buffer. While one buffer is drained, a thread fills the next. A data set that
+fits the buffer whole is read once, whatever the number of epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsteer.activations.codecs import to_float32
+from clipsteer.activations.writer import chunk_images as inner_chunk_images
+from clipsteer.errors import ClipsteerError
+
+# Images read at a time when the whole data set goes into the buffer.
+WHOLE_STEP = 256
+TOKENS = ("all", "spatial", "cls")
+FLOAT32_BYTES = 4
+
+
+class TokenSource(Protocol):
+    """What the shuffling reads: an `ActivationReader`, or the counter of `shuffle_report`."""
+
+    start: int
+    stop: int
+    n_tokens: int
+    width: int
+    dtype: str
+
+    def read_stored(self, start: int, stop: int) -> NDArray[Any]:
+        """Images [start, stop), (n, tokens, d), as stored."""
+        ...
+
+
+def select_tokens(tokens: str, n_tokens: int) -> slice:
+    """The tokens of an image that `tokens` (all | spatial | cls) names; CLS is token 0."""
+    if tokens not in TOKENS:
+        raise ClipsteerError(f"tokens: found {tokens!r}, expected one of {', '.join(TOKENS)}.")
+    return {"all": slice(0, n_tokens), "spatial": slice(1, n_tokens), "cls": slice(0, 1)}[tokens]
+
+
+def tokens_per_epoch(source: TokenSource, tokens: str = "all") -> int:
+    """How many tokens the selection `tokens` has over all images of `source`."""
+    chosen = range(source.n_tokens)[select_tokens(tokens, source.n_tokens)]
+    return (source.stop - source.start) * len(chosen)
+
+
+def batches_per_epoch(
+    source: TokenSource, *, batch_size: int, tokens: str = "all", drop_last: bool = True
+) -> int:
+    """How many batches `token_batches` yields in one epoch."""
+    total = tokens_per_epoch(source, tokens)
+    return total // batch_size if drop_last else -(-total // batch_size)
+
+
+def token_batches(
+    source: TokenSource,
+    *,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    buffer_bytes: int,
+    tokens: str = "all",
+    drop_last: bool = True,
+    prefetch: bool = True,
+    chunk_images: int | None = None,
+) -> Iterator[NDArray[np.float32]]:
+    """Batches (batch_size, d) float32 of shuffled tokens, `epochs` times over all images.
+
+    Each epoch gives every token exactly once, except the last ``total % batch_size`` of its order
+    if `drop_last` (else they make a shorter batch). The order is a function of the number of
+    images, tokens and d, and of `batch_size`, `seed`, `buffer_bytes`, `tokens` and `chunk_images`:
+    not of shards, threads, stored format or `prefetch`; the order of one epoch does not depend on
+    the number of epochs. `chunk_images` is by default what an inner chunk holds in 16-bit formats.
+
+    `buffer_bytes` bounds the tokens held, both buffers together and counted as float32 (stored as
+    float16 they take half of it); a run of images being read and one batch come on top.
+    ClipsteerError: a buffer too small for a batch and a chunk, an unknown selection `tokens`.
+    """
+    plan = _Plan(source, batch_size, seed, buffer_bytes, tokens, chunk_images)
+    for rows in _drain(plan, epochs, drop_last, prefetch):
+        yield to_float32(rows, source.dtype)
+
+
+class _Plan:
+    """Which chunks go into which buffer, and in which order its rows come out."""
+
+    def __init__(
+        self,
+        source: TokenSource,
+        batch_size: int,
+        seed: int,
+        buffer_bytes: int,
+        tokens: str,
+        chunk_images: int | None,
+    ) -> None:
+        self.source, self.batch_size, self.seed = source, batch_size, seed
+        if chunk_images is None:
+            # Smaller ones would decode an inner chunk several times an epoch. The 2 bytes are fixed
+            # so that the order does not depend on the stored format.
+            chunk_images = inner_chunk_images(2 * source.n_tokens * source.width)
+        self.chunk_images = chunk_images
+        self.select = select_tokens(tokens, source.n_tokens)
+        self.kept = len(range(source.n_tokens)[self.select])
+        row_bytes = FLOAT32_BYTES * source.width
+        chunk_tokens = chunk_images * self.kept
+        # Two buffers; each holds what the one before left over (less than a batch) and its chunks.
+        room = buffer_bytes // (2 * row_bytes) - batch_size
+        self.chunks_per_buffer = room // chunk_tokens if chunk_tokens else 0
+        total = self.kept * (source.stop - source.start)
+        self.whole = total * row_bytes <= buffer_bytes
+        if self.chunks_per_buffer < 1 and not self.whole:
+            raise ClipsteerError(
+                f"buffer_bytes: found {buffer_bytes}, expected at least "
+                f"{2 * row_bytes * (batch_size + chunk_tokens)}: two buffers, each for a batch of "
+                f"{batch_size} tokens and {chunk_images} images of {self.kept} tokens of width "
+                f"{source.width} in float32."
+            )
+        self.first_chunk = source.start // chunk_images
+        self.n_chunks = -(-source.stop // chunk_images) - self.first_chunk
+        self.n_buffers = 1 if self.whole else -(-self.n_chunks // self.chunks_per_buffer)
+
+    def _random(self, *place: int) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, *place])))
+
+    def _spans(self, epoch: int, number: int) -> list[tuple[int, int]]:
+        """The runs of images that make up a buffer."""
+        start, stop = self.source.start, self.source.stop
+        if self.whole:
+            return [(low, min(low + WHOLE_STEP, stop)) for low in range(start, stop, WHOLE_STEP)]
+        order = self._random(epoch).permutation(self.n_chunks) + self.first_chunk
+        first = number * self.chunks_per_buffer
+        return [
+            (max(start, low), min(stop, low + self.chunk_images))
+            for low in (order[first : first + self.chunks_per_buffer] * self.chunk_images).tolist()
+        ]
+
+    def fill(self, epoch: int, number: int) -> NDArray[Any]:
+        """Buffer `number` of `epoch`, as stored: a batch's worth of free rows, then its tokens."""
+        spans = self._spans(epoch, number)
+        size = self.batch_size + self.kept * sum(high - low for low, high in spans)
+        buffer: NDArray[Any] | None = None
+        filled = self.batch_size
+        for low, high in spans:
+            values = self.source.read_stored(low, high)[:, self.select]
+            if buffer is None:
+                buffer = np.empty((size, values.shape[-1]), values.dtype)
+            count = (high - low) * self.kept
+            into = buffer[filled : filled + count]
+            into.reshape(high - low, self.kept, -1)[:] = values
+            filled += count
+        assert buffer is not None  # there is at least one chunk in each buffer
+        return buffer
+
+    def order(self, epoch: int, number: int, size: int) -> NDArray[np.int64]:
+        """The order in which the `size` rows of a buffer come out."""
+        return self._random(epoch, number + 1).permutation(size)
+
+
+def _drain(plan: _Plan, epochs: int, drop_last: bool, prefetch: bool) -> Iterator[NDArray[Any]]:
+    """Batches of rows as stored; at most two buffers exist at any time."""
+    size = plan.batch_size
+    if plan.whole:
+        rows = plan.fill(0, 0)[size:]
+        for epoch in range(epochs):
+            order = plan.order(epoch, 0, len(rows))
+            end = len(rows) - len(rows) % size if drop_last else len(rows)
+            for low in range(0, end, size):
+                yield rows.take(order[low : min(low + size, end)], axis=0)
+        return
+    jobs = [(epoch, number) for epoch in range(epochs) for number in range(plan.n_buffers)]
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokens") as pool:
+        ahead = pool.submit(plan.fill, *jobs[0]) if jobs else None
+        carry: NDArray[Any] | None = None
+        for place, (epoch, number) in enumerate(jobs):
+            assert ahead is not None
+            buffer = ahead.result()
+            following = jobs[place + 1] if place + 1 < len(jobs) else None
+            ahead = pool.submit(plan.fill, *following) if prefetch and following else None
+            held = 0 if carry is None else len(carry)
+            rows = buffer[size - held :]
+            if carry is not None:
+                rows[:held] = carry
+            order = plan.order(epoch, number, len(rows))
+            whole = len(rows) - len(rows) % size
+            for low in range(0, whole, size):
+                yield rows.take(order[low : low + size], axis=0)
+            carry = rows.take(order[whole:], axis=0)
+            # Let go before the next but one is filled.
+            del buffer, rows
+            if number == plan.n_buffers - 1:
+                if len(carry) and not drop_last:
+                    yield carry
+                carry = None
+            if ahead is None and following:
+                ahead = pool.submit(plan.fill, *following)
+
+
+@dataclass(frozen=True)
+class ShuffleReport:
+    """How well one epoch is shuffled, beside a permutation of all tokens at once.
+
+    `coverage`: share of the tokens that came exactly once (below 1 only by `dropped`); `repeated`:
+    tokens that came more than once. `image_share`: largest share of a batch that stems from one
+    image, mean and maximum over batches; `images_per_batch`: distinct images in a batch, mean.
+    `ideal_*`: the same under a permutation of all tokens.
+    """
+
+    tokens: int
+    batches: int
+    dropped: int
+    coverage: float
+    repeated: int
+    image_share: float
+    image_share_max: float
+    images_per_batch: float
+    ideal_image_share: float
+    ideal_images_per_batch: float
+
+
+class _Counter:
+    """A source whose tokens are their own numbers, so that the real order can be looked at."""
+
+    def __init__(self, source: TokenSource) -> None:
+        self.start, self.stop = source.start, source.stop
+        self.n_tokens, self.width, self.dtype = source.n_tokens, source.width, source.dtype
+
+    def read_stored(self, start: int, stop: int) -> NDArray[Any]:
+        numbers = np.arange(start * self.n_tokens, stop * self.n_tokens, dtype=np.int64)
+        return numbers.reshape(stop - start, self.n_tokens, 1)
+
+
+def shuffle_report(
+    source: TokenSource,
+    *,
+    batch_size: int,
+    seed: int,
+    buffer_bytes: int,
+    tokens: str = "all",
+    drop_last: bool = True,
+    chunk_images: int | None = None,
+) -> ShuffleReport:
+    """Walk the first epoch's order of `token_batches` without reading an activation.
+
+    Memory: 16 bytes a token. ClipsteerError as `token_batches`.
+    """
+    plan = _Plan(_Counter(source), batch_size, seed, buffer_bytes, tokens, chunk_images)
+    seen = np.zeros((source.stop - source.start) * source.n_tokens, np.int64)
+    shares: list[float] = []
+    distinct: list[int] = []
+    for rows in _drain(plan, 1, drop_last, prefetch=False):
+        numbers = rows[:, 0] - source.start * source.n_tokens
+        np.add.at(seen, numbers, 1)
+        _look(numbers // source.n_tokens, shares, distinct)
+    total = tokens_per_epoch(source, tokens)
+    ideal_shares: list[float] = []
+    ideal_distinct: list[int] = []
+    order = np.random.Generator(np.random.Philox(seed)).permutation(total)
+    for low in range(0, total - batch_size + 1, batch_size):
+        _look(order[low : low + batch_size] // plan.kept, ideal_shares, ideal_distinct)
+    return ShuffleReport(
+        tokens=total,
+        batches=len(shares),
+        dropped=total - int(seen.sum()),
+        coverage=int((seen == 1).sum()) / total,
+        repeated=int((seen > 1).sum()),
+        image_share=float(np.mean(shares)) if shares else 0.0,
+        image_share_max=max(shares, default=0.0),
+        images_per_batch=float(np.mean(distinct)) if distinct else 0.0,
+        ideal_image_share=float(np.mean(ideal_shares)) if ideal_shares else 0.0,
+        ideal_images_per_batch=float(np.mean(ideal_distinct)) if ideal_distinct else 0.0,
+    )
+
+
+def _look(images: NDArray[np.int64], shares: list[float], distinct: list[int]) -> None:
+    _, counts = np.unique(images, return_counts=True)
+    shares.append(int(counts.max()) / len(images))
+    distinct.append(len(counts))

@@ -1,0 +1,229 @@
+"""From images to one activation shard: decode, forward pass with taps, check, cast, write.
+
+The values of an image depend on that image and the model only. Every forward pass has the same
+shape, and an image always sits in the same row of it: batch b holds images [b B, (b+1) B) of the
+data set, whatever the shard's borders. Rows that lie outside the shard are filled with a neighbour
+from inside it, so that a shard needs no image but its own and stays as it is when images are
+appended. (A batch that a border cuts is computed for both shards; multiples of B waste nothing.)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from clipsteer.activations.codecs import byte_codecs, stored_dtype
+from clipsteer.activations.writer import ArrayLayout, write_shard
+from clipsteer.clip.taps import forward_with_taps
+from clipsteer.errors import ClipsteerError
+
+if TYPE_CHECKING:
+    from clipsteer.clip.model import Clip
+
+HOOK_POINTS = ("resid_post", "mlp_out")
+EMBEDDING = "embedding"
+# Batches decoded ahead of the forward pass: enough to hide decoding, few enough to stay small.
+AHEAD = 2
+
+_TORCH_DTYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+}
+
+
+def array_name(hook_point: str, layer: int) -> str:
+    """The array of a hook point and layer in a shard: ``resid_post/00``."""
+    return f"{hook_point}/{layer:02d}"
+
+
+def to_stored(values: Tensor, dtype: str) -> NDArray[np.generic]:
+    """Cast (round to nearest even) to the stored format `dtype` and hand over as numpy.
+
+    `values`: float tensor of any shape and device. What overflows becomes an infinity.
+    """
+    cast = values.detach().to(_TORCH_DTYPES[dtype]).cpu().contiguous()
+    if dtype == "bfloat16":
+        return cast.view(torch.int16).numpy().view(np.uint16)
+    return cast.numpy()
+
+
+def extract_shard(
+    clip: Clip,
+    load: Callable[[int], Image.Image],
+    *,
+    start: int,
+    stop: int,
+    batch_size: int,
+    hook_points: Sequence[str],
+    layers: Sequence[int],
+    dtype: str,
+    codec: str,
+    folder: Path,
+    attributes: Mapping[str, Any] | None = None,
+    describe: Callable[[int], str] = str,
+    decode_threads: int = 2,
+    progress: Callable[[int], None] | None = None,
+) -> list[str]:
+    """Extract images [start, stop) of a data set into the new Zarr group `folder`.
+
+    `load(index)` gives image `index` (called in worker threads, in order); `describe(index)` names
+    it in errors. Arrays: ``<hook point>/<layer>`` (images, tokens, d) in `dtype` (float16 |
+    bfloat16 | float32), CLS first, and ``embedding`` (images, p) float32, the unmodified model's
+    projected image embedding, not normalised. Group attributes: `attributes` (say model digest,
+    dataset, split) with ``start`` and ``stop``. `progress` is told the images done.
+
+    Returns the arrays' names: sub-folders that are to become nested trees. The bytes depend on the
+    model, the images of the shard, their place in the data set, `batch_size` and the formats alone:
+    not on threads, on images that follow or on where other shards begin.
+
+    ClipsteerError: an image that cannot be read, layer or hook point that the model lacks, NaN or
+    infinity in the model's output, overflow of `dtype`. Nothing is left behind on an error.
+    """
+    _check_request(clip, start, stop, batch_size, hook_points, layers)
+    wanted = [(hook, layer) for hook in hook_points for layer in sorted(set(layers))]
+    item = (clip.n_tokens, clip.width)
+    stored_dtype(dtype)
+    byte_codecs(codec)
+    layouts = {array_name(hook, layer): ArrayLayout(item, dtype) for hook, layer in wanted}
+    layouts[EMBEDDING] = ArrayLayout((clip.projection_dim,), "float32")
+
+    def batches() -> Iterator[dict[str, NDArray[np.generic]]]:
+        for first, pixels in _decoded(clip, load, start, stop, batch_size, decode_threads):
+            with torch.inference_mode():
+                row = first % batch_size
+                # Rows outside the shard repeat the nearest image inside it.
+                rows = torch.arange(batch_size).sub(row).clamp(0, len(pixels) - 1)
+                embedding, taps = forward_with_taps(
+                    clip, pixels[rows.to(pixels.device)], hook_points
+                )
+                inside = slice(row, row + len(pixels))
+                batch: dict[str, NDArray[np.generic]] = {}
+                for hook, layer in wanted:
+                    batch[array_name(hook, layer)] = _checked(
+                        taps[hook][layer][inside], dtype, first, f"{hook} of layer {layer}",
+                        describe,
+                    )  # fmt: skip
+                batch[EMBEDDING] = _checked(
+                    embedding[inside], "float32", first, "the image embedding", describe
+                )
+            yield batch
+            if progress is not None:
+                progress(len(pixels))
+
+    return write_shard(
+        folder,
+        n_images=stop - start,
+        layouts=layouts,
+        batches=batches(),
+        codec=codec,
+        attributes={**(attributes or {}), "start": start, "stop": stop},
+    )
+
+
+def _check_request(
+    clip: Clip,
+    start: int,
+    stop: int,
+    batch_size: int,
+    hook_points: Sequence[str],
+    layers: Sequence[int],
+) -> None:
+    if not 0 <= start < stop:
+        raise ClipsteerError(
+            f"activation shard: found images {start} to {stop}, expected a run of at least one."
+        )
+    if batch_size < 1:
+        raise ClipsteerError(
+            f"activations.batch_size: found {batch_size}, expected 1 or more images."
+        )
+    if unknown := [hook for hook in hook_points if hook not in HOOK_POINTS]:
+        raise ClipsteerError(
+            f"activations.hook_points: found {unknown[0]!r}, expected {' or '.join(HOOK_POINTS)}."
+        )
+    if outside := [layer for layer in layers if not 0 <= layer < clip.n_layers]:
+        raise ClipsteerError(
+            f"activations.layers: found layer {outside[0]}, but the model has layers 0 to "
+            f"{clip.n_layers - 1}. Name layers within that range."
+        )
+    if not hook_points or not layers:
+        raise ClipsteerError(
+            "activations: found no hook point or no layer to extract, expected at least one each."
+        )
+
+
+def _decoded(
+    clip: Clip,
+    load: Callable[[int], Image.Image],
+    start: int,
+    stop: int,
+    batch_size: int,
+    threads: int,
+) -> Iterator[tuple[int, Tensor]]:
+    """(first index, pixels (k, 3, H, W)) of the shard's part of each batch, decoded ahead."""
+
+    def pixels(index: int) -> Tensor:
+        # One image at a time: the processor's result then cannot depend on an image's neighbours.
+        return clip.pixels([load(index)])
+
+    first_batch, last_batch = start // batch_size, (stop - 1) // batch_size
+    pending: deque[tuple[int, list[Future[Tensor]]]] = deque()
+    pool = ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="decode")
+    try:
+        for batch in range(first_batch, last_batch + AHEAD + 1):
+            if batch <= last_batch:
+                low = max(start, batch * batch_size)
+                high = min(stop, (batch + 1) * batch_size)
+                pending.append((low, [pool.submit(pixels, i) for i in range(low, high)]))
+            if pending and (len(pending) > AHEAD or batch > last_batch):
+                low, futures = pending.popleft()
+                yield low, torch.cat([future.result() for future in futures])
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _checked(
+    values: Tensor, dtype: str, first: int, place: str, describe: Callable[[int], str]
+) -> NDArray[np.generic]:
+    """`values` (k, ...) in the stored format, all finite, or an error that names the image.
+
+    One pass over the narrow cast sees NaN, infinity and overflow alike; only a failure looks twice.
+    """
+    stored = to_stored(values, dtype)
+    if _all_finite(stored, dtype):
+        return stored
+    wide = values.float().flatten(1)
+    limit = stored_dtype(dtype).largest
+    bad = ~torch.isfinite(wide).all(dim=1)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        kind = "NaN" if bool(torch.isnan(wide[row]).any()) else "infinity"
+        raise ClipsteerError(
+            f"image {first + row} ({describe(first + row)}): found {kind} in {place}, expected "
+            "finite activations. Look at the image and the model's weights; with a model in half "
+            "precision try clip.dtype: float32."
+        )
+    row = int((wide.abs().amax(dim=1) > limit).nonzero()[0])
+    raise ClipsteerError(
+        f"image {first + row} ({describe(first + row)}): {place} reaches "
+        f"{float(wide[row].abs().max()):.6g}, expected at most {limit:.6g}, the largest {dtype} "
+        f"value. Set activations.dtype to "
+        f"{'bfloat16 or float32' if dtype == 'float16' else 'float32'}."
+    )
+
+
+def _all_finite(stored: NDArray[np.generic], dtype: str) -> bool:
+    if dtype == "bfloat16":
+        # All exponent bits set: an infinity or a NaN.
+        bits = stored.view(np.uint16) & np.uint16(0x7F80)
+        return not bool((bits == 0x7F80).any())
+    return bool(np.isfinite(stored).all())

@@ -1,0 +1,36 @@
+"""From a step's input pointers to readers of one array: what every step on activations shares."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clipsteer.activations.reader import ActivationReader
+    from clipsteer.store.step import Job, Run
+
+
+def array_inputs(
+    job: Job, array: str, prefix: str = "activations", activations: str = "activations"
+) -> dict[str, str]:
+    """Digests of one array (`resid_post/03`, `embedding`) in every shard of the input `activations`.
+
+    Only these enter the key of an action, so that a change to another layer leaves it fresh.
+    """
+    return {
+        f"{prefix}/{member}": job.output(activations, array, member)
+        for member in sorted(job.inputs[activations].members)
+    }
+
+
+def open_reader(run: Run, prefix: str = "activations") -> ActivationReader:
+    """The shards that `array_inputs` named, in order of their names, as one run of images."""
+    from clipsteer.activations.reader import ActivationReader
+
+    shards, start = [], 0
+    for name in sorted(n for n in run.inputs if n.startswith(f"{prefix}/")):
+        tree = run.tree(name)
+        stop = start + int(json.loads(tree.read("zarr.json"))["shape"][0])
+        shards.append((start, stop, tree))
+        start = stop
+    return ActivationReader(shards)

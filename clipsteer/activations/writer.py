@@ -1,0 +1,155 @@
+"""Write one shard of images as a Zarr v3 group (the format of ``docs/activations.md``).
+
+The arrays grow by batches of images. Each array buffers one shard file's worth and then writes that
+file whole, so memory does not grow with the number of images and no file is read back.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BytesCodec
+
+from clipsteer.activations.codecs import StoredDtype, byte_codecs, stored_dtype
+from clipsteer.errors import ClipsteerError
+
+FORMAT = "clipsteer-activations/1"
+DTYPE_ATTRIBUTE = "clipsteer_dtype"
+# An inner chunk is the unit of decoding. About 1 MiB keeps Zarr's cost per chunk small (1 ms), and
+# 16 images at least keeps a shuffled read from touching every chunk for one image.
+CHUNK_BYTES = 1 << 20
+MIN_CHUNK_IMAGES, MAX_CHUNK_IMAGES = 16, 64
+# A shard file is the unit of writing and of memory: 12 layers at 32 MiB are 384 MiB of buffers.
+FILE_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """An array to write: `item` is the shape of one image's part, e.g. (tokens, d) or (p,)."""
+
+    item: tuple[int, ...]
+    dtype: str
+
+
+def chunk_images(image_bytes: int) -> int:
+    """Images in an inner chunk: a power of two in 16..64, near 1 MiB of `image_bytes` each."""
+    images = MIN_CHUNK_IMAGES
+    while images < MAX_CHUNK_IMAGES and 2 * images * image_bytes <= CHUNK_BYTES:
+        images *= 2
+    return images
+
+
+class _GrowingArray:
+    """One array of the group: a buffer of one shard file, written when it is full."""
+
+    def __init__(
+        self, group: zarr.Group, name: str, n_images: int, layout: ArrayLayout, codec: str,
+        file_bytes: int,
+    ) -> None:  # fmt: skip
+        self.dtype: StoredDtype = stored_dtype(layout.dtype)
+        self.name = name
+        self.item = layout.item
+        image_bytes = int(np.prod(layout.item)) * self.dtype.zarr.itemsize
+        inner = chunk_images(image_bytes)
+        needed = -(-n_images // inner)
+        self.file_images = inner * min(needed, max(1, file_bytes // (inner * image_bytes)))
+        self.array = group.create_array(
+            name,
+            shape=(n_images, *layout.item),
+            dtype=self.dtype.zarr,
+            chunks=(inner, *layout.item),
+            shards=(self.file_images, *layout.item),
+            serializer=BytesCodec(endian="little"),
+            compressors=byte_codecs(codec),
+            fill_value=self.dtype.fill,
+            attributes={DTYPE_ATTRIBUTE: layout.dtype},
+            # A chunk of fill values must be written too: an absent chunk always means damage.
+            config={"write_empty_chunks": True},
+        )
+        self.buffer = np.empty((min(self.file_images, n_images), *layout.item), self.dtype.zarr)
+        self.written = self.held = 0
+
+    def append(self, values: NDArray[np.generic]) -> None:
+        if values.shape[1:] != self.item or values.dtype != self.dtype.zarr:
+            raise ValueError(
+                f"{self.name}: batch of {values.dtype} {values.shape[1:]}, expected "
+                f"{self.dtype.zarr} {self.item}"
+            )
+        if self.written + self.held + len(values) > self.array.shape[0]:
+            raise ValueError(f"{self.name}: more images than the {self.array.shape[0]} declared")
+        done = 0
+        while done < len(values):
+            take = min(len(values) - done, len(self.buffer) - self.held)
+            self.buffer[self.held : self.held + take] = values[done : done + take]
+            self.held += take
+            done += take
+            if self.held == len(self.buffer):
+                self.flush()
+
+    def flush(self) -> None:
+        if self.held:
+            self.array[self.written : self.written + self.held] = self.buffer[: self.held]
+            self.written += self.held
+            self.held = 0
+
+
+def write_shard(
+    folder: Path,
+    *,
+    n_images: int,
+    layouts: Mapping[str, ArrayLayout],
+    batches: Iterable[Mapping[str, NDArray[np.generic]]],
+    codec: str,
+    attributes: Mapping[str, Any],
+    file_bytes: int = FILE_BYTES,
+) -> list[str]:
+    """Write a shard of `n_images` into `folder`, which appears only when it is complete.
+
+    `layouts`: array name (may contain ``/``) -> layout. `batches`: mappings from each array name to
+    its next images, (k, *item) in the **stored** dtype. `attributes` (JSON values) go on the group,
+    beside ``format``. Returns the arrays' names, each a sub-folder that is to become a nested tree.
+    Same input, same bytes. ClipsteerError: unknown codec or dtype, `folder` already there, a full
+    disk; ValueError: batches that do not fit `layouts` or `n_images`. On any error nothing is left.
+    """
+    if folder.exists():
+        raise ClipsteerError(
+            f"{folder}: found something in the place of a new activation shard, expected nothing. "
+            "Remove it, or name another folder."
+        )
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        group = zarr.create_group(partial, attributes={**attributes, "format": FORMAT})
+        arrays = {
+            name: _GrowingArray(group, name, n_images, layout, codec, file_bytes)
+            for name, layout in layouts.items()
+        }
+        for batch in batches:
+            for name, array in arrays.items():
+                array.append(batch[name])
+        for name, array in arrays.items():
+            array.flush()
+            if array.written != n_images:
+                raise ValueError(f"{name}: {array.written} images, expected {n_images}")
+        partial.rename(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise ClipsteerError(
+                f"{folder}: the disk is full ({error.strerror}) while writing an activation shard "
+                f"of {n_images} images. Free some room or point store.root to another disk, then "
+                "run again; nothing was left behind."
+            ) from error
+        raise
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return sorted(layouts)

@@ -1,0 +1,224 @@
+"""Shuffled batches: every token once an epoch, in an order that only the seed decides."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from clipsteer.activations.batches import (
+    batches_per_epoch,
+    shuffle_report,
+    token_batches,
+    tokens_per_epoch,
+)
+from clipsteer.errors import ClipsteerError
+from tests.activations.helpers import activations, sharded
+
+
+class Numbered:
+    """A source whose tokens are their own numbers (float32 is exact that far)."""
+
+    dtype = "float32"
+
+    def __init__(self, start: int, stop: int, n_tokens: int, width: int = 1) -> None:
+        self.start, self.stop, self.n_tokens, self.width = start, stop, n_tokens, width
+
+    def read_stored(self, start: int, stop: int) -> NDArray[Any]:
+        assert self.start <= start < stop <= self.stop
+        ids = np.arange(start * self.n_tokens, stop * self.n_tokens, dtype=np.float32)
+        return np.repeat(ids[:, None], self.width, 1).reshape(-1, self.n_tokens, self.width)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    start=st.integers(0, 40),
+    images=st.integers(1, 90),
+    n_tokens=st.integers(1, 7),
+    batch_size=st.integers(1, 50),
+    extra=st.integers(0, 2000),
+    chunk_images=st.integers(1, 9),
+    epochs=st.integers(1, 3),
+    seed=st.integers(0, 2**40),
+    drop_last=st.booleans(),
+    tokens=st.sampled_from(["all", "spatial", "cls"]),
+)
+def test_every_token_once_an_epoch(
+    start: int,
+    images: int,
+    n_tokens: int,
+    batch_size: int,
+    extra: int,
+    chunk_images: int,
+    epochs: int,
+    seed: int,
+    drop_last: bool,
+    tokens: str,
+) -> None:
+    source = Numbered(start, start + images, n_tokens + 1)
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "seed": seed,
+        "buffer_bytes": 8 * (batch_size + chunk_images * (n_tokens + 1) + extra),
+        "tokens": tokens,
+        "chunk_images": chunk_images,
+        "drop_last": drop_last,
+    }
+    got = [rows[:, 0].astype(int) for rows in token_batches(source, epochs=epochs, **options)]
+    steps = batches_per_epoch(source, batch_size=batch_size, tokens=tokens, drop_last=drop_last)
+    assert len(got) == steps * epochs
+    ids = np.arange(start * (n_tokens + 1), (start + images) * (n_tokens + 1))
+    place = ids % (n_tokens + 1)
+    wanted = {"all": ids, "spatial": ids[place > 0], "cls": ids[place == 0]}[tokens]
+    assert tokens_per_epoch(source, tokens) == len(wanted)
+    for epoch in range(epochs):
+        parts = got[epoch * steps : (epoch + 1) * steps]
+        assert all(len(part) == batch_size for part in parts[:-1])
+        flat = np.concatenate(parts) if parts else np.empty(0, int)
+        assert len(flat) == len(wanted) - (len(wanted) % batch_size if drop_last else 0)
+        assert len(np.unique(flat)) == len(flat)
+        assert np.isin(flat, wanted).all()
+    # Neither prefetching nor the number of epochs changes the order.
+    again = token_batches(source, epochs=1, prefetch=False, **options)
+    for one, other in zip(again, got, strict=False):
+        np.testing.assert_array_equal(one[:, 0].astype(int), other)
+
+
+def stream(reader: Any, seed: int = 3, **changes: Any) -> NDArray[np.float32]:
+    options: dict[str, Any] = {"batch_size": 32, "epochs": 2, "buffer_bytes": 12_000}
+    options.update({"chunk_images": 9, **changes})
+    return np.stack(list(token_batches(reader, seed=seed, **options)))
+
+
+def test_shards_and_formats_do_not_change_the_order(tmp_path: Path) -> None:
+    values = activations(100).astype(np.float16).astype(np.float32)
+    whole = stream(sharded(tmp_path, values, 100))
+    assert whole.dtype == np.float32
+    assert whole.shape == (2 * (500 // 32), 32, 8)
+    for size in (3, 10):
+        np.testing.assert_array_equal(stream(sharded(tmp_path, values, size)), whole)
+    wide = stream(sharded(tmp_path / "wide", values, 40, dtype="float32", codec="zstd"))
+    np.testing.assert_array_equal(wide, whole)
+    brain = stream(sharded(tmp_path / "brain", values, 40, dtype="bfloat16"))
+    np.testing.assert_allclose(brain, whole, rtol=2**-8)
+
+
+def test_seed_decides(tmp_path: Path) -> None:
+    source = Numbered(0, 100, 5)
+    first = stream(source, buffer_bytes=8 * 200)
+    np.testing.assert_array_equal(first, stream(source, buffer_bytes=8 * 200))
+    assert not np.array_equal(first, stream(source, seed=4, buffer_bytes=8 * 200))
+    half = len(first) // 2
+    assert not np.array_equal(first[:half], first[half:])
+
+
+def test_a_small_buffer_still_reaches_across_the_data_set() -> None:
+    # 12 % of the tokens in a buffer: its chunks must come from everywhere, and batches must mix.
+    source = Numbered(0, 2000, 5)
+    order = stream(source, batch_size=100, epochs=1, buffer_bytes=8 * 1200, chunk_images=16)
+    order = order[:, :, 0]
+    for batch in order:
+        assert batch.min() < 2500
+        assert batch.max() > 7500
+    assert abs(np.corrcoef(np.arange(order.size), order.ravel())[0, 1]) < 0.3
+
+
+def test_what_fits_is_read_once(tmp_path: Path) -> None:
+    reads: list[tuple[int, int]] = []
+
+    class Counted(Numbered):
+        def read_stored(self, start: int, stop: int) -> NDArray[Any]:
+            reads.append((start, stop))
+            return super().read_stored(start, stop)
+
+    source = Counted(3, 603, 5)
+    got = stream(source, buffer_bytes=600 * 5 * 4, epochs=4, batch_size=100)[:, :, 0]
+    assert reads == [(3, 259), (259, 515), (515, 603)]
+    epochs = got.reshape(4, -1)
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(15, 3015))
+    assert len(np.unique(epochs, axis=0)) == 4
+    reads.clear()
+    stream(source, buffer_bytes=600 * 5 * 4 - 1, epochs=4, batch_size=100)
+    assert len(reads) == 4 * 67
+
+
+def test_default_chunk_does_not_depend_on_the_format(tmp_path: Path) -> None:
+    values = activations(150).astype(np.float16).astype(np.float32)
+    options: dict[str, Any] = {"chunk_images": None, "buffer_bytes": 23_000}
+    half = stream(sharded(tmp_path / "half", values, 70), **options)
+    single = stream(sharded(tmp_path / "single", values, 70, dtype="float32"), **options)
+    np.testing.assert_array_equal(half, single)
+
+
+def test_memory_is_bounded() -> None:
+    class Big(Numbered):
+        def read_stored(self, start: int, stop: int) -> NDArray[Any]:
+            return np.zeros((stop - start, self.n_tokens, self.width), np.float32)
+
+    # 41 MB of tokens. Two buffers may hold 2 MiB; a chunk, a batch and the orders come on top.
+    source = Big(0, 16_000, 10, width=64)
+    tracemalloc.start()
+    for _ in token_batches(source, batch_size=256, epochs=1, seed=0, buffer_bytes=2 << 20):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (2 << 20) * 1.35
+
+
+def test_stopping_early_ends_the_thread() -> None:
+    import threading
+
+    batches = token_batches(
+        Numbered(0, 1000, 5), batch_size=16, epochs=5, seed=0, buffer_bytes=8 * 400
+    )
+    next(batches)
+    batches.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("tokens")]
+
+
+def test_faults_of_the_source_come_through(tmp_path: Path) -> None:
+    reader = sharded(tmp_path, activations(100), 30)
+    file = tmp_path / "30-60/resid_post/00/c/0/0/0"
+    file.write_bytes(b"\x01" + file.read_bytes()[1:])
+    with pytest.raises(ClipsteerError, match=r"30-60/resid_post/00/c/0/0/0: found damage"):
+        stream(reader)
+
+
+def test_bad_requests() -> None:
+    source = Numbered(0, 100, 5, width=8)
+    with pytest.raises(ClipsteerError, match=r"buffer_bytes: found 1000, expected at least 4928"):
+        stream(source, buffer_bytes=1000)
+    with pytest.raises(ClipsteerError, match=r"buffer_bytes: found 4927"):
+        stream(source, buffer_bytes=4927)
+    assert len(stream(source, buffer_bytes=4928))
+    with pytest.raises(ClipsteerError, match="tokens: found 'patches'"):
+        stream(source, tokens="patches")
+
+
+def test_shuffle_report_is_of_the_real_order() -> None:
+    source = Numbered(50, 350, 10)
+    options: dict[str, Any] = {"batch_size": 128, "seed": 1, "chunk_images": 8}
+    report = shuffle_report(source, buffer_bytes=1 << 20, **options)
+    assert (report.tokens, report.batches, report.dropped) == (3000, 23, 3000 - 23 * 128)
+    assert report.repeated == 0
+    assert report.coverage == pytest.approx(23 * 128 / 3000)
+    got = [
+        rows[:, 0].astype(int) // 10
+        for rows in token_batches(source, epochs=1, buffer_bytes=1 << 20, **options)
+    ]
+    assert report.images_per_batch == np.mean([len(np.unique(batch)) for batch in got])
+    assert report.image_share == np.mean([np.bincount(batch).max() / 128 for batch in got])
+    # All tokens in one buffer: as good as one permutation. A small buffer: fewer images a batch.
+    assert report.images_per_batch == pytest.approx(report.ideal_images_per_batch, rel=0.05)
+    small = shuffle_report(source, buffer_bytes=8 * (128 + 160), **options)
+    assert small.images_per_batch < 0.5 * small.ideal_images_per_batch
+    assert small.image_share > small.ideal_image_share
+    whole = shuffle_report(source, buffer_bytes=1 << 20, drop_last=False, **options)
+    assert (whole.coverage, whole.dropped) == (1.0, 0)

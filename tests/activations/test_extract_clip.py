@@ -1,0 +1,90 @@
+"""Extraction from a real, small CLIP with random weights: its own numbers, for any cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clipsteer.activations.extract import extract_shard
+from clipsteer.activations.reader import ActivationReader
+from clipsteer.clip.model import Clip, load_clip
+from clipsteer.clip.shaped import write_shaped
+from clipsteer.clip.taps import forward_with_taps
+from clipsteer.store.trees import FolderTree
+from tests.activations.helpers import contents
+
+HOOKS = ("resid_post", "mlp_out")
+IMAGES = 40
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    folder = tmp_path_factory.mktemp("clip") / "model"
+    size = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+    write_shaped(
+        folder,
+        vision={**size, "num_hidden_layers": 3, "image_size": 64, "patch_size": 16},
+        text={**size, "num_hidden_layers": 1},
+        projection_dim=32,
+    )
+    return load_clip(folder, device="cpu")
+
+
+def photograph(index: int) -> Image.Image:
+    rng = np.random.default_rng(index)
+    small = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+    return small.resize((70 + index, 90), Image.Resampling.BILINEAR)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def extract(clip: Clip, folder: Path, start: int, stop: int, decode_threads: int = 2) -> list[str]:
+    return extract_shard(
+        clip, photograph, start=start, stop=stop, batch_size=8, hook_points=HOOKS,
+        layers=range(3), dtype="float32", codec="none", folder=folder,
+        decode_threads=decode_threads,
+    )  # fmt: skip
+
+
+def test_as_the_model_gives_them(clip: Clip, tmp_path: Path) -> None:
+    names = extract(clip, tmp_path / "a", 0, IMAGES)
+    assert len(names) == 7
+    readers = {n: ActivationReader([(0, IMAGES, FolderTree(tmp_path / "a" / n))]) for n in names}
+    for low in range(0, IMAGES, 8):
+        pixels = clip.pixels([photograph(i) for i in range(low, low + 8)])
+        embedding, taps = forward_with_taps(clip, pixels, HOOKS)
+        np.testing.assert_array_equal(readers["embedding"].read(low, low + 8), embedding.numpy())
+        for hook in HOOKS:
+            for layer in range(3):
+                got = readers[f"{hook}/{layer:02d}"].read(low, low + 8)
+                np.testing.assert_array_equal(got, taps[hook][layer].numpy())
+
+
+def test_same_values_for_any_cut_and_threads(clip: Clip, tmp_path: Path, threads: None) -> None:
+    torch.set_num_threads(1)
+    names = extract(clip, tmp_path / "whole", 0, IMAGES, 1)
+    torch.set_num_threads(2)
+    extract(clip, tmp_path / "again", 0, IMAGES, 3)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "again")
+    for low in range(0, IMAGES, 11):
+        extract(clip, tmp_path / f"{low}", low, min(IMAGES, low + 11))
+    for name in names:
+        parts = [
+            (low, min(IMAGES, low + 11), FolderTree(tmp_path / f"{low}" / name))
+            for low in range(0, IMAGES, 11)
+        ]
+        whole = ActivationReader([(0, IMAGES, FolderTree(tmp_path / "whole" / name))])
+        # A batch cut by a border had other images in its other rows: no bit may differ.
+        np.testing.assert_array_equal(
+            ActivationReader(parts).read(0, IMAGES), whole.read(0, IMAGES)
+        )
