@@ -1,0 +1,96 @@
+"""Goldens of the SAE forward and backward pass, computed by SAELens.
+
+Runs in SAELens's own environment, never in ours: `make_goldens.sh` creates it and calls this.
+
+    python saelens.py OUTPUT_FOLDER
+
+Writes saelens_standard.safetensors and saelens_topk.safetensors: weights, inputs, codes,
+reconstructions, losses and gradients, float32, with the versions in the files' metadata.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from sae_lens import (
+    StandardTrainingSAE,
+    StandardTrainingSAEConfig,
+    TopKTrainingSAE,
+    TopKTrainingSAEConfig,
+)
+from sae_lens.saes.sae import TrainStepInput
+from safetensors.torch import save_file
+
+WIDTH, FEATURES, TOKENS, K, L1 = 24, 96, 48, 8, 0.03
+
+
+def weights(generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Weights of no symmetry, so that a transposed or misplaced one shows; unit decoder rows."""
+    decoder = torch.randn(FEATURES, WIDTH, generator=generator)
+    return {
+        "W_dec": decoder / decoder.norm(dim=1, keepdim=True),
+        "W_enc": torch.randn(WIDTH, FEATURES, generator=generator) * 0.3,
+        "b_enc": torch.randn(FEATURES, generator=generator) * 0.2,
+        "b_dec": torch.randn(WIDTH, generator=generator) * 0.5,
+    }
+
+
+def golden(sae: torch.nn.Module, coefficients: dict[str, float]) -> dict[str, torch.Tensor]:
+    """One training pass of SAELens on fixed weights and tokens."""
+    generator = torch.Generator().manual_seed(20)
+    given = weights(generator)
+    sae.load_state_dict(given)
+    x = torch.randn(TOKENS, WIDTH, generator=generator) * 2 + 1
+    result = sae.training_forward_pass(
+        TrainStepInput(
+            sae_in=x,
+            coefficients=coefficients,
+            dead_neuron_mask=None,
+            n_training_steps=0,
+            is_logging_step=False,
+        )
+    )
+    result.loss.backward()
+    gradients = {f"grad.{name}": p.grad for name, p in sae.named_parameters()}
+    losses = {f"loss.{name}": value.reshape(1) for name, value in result.losses.items()}
+    tensors = {
+        **given,
+        "x": x,
+        "codes": result.feature_acts,
+        "output": result.sae_out,
+        "loss": result.loss.reshape(1),
+        **losses,
+        **gradients,
+    }
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+
+
+def main(folder: Path) -> None:
+    """Write both files."""
+    common = {
+        "d_in": WIDTH,
+        "d_sae": FEATURES,
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+        "dtype": "float32",
+        "device": "cpu",
+    }
+    standard = StandardTrainingSAE(StandardTrainingSAEConfig(**common, l1_coefficient=L1))
+    topk = TopKTrainingSAE(TopKTrainingSAEConfig(**common, k=K, rescale_acts_by_decoder_norm=False))
+    folder.mkdir(parents=True, exist_ok=True)
+    made_by = {"made_by": f"sae-lens {version('sae-lens')}, torch {version('torch')}"}
+    save_file(
+        golden(standard, {"l1": L1}),
+        folder / "saelens_standard.safetensors",
+        made_by | {"l1": str(L1)},
+    )
+    save_file(golden(topk, {}), folder / "saelens_topk.safetensors", made_by | {"k": str(K)})
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]))

@@ -1,0 +1,28 @@
+"""Architectures by name. A module is imported only when its name is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+
+from clipsteer.dictionaries.base import Dictionary
+from clipsteer.errors import ClipsteerError
+
+ARCHITECTURES = ("vanilla", "topk", "neurons")
+
+
+def architecture(name: str, where: str = "architecture") -> type[Dictionary]:
+    """The class of an architecture; `where` is the file or config key to blame.
+
+    Raises:
+        ClipsteerError: the name is not one of `ARCHITECTURES`.
+    """
+    if name not in ARCHITECTURES:
+        close = difflib.get_close_matches(str(name), ARCHITECTURES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ClipsteerError(
+            f"{where}: found {name!r}, expected one of {', '.join(ARCHITECTURES)}.{hint}"
+        )
+    module = importlib.import_module(f"clipsteer.dictionaries.{name}")
+    found: type[Dictionary] = module.DICTIONARY
+    return found

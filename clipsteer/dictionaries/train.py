@@ -1,0 +1,191 @@
+"""Training an SAE on shuffled token batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import Tensor
+
+from clipsteer.dictionaries.base import Dictionary
+from clipsteer.dictionaries.gradients import Pass, forward_backward
+from clipsteer.dictionaries.optimiser import adam_, clip_norm_, normalise_rows_, remove_parallel_
+from clipsteer.dictionaries.registry import architecture as architecture_named
+from clipsteer.dictionaries.schedule import learning_rate
+from clipsteer.dictionaries.settings import Settings
+from clipsteer.dictionaries.state import TrainState
+from clipsteer.errors import ClipsteerError
+
+LOG_SCHEMA = {
+    "step": pl.Int64,
+    "tokens": pl.Int64,
+    "loss": pl.Float64,
+    "mse": pl.Float64,
+    "l1": pl.Float64,
+    "ghost": pl.Float64,
+    "l0": pl.Float64,
+    "explained_variance": pl.Float64,
+    "dead": pl.Float64,
+    "lr": pl.Float64,
+    "grad_norm": pl.Float64,
+}
+
+
+def train(
+    batches: Iterator[npt.NDArray[np.float32]],
+    *,
+    steps: int,
+    architecture: str,
+    config: Mapping[str, Any],
+    sample: npt.NDArray[np.floating],
+    seed: int,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+    log_every: int = 50,
+    state: TrainState | None = None,
+    after_step: Callable[[TrainState], None] | None = None,
+) -> tuple[Dictionary, pl.DataFrame]:
+    """Train a dictionary for a number of steps that is known beforehand (`definitions.md`, SAE).
+
+    The same batches, sample, settings and seed give the same bytes at any number of threads.
+
+    Args:
+        batches: shuffled activations, float32 (B, d) each; one is taken per step.
+        steps: length of the whole run; the learning rate's schedule depends on it.
+        architecture: "vanilla" or "topk".
+        config: keys of `Settings`; architecture, batch_size and epochs may stand there too and are
+            the caller's affair.
+        sample: activations (n, d) whose geometric median becomes the decoder bias.
+        seed: of the initial directions.
+        device: where to compute.
+        progress: called with the number of steps done since the last call.
+        log_every: a row is logged for the first step, every `log_every` steps and the last.
+        state: a state to continue from, used up by this call (on the CPU its tensors are changed in
+            place); the run is bit-identical to an uninterrupted one if `batches` continue at
+            `state.step`.
+        after_step: called with the live state after each step, for checkpoints; it must not change
+            the state.
+
+    Returns:
+        The dictionary on the CPU, and the log (`LOG_SCHEMA`): step counts from 1, `dead` is the
+        share of features that have not fired for `dead_window` steps, `grad_norm` is before
+        clipping, the rest is of that step's batch.
+
+    Raises:
+        ClipsteerError: wrong settings, k > m, activations that are not finite, a loss that is not.
+    """
+    settings = Settings.parse(config)
+    kind, options = _trainable(architecture, settings)
+    width = sample.shape[-1]
+    m = settings.expansion * width
+    if settings.k is not None and settings.k > m:
+        raise ClipsteerError(
+            f"k: found {settings.k}, expected at most m = {m} (expansion {settings.expansion} x "
+            f"width {width}). Lower k or raise the dictionary's expansion."
+        )
+    state = (state or TrainState.initial(m, sample, seed)).to(device)
+    dictionary = kind.build(width, m, state.parameters, options)
+    for batch in batches if state.step < steps else ():
+        last = state.step + 1 == steps
+        logged = last or state.step % log_every == 0
+        advance(state, dictionary, batch, settings=settings, steps=steps, logged=logged)
+        if after_step is not None:
+            after_step(state)
+        if progress is not None:
+            progress(1)
+        if last:
+            break
+    if state.step != steps:
+        raise ValueError(f"batches ended after {state.step} of {steps} steps")
+    return dictionary.to("cpu"), pl.DataFrame(state.rows, schema=LOG_SCHEMA, orient="row")
+
+
+def advance(
+    state: TrainState,
+    dictionary: Dictionary,
+    batch: npt.NDArray[np.float32],
+    *,
+    settings: Settings,
+    steps: int,
+    logged: bool,
+) -> None:
+    """One training step in place: `dictionary` holds the very tensors of `state.parameters`."""
+    x = torch.from_numpy(batch).to(state.idle.device)
+    dead = _dead(state.idle, settings).nonzero().squeeze(1) if settings.ghost_grads else None
+    done = forward_backward(
+        dictionary, x, mse=settings.mse, l1=settings.l1, dead=dead, statistics=logged
+    )
+    _refuse_nonfinite(done, batch, state.step + 1)
+    lr = learning_rate(
+        state.step,
+        steps=steps,
+        lr=settings.lr,
+        warmup_steps=settings.warmup_steps,
+        final_lr=settings.final_lr,
+    )
+    state.step += 1
+    # The authors clip first and project then; so the norm includes the parallel part.
+    norm = clip_norm_(done.gradients, settings.clip_norm)
+    remove_parallel_(done.gradients["W_dec"], state.parameters["W_dec"])
+    adam_(state.parameters, done.gradients, state.first, state.second, step=state.step, lr=lr)
+    normalise_rows_(state.parameters["W_dec"])
+    state.idle.add_(1)
+    state.idle[done.fired] = 0
+    if logged:
+        state.rows.append(
+            {
+                "step": state.step,
+                "tokens": state.step * len(batch),
+                "loss": done.loss,
+                "mse": done.mse,
+                "l1": done.l1,
+                "ghost": done.ghost,
+                "l0": done.l0,
+                "explained_variance": done.explained_variance,
+                "dead": float(_dead(state.idle, settings).sum()) / dictionary.m,
+                "lr": lr,
+                "grad_norm": norm,
+            }
+        )
+
+
+def _dead(idle: Tensor, settings: Settings) -> Tensor:
+    return idle >= settings.dead_window
+
+
+def _trainable(architecture: str, settings: Settings) -> tuple[type[Dictionary], dict[str, Any]]:
+    """The class to train and its options, or an error that names the key."""
+    kind = architecture_named(architecture)
+    if not kind.trainable:
+        raise ClipsteerError(
+            f"architecture: found {architecture!r}, which has nothing to train; expected vanilla "
+            "or topk. Use the neuron basis as a control instead."
+        )
+    if architecture == "topk" and settings.k is None:
+        raise ClipsteerError("k: missing; architecture topk needs the number of features to keep.")
+    if architecture != "topk" and settings.k is not None:
+        raise ClipsteerError(
+            f"k: found {settings.k}, but architecture {architecture!r} keeps every positive "
+            "feature. Remove k, or use architecture topk."
+        )
+    return kind, {} if settings.k is None else {"k": settings.k}
+
+
+def _refuse_nonfinite(done: Pass, batch: npt.NDArray[np.float32], step: int) -> None:
+    if math.isfinite(done.loss):
+        return
+    if not np.isfinite(batch).all():
+        raise ClipsteerError(
+            f"training activations, batch of step {step}: found NaN or infinite values, expected "
+            "finite ones. Extract the activations again, in float32 if they overflow float16."
+        )
+    raise ClipsteerError(
+        f"training step {step}: the loss is {done.loss} (mse {done.mse}, l1 {done.l1}, ghost "
+        f"{done.ghost}), expected a finite number. Lower lr, lengthen warmup_steps or set "
+        "ghost_grads: false."
+    )
