@@ -1,0 +1,94 @@
+"""Controls: random feature sets of the same size, and shuffled labels.
+
+Every draw has its own Philox stream keyed on what it is for, so that no draw depends on which other
+draws were made, or in which order.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+Pool = Literal["all", "alive"]
+
+_ALL, _ALIVE, _LABELS = 1, 2, 3  # first word of the key: what the stream is for
+_NEIGHBOURS = 8  # an `alive` control is drawn from this many features nearest in frequency
+
+
+def random_sets(
+    m: int,
+    size: int,
+    seeds: Sequence[int],
+    *,
+    pool: Pool = "all",
+    frequency: np.ndarray | None = None,
+    like: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """One random feature set per seed, each sorted, int64.
+
+    - `pool="all"` (the paper): uniform over all m features, without replacement.
+    - `pool="alive"` (ours): for every targeted feature in `like` (size,) one living feature
+      (`frequency` (m,) above 0) of like firing frequency, drawn among the eight nearest in log
+      frequency that are left; never a targeted one. Where fewer than `size` living features are
+      left, all of them are taken, so the set can be smaller.
+    """
+    if not 0 <= size <= m:
+        raise ValueError(f"a set of {size} features out of {m}")
+    if pool == "all":
+        draws = (_generator(_ALL, seed, m, size).random(m) for seed in seeds)
+        # Ranks of uniform numbers: a fixed recipe, unlike Generator.choice across versions.
+        return [np.sort(np.argsort(draw, kind="stable")[:size]) for draw in draws]
+    if pool != "alive":
+        raise ValueError(f"pool must be 'all' or 'alive', not {pool!r}")
+    if frequency is None or like is None or len(frequency) != m or len(like) != size:
+        raise ValueError("pool 'alive' needs frequency (m,) and like (size,)")
+    return [_like_frequency(frequency, like, _generator(_ALIVE, seed, m, size)) for seed in seeds]
+
+
+def shuffled_labels(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """`count` random permutations of bool labels (N,), as (count, N): Eq. 9's negative control."""
+    labels = np.asarray(labels, dtype=np.bool_)
+    n = len(labels)
+    rows = [
+        labels[np.argsort(_generator(_LABELS, seed, n, i).random(n), kind="stable")]
+        for i in range(count)
+    ]
+    return np.stack(rows) if rows else np.zeros((0, n), dtype=np.bool_)
+
+
+def _like_frequency(
+    frequency: np.ndarray, like: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    like = np.asarray(like, dtype=np.int64)
+    free = np.asarray(frequency) > 0
+    free[like] = False
+    candidates = np.flatnonzero(free)
+    candidates = candidates[np.argsort(frequency[candidates], kind="stable")]
+    if len(candidates) <= len(like):
+        return np.sort(candidates)
+    smallest = np.finfo(np.float64).tiny
+    wanted = np.log(np.maximum(np.asarray(frequency, dtype=np.float64)[like], smallest))
+    left = candidates.tolist()
+    levels = np.log(np.asarray(frequency, dtype=np.float64)[candidates]).tolist()
+    chosen = []
+    # In random order, since the last to draw has the least choice.
+    for level in wanted[np.argsort(generator.random(len(like)), kind="stable")].tolist():
+        low = high = bisect_left(levels, level)
+        while high - low < min(_NEIGHBOURS, len(left)):
+            below = level - levels[low - 1] if low > 0 else np.inf
+            above = levels[high] - level if high < len(left) else np.inf
+            if below < above:
+                low -= 1
+            else:
+                high += 1
+        pick = low + int(generator.random() * (high - low))
+        chosen.append(left.pop(pick))
+        levels.pop(pick)
+    return np.sort(np.asarray(chosen, dtype=np.int64))
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))

@@ -1,0 +1,95 @@
+"""What selection and ablation need of a split, from a step's inputs: activations, model, head, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from clipsteer.activations.inputs import array_inputs, open_reader
+from clipsteer.dictionaries.inputs import dictionary_inputs, open_dictionary
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from clipsteer.steering.ablation import Batch
+    from clipsteer.store.step import Job, Run
+
+# Images per resumed forward pass. Every pass has this shape, so that predictions do not depend on
+# which images an edit leaves alone.
+BATCH_IMAGES = 100
+
+
+def ablation_inputs(
+    job: Job, layer: int, split: str, activations: str = "activations"
+) -> dict[str, str]:
+    """Digests of all that predictions under ablation depend on, for one layer.
+
+    `activations` is the name of the job's input that holds the split's shards.
+    """
+    hook_point = job.recipe["hook_point"]
+    inputs = {
+        "model": job.output("model", "model"),
+        "head": job.output("head", "head"),
+        "labels": job.output("manifest", f"labels_{split}"),
+        **dictionary_inputs(job, layer),
+        **array_inputs(job, f"{hook_point}/{layer:02d}", activations=activations),
+        **array_inputs(job, "embedding", "embedding", activations=activations),
+    }
+    if hook_point == "mlp_out":  # the edit's change is added to the residual stream above it
+        array = f"resid_post/{layer:02d}"
+        inputs |= array_inputs(job, array, "resid_post", activations=activations)
+    return inputs
+
+
+class AblationSetting:
+    """Opens the inputs of one action and holds what `predict_sets` and `predict_prefixes` ask for.
+
+    `targets`, `groups` (N,) int; `baseline` (N,) int: predictions of the unmodified model's own forward
+    pass, from the embeddings that extraction stored.
+    """
+
+    def __init__(self, run: Run, prefix: str = "") -> None:
+        import torch
+        from safetensors.torch import load
+
+        from clipsteer.clip.device import resolve_device
+        from clipsteer.clip.tail import load_tail
+        from clipsteer.tables import read_parquet
+
+        recipe = run.recipe
+        self.device = resolve_device(run.runtime.device)
+        self._head = load(run.blob(f"{prefix}head"))["head"].to(self.device)
+        self.embed = load_tail(
+            run.folder(f"{prefix}model"),
+            recipe["layer"],
+            device=str(self.device),
+            dtype=recipe["model_dtype"],
+        )
+        self._reader = open_reader(run, f"{prefix}activations")
+        base = f"{prefix}resid_post"
+        mlp = any(name.startswith(f"{base}/") for name in run.inputs)
+        self._base = open_reader(run, base) if mlp else None
+        self.n_images = self._reader.n_images
+        self.dictionary = open_dictionary(
+            run, self._reader.width, self.device, f"{prefix}dictionary"
+        )
+        labels = read_parquet(run.blob(f"{prefix}labels"))
+        self.targets: np.ndarray = labels["target"].to_numpy()
+        self.groups: np.ndarray = labels["group"].to_numpy()
+        embeddings = open_reader(run, f"{prefix}embedding").read(0, self.n_images)
+        self.baseline = self.classify(torch.from_numpy(embeddings).to(self.device))
+
+    def batches(self) -> Iterator[Batch]:
+        """(start, activations at the hook point, resid_post where that is another array)."""
+        last = self.embed.layer == self.embed.n_layers - 1
+        tokens = slice(0, 1) if last else slice(None)  # above the last layer only CLS is read
+        for start, x in self._reader.batches(BATCH_IMAGES):
+            base = self._base.read(start, start + len(x))[:, tokens] if self._base else None
+            yield start, x[:, tokens], base
+
+    def classify(self, embeddings: torch.Tensor) -> np.ndarray:
+        """Zero-shot classes (n,) of image embeddings (n, p): the largest cosine."""
+        from clipsteer.clip.heads import zero_shot_logits
+
+        return zero_shot_logits(embeddings, self._head).argmax(dim=-1).cpu().numpy()

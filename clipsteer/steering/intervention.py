@@ -1,0 +1,111 @@
+"""The intervention: one formula for SAE features and neurons, for ablation and steering.
+
+    x' = origin(x) + sum_{j in F} (s_j - f_j(x)) n_j
+
+`error_term="keep"`: origin(x) = x, so the dictionary's error stays in. `"drop"`: origin(x) =
+decode(f(x)), which makes x' = decode(f') with f'_j = s_j on F, since decoding is affine and the n_j
+are its rows. Ablation is s = 0. The code is taken once, from x: Top-K is not re-applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from clipsteer.dictionaries.base import Dictionary
+
+Tokens = Literal["all", "spatial", "cls"]
+ErrorTerm = Literal["keep", "drop"]
+Features = np.ndarray | torch.Tensor | Sequence[int]
+
+# Features are summed in blocks of this many, in the order given. The order and the cut are part of
+# the result's bits: a set and a prefix of a sweep with the same features get the same sum.
+SUM_BLOCK = 512
+
+
+def edit(
+    x: torch.Tensor,
+    dictionary: Dictionary,
+    features: Features,
+    *,
+    strength: float | torch.Tensor = 0.0,
+    tokens: Tokens = "all",
+    error_term: ErrorTerm = "keep",
+) -> torch.Tensor:
+    """x (n, T, d), CLS first -> x' (n, T, d), with the features F set to `strength` on `tokens`.
+
+    `features` (|F|,): distinct indices below m. `strength`: a number, or a tensor (|F|,). Other
+    tokens pass unchanged. With F empty and the error term kept, x itself comes back.
+    Raises ValueError for indices that are repeated or out of range.
+    """
+    columns = feature_index(features, dictionary.m, x.device)
+    span = token_span(tokens, x.shape[1])
+    n, d = x.shape[0], x.shape[2]
+    if span.start == span.stop or (len(columns) == 0 and error_term == "keep"):
+        return x
+    origin, code = origin_and_code(x[:, span].reshape(-1, d), dictionary, columns, error_term)
+    change = weighted_sum(strength - code, dictionary.directions(columns))
+    result = x.clone()
+    result[:, span] = (origin if change is None else origin + change).reshape(n, -1, d)
+    return result
+
+
+def origin_and_code(
+    rows: torch.Tensor, dictionary: Dictionary, columns: torch.Tensor, error_term: ErrorTerm
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """rows (r, d) -> where the edit starts from (r, d), and the code's columns (r, |columns|)."""
+    if error_term == "keep":
+        return rows, dictionary.encode_columns(rows, columns)
+    if error_term == "drop":
+        code = dictionary.encode(rows)
+        return dictionary.decode(code), code[:, columns]
+    raise ValueError(f"error_term must be 'keep' or 'drop', not {error_term!r}")
+
+
+def weighted_sum(weights: torch.Tensor, directions: torch.Tensor) -> torch.Tensor | None:
+    """weights (r, k), directions (k, d) -> their product (r, d), block by block; None for k = 0."""
+    total: torch.Tensor | None = None
+    for start in range(0, weights.shape[1], SUM_BLOCK):
+        stop = start + SUM_BLOCK
+        total = add_block(total, weights[:, start:stop], directions[start:stop])
+    return total
+
+
+def add_block(
+    total: torch.Tensor | None, weights: torch.Tensor, directions: torch.Tensor
+) -> torch.Tensor:
+    """total (r, d) + weights (r, k) @ directions (k, d), as a new tensor."""
+    # Contiguous, so that the product's bits do not depend on where the block was cut from.
+    product = weights.contiguous() @ directions.contiguous()
+    return product if total is None else total + product
+
+
+def token_span(tokens: Tokens, n_tokens: int) -> slice:
+    """The tokens that are edited; CLS is token 0."""
+    spans = {
+        "all": slice(0, n_tokens),
+        "cls": slice(0, 1),
+        "spatial": slice(1, n_tokens),
+    }
+    if tokens not in spans:
+        raise ValueError(f"tokens must be 'all', 'spatial' or 'cls', not {tokens!r}")
+    return spans[tokens]
+
+
+def feature_index(features: Features, m: int, device: torch.device) -> torch.Tensor:
+    """Checked feature indices as a LongTensor on `device`."""
+    if isinstance(features, torch.Tensor):
+        features = features.cpu().numpy()
+    index = np.asarray(features).reshape(-1)
+    if index.size == 0:
+        return torch.zeros(0, dtype=torch.long, device=device)
+    if not np.issubdtype(index.dtype, np.integer):
+        raise ValueError(f"feature indices must be integers, not {index.dtype}")
+    if index.min() < 0 or index.max() >= m:
+        raise ValueError(f"feature indices must be in 0..{m - 1}")
+    if len(np.unique(index)) != len(index):
+        raise ValueError("a feature set holds each feature once")
+    return torch.from_numpy(index.astype(np.int64)).to(device)
