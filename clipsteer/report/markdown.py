@@ -1,0 +1,169 @@
+"""`results/<dataset>_table.md`: the results table in the layout of the paper's Tables 5 to 8."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import polars as pl
+
+from clipsteer.report.table import NEURONS
+
+CONDITIONS = ("strict", "relaxed")
+_BLOCKS = (
+    ("SAE feature ablation", "targeted"),
+    ("Random SAE feature ablation", "random"),
+)
+_SETTING = ("hook_point", "aggregate", "tokens", "error_term")
+_MISSING = "–"
+Row = dict[str, Any]
+Rows = dict[tuple[int, str, str], Row]
+
+
+def render(table: pl.DataFrame, *, notes: Sequence[str] = ()) -> str:
+    """The page: for each setting and condition three blocks (SAE, random SAE, neurons) and the
+    intervals.
+
+    `table` comes from `clipsteer.report.table.results_table`; `notes` are added at the end, one
+    item each. Bold: better than the unmodified model. Asterisk: the best worst-group accuracy among
+    targeted SAE rows of a condition, where it is better than the unmodified model's.
+    """
+    first = table.row(0, named=True)
+    parts = [
+        f"# {_title(first['dataset'])}: accuracy under ablation, by layer",
+        f"{source_label(first['source'])}, model: {first['model']}, "
+        f"{first['n_images']} test images. Unmodified model: overall "
+        f"{first['baseline_overall']:.2f} %, worst group "
+        f"{first['baseline_worst']:.2f} % ({first['baseline_worst_group']}).",
+    ]
+    for setting in table.select(_SETTING).unique(maintain_order=True).iter_rows(named=True):
+        part = table.filter(*(pl.col(name).eq_missing(value) for name, value in setting.items()))
+        words = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in setting.items())
+        parts.append(f"## {words}")
+        for condition in CONDITIONS:
+            rows = part.filter(pl.col("condition") == condition)
+            if len(rows):
+                parts += _condition(rows, condition)
+    parts.append("## How to read this")
+    parts.append("\n".join(f"- {line}" for line in (*_reading(table), *notes)))
+    return "\n\n".join(parts) + "\n"
+
+
+def source_label(source: str) -> str:
+    """What to print about where the images are from; painted data must never pass for real."""
+    return "source: painted (synthetic)" if source == "painted" else f"source: {source}"
+
+
+def _title(dataset: str) -> str:
+    return {"celeba": "CelebA", "waterbirds": "Waterbirds"}.get(dataset, dataset)
+
+
+def _condition(table: pl.DataFrame, condition: str) -> list[str]:
+    rows: Rows = {
+        (row["layer"], row["dictionary"], row["ablation"]): row
+        for row in table.iter_rows(named=True)
+    }
+    layers = sorted({key[0] for key in rows})
+    every = list(dict.fromkeys(table["dictionary"].to_list()))
+    names = [name for name in every if name != NEURONS]
+    targeted = [
+        row for (_, name, kind), row in rows.items() if kind == "targeted" and name in names
+    ]
+    top = max((row["worst"] for row in targeted), default=None)
+    best = [row for row in targeted if row["worst"] == top and top > row["baseline_worst"]]
+    starred = {row["layer"] for row in best}
+    parts = [f"### {condition.capitalize()} condition"]
+
+    def pair(row: Row | None) -> list[str]:
+        if row is None:
+            return [_MISSING, _MISSING]
+        star = r"\*" if row in best else ""
+        return [
+            _bold(row["overall"], row["baseline_overall"]),
+            star + _bold(row["worst"], row["baseline_worst"]),
+        ]
+
+    heads = [f"{name} {what}" for name in names for what in ("overall", "worst")]
+    for title, kind in _BLOCKS:
+        if not any(key[2] == kind and key[1] in names for key in rows):
+            continue
+        body = [
+            [_layer(n, starred if kind == "targeted" else set())]
+            + [cell for name in names for cell in pair(rows.get((n, name, kind)))]
+            for n in layers
+        ]
+        parts += [f"**{title}**", _grid(["layer", *heads], body)]
+    if NEURONS in every:
+        kinds = ("targeted", "random")
+        heads = [f"{kind} {what}" for kind in kinds for what in ("overall", "worst")]
+        body = [
+            [_layer(n)] + [cell for kind in kinds for cell in pair(rows.get((n, NEURONS, kind)))]
+            for n in layers
+        ]
+        parts += ["**Base network neuron ablation**", _grid(["layer", *heads], body)]
+    parts += ["**Worst group with 95 % interval, targeted ablation**"]
+    parts += [_per_cell(rows, layers, every, _interval)]
+    parts += ["**Number of ablated features, and p-value on the unmodified model's worst group**"]
+    parts += [_per_cell(rows, layers, every, _size_and_p)]
+    return parts
+
+
+def _per_cell(
+    rows: Rows, layers: Sequence[int], names: Sequence[str], text: Callable[[Row], str]
+) -> str:
+    body = []
+    for layer in layers:
+        found = [rows.get((layer, name, "targeted")) for name in names]
+        body.append([_layer(layer), *(_MISSING if row is None else text(row) for row in found)])
+    return _grid(["layer", *names], body)
+
+
+def _interval(row: Row) -> str:
+    return f"{row['worst']:.2f} ({row['worst_low']:.1f} to {row['worst_high']:.1f})"
+
+
+def _size_and_p(row: Row) -> str:
+    return f"{row['n_features']:,}, {p_text(row['p_value'])}"
+
+
+def p_text(p: float | None) -> str:
+    """A p-value for people: two significant digits, small ones as a bound."""
+    if p is None:
+        return _MISSING
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def _bold(value: float, baseline: float) -> str:
+    return f"**{value:.2f}**" if value > baseline else f"{value:.2f}"
+
+
+def _layer(number: int, starred: set[int] | None = None) -> str:
+    return f"L{number}" + (r"\*" if starred and number in starred else "")
+
+
+def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in (head, rule, *body)
+    ]
+    return "\n".join(lines)
+
+
+def _reading(table: pl.DataFrame) -> list[str]:
+    seeds = table["random_seeds"].drop_nulls()
+    lines = [
+        "Accuracies in per cent. **Bold**: better than the unmodified model. \\*: the best"
+        " worst-group accuracy of targeted SAE ablation in that condition, read off the test set;"
+        " the layer and dictionary chosen on validation stand in the summary.",
+        "Worst: the smallest accuracy among the groups; its interval is a bootstrap over images,"
+        " resampled within groups. p: exact McNemar test against the unmodified model's predictions"
+        " on the same images.",
+        "0 features: no set passed the condition on validation, so nothing is ablated.",
+    ]
+    if len(seeds):
+        lines.append(f"Random rows are means over {seeds[0]} draws of as many features.")
+    if table["paper_worst"].is_not_null().any():
+        lines.append("The paper's own numbers stand in the CSV (`paper_overall`, `paper_worst`).")
+    return lines

@@ -1,0 +1,141 @@
+"""`results/<dataset>_table.csv`: fixed columns, fixed decimals, equal bytes for equal numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from clipsteer.report import paper
+
+COLUMNS = (
+    "dataset",
+    "source",
+    "model",
+    "hook_point",
+    "layer",
+    "dictionary",
+    "trained_on",
+    "ablation",
+    "condition",
+    "aggregate",
+    "tokens",
+    "error_term",
+    "threshold",
+    "n_features",
+    "overall",
+    "overall_low",
+    "overall_high",
+    "worst",
+    "worst_low",
+    "worst_high",
+    "worst_group",
+    "baseline_overall",
+    "baseline_worst",
+    "baseline_worst_group",
+    "p_value",
+    "p_value_overall",
+    "n_images",
+    "seed",
+    "random_seeds",
+    "paper_overall",
+    "paper_worst",
+)
+_PER_CENT = (
+    "overall",
+    "overall_low",
+    "overall_high",
+    "worst",
+    "worst_low",
+    "worst_high",
+    "baseline_overall",
+    "baseline_worst",
+    "paper_overall",
+    "paper_worst",
+)
+_SIX_DIGITS = ("threshold", "p_value", "p_value_overall")
+NEURONS = "neurons"
+
+
+def results_table(
+    measured: pl.DataFrame,
+    *,
+    dataset: str,
+    source: str,
+    model: str,
+    group_names: Mapping[int, str],
+    paper_setting: bool = False,
+) -> pl.DataFrame:
+    """The table with COLUMNS, from `clipsteer.steering.outcomes.measure`.
+
+    Rows by hook point, layer, dictionary (in the order given, neurons last), targeted before
+    random, strict before relaxed. Accuracies in per cent, rounded to 2 decimals; thresholds and
+    p-values to 6 significant digits. Groups by name: `group_names` maps group number -> name.
+    `source` says where the images are from, e.g. `painted`. The paper's columns are filled only
+    with `paper_setting`, that is for real data in the paper's own setting, and only where the paper
+    has the row.
+    """
+    order = list(dict.fromkeys(measured["dictionary"].to_list()))
+    order.sort(key=lambda name: name == NEURONS)
+    hooks = list(dict.fromkeys(measured["hook_point"].to_list()))
+    rank = {"targeted": 0, "random": 1, "strict": 0, "relaxed": 1}
+    rows: list[dict[str, Any]] = []
+    for row in measured.iter_rows(named=True):
+        found = (
+            paper.lookup(
+                dataset, row["condition"], row["ablation"], row["dictionary"], row["layer"]
+            )
+            if paper_setting
+            else None
+        )
+        overall, worst = found or (None, None)
+        given = {
+            "dataset": dataset,
+            "source": source,
+            "model": model,
+            "worst_group": _name(group_names, row["worst_group"]),
+            "baseline_worst_group": _name(group_names, row["baseline_worst_group"]),
+            "paper_overall": overall,
+            "paper_worst": worst,
+        }
+        full = {**row, **given}
+        rows.append({name: _rounded(name, full[name]) for name in COLUMNS})
+    rows.sort(
+        key=lambda r: (
+            hooks.index(r["hook_point"]),
+            r["layer"],
+            order.index(r["dictionary"]),
+            rank[r["ablation"]],
+            rank[r["condition"]],
+        )
+    )
+    floats = {name: pl.Float64 for name in (*_PER_CENT, *_SIX_DIGITS)}
+    whole = {name: pl.Int64 for name in ("n_features", "n_images", "seed", "random_seeds")}
+    return pl.DataFrame(rows, schema_overrides={**floats, **whole}).select(COLUMNS)
+
+
+def csv_text(table: pl.DataFrame) -> str:
+    """The table as CSV: null is an empty cell, accuracies have 2 decimals. LF line ends."""
+    cells = [_cells(table[name]) for name in table.columns]
+    return pl.DataFrame(cells).write_csv(line_terminator="\n")
+
+
+def _cells(column: pl.Series) -> pl.Series:
+    style = ".2f" if column.name in _PER_CENT else ".6g"
+    if not column.dtype.is_float():
+        return column.cast(pl.String)
+    values = [None if value is None else format(value, style) for value in column.to_list()]
+    return pl.Series(column.name, values, dtype=pl.String)
+
+
+def _rounded(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name in _PER_CENT:
+        return float(f"{value:.2f}")
+    return float(f"{value:.6g}") if name in _SIX_DIGITS else value
+
+
+def _name(group_names: Mapping[int, str], group: int) -> str:
+    return group_names.get(group, f"group {group}")

@@ -1,0 +1,73 @@
+"""Made-up ablations with known properties, for the report's and the outcomes' tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+GROUPS = {
+    0: "dark-haired women",
+    1: "blonde women",
+    2: "dark-haired men",
+    3: "blond men",
+}
+SAES = {"vanilla": "general", "topk64": "general", "celeba_topk64": "celeba"}
+
+
+def fake_images(per_group: int = 60, seed: int = 0) -> pl.DataFrame:
+    """Balanced groups; the baseline is weak on group 3."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(4), per_group)
+    target = group // 2
+    right = rng.random(len(group)) < np.array([0.95, 0.92, 0.9, 0.35])[group]
+    return pl.DataFrame(
+        {
+            "index": np.arange(len(group)),
+            "target": target.astype(np.int8),
+            "spurious": (group % 2).astype(np.int8),
+            "group": group.astype(np.int8),
+            "baseline": np.where(right, target, 1 - target).astype(np.int8),
+        }
+    )
+
+
+def _row(
+    images: pl.DataFrame, layer: int, name: str, kind: str, condition: str, seed: int | None
+) -> dict[str, Any]:
+    strength = {"targeted": 0.45, "random": 0.04}[kind] * (0.25 if name == "neurons" else 1.0)
+    strength *= np.exp(-((layer - 3) ** 2) / 4) * (1.3 if condition == "relaxed" else 1.0)
+    rng = np.random.default_rng([layer, len(name), kind == "random", seed or 0])
+    base, target = images["baseline"].to_numpy(), images["target"].to_numpy()
+    mend = (rng.random(len(base)) < strength) & (images["group"].to_numpy() == 3)
+    spoil = rng.random(len(base)) < 0.01
+    found = np.where(mend, target, np.where(spoil, 1 - target, base))
+    return {
+        "hook_point": "resid_post",
+        "layer": layer,
+        "dictionary": name,
+        "trained_on": SAES.get(name),
+        "ablation": kind,
+        "condition": condition,
+        "aggregate": "mean",
+        "tokens": "all",
+        "error_term": "keep",
+        "threshold": 1e-3 * (1 + layer) if kind == "targeted" else None,
+        "n_features": 10 * (layer + 1),
+        "seed": seed,
+        "predictions": found.astype(np.int8).tolist(),
+    }
+
+
+def fake_ablations(images: pl.DataFrame, layers: int = 6, seeds: int = 3) -> pl.DataFrame:
+    """Every layer and dictionary, targeted once and random `seeds` times, both conditions."""
+    rows = [
+        _row(images, layer, name, kind, condition, seed)
+        for layer in range(layers)
+        for name in [*SAES, "neurons"]
+        for condition in ("strict", "relaxed")
+        for kind, drawn in (("targeted", [None]), ("random", list(range(seeds))))
+        for seed in drawn
+    ]
+    return pl.DataFrame(rows, schema_overrides={"predictions": pl.List(pl.Int8), "seed": pl.Int64})

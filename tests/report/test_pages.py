@@ -1,0 +1,201 @@
+"""The Markdown page, the figure and the summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from clipsteer.report import markdown, summary
+from clipsteer.report.figure import layers_figure
+from clipsteer.report.table import results_table
+from clipsteer.steering.outcomes import headline, measure
+from tests.report.fakes import GROUPS, fake_ablations, fake_images
+
+
+@pytest.fixture(scope="module")
+def images() -> pl.DataFrame:
+    return fake_images(per_group=30)
+
+
+@pytest.fixture(scope="module")
+def ablations(images: pl.DataFrame) -> pl.DataFrame:
+    return fake_ablations(images, layers=4, seeds=2)
+
+
+@pytest.fixture(scope="module")
+def table(ablations: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:
+    measured = measure(ablations, images, seed=5, draws=200)
+    return results_table(
+        measured, dataset="celeba", source="painted", model="tiny", group_names=GROUPS
+    )
+
+
+def grid_after(page: str, title: str, number: int = 0) -> list[list[str]]:
+    """Cells of the table below the given title (its number-th occurrence)."""
+    lines = page.split(f"**{title}**\n\n")[number + 1].splitlines()
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return [rows[0], *rows[2:]]
+
+
+def test_blocks_hold_the_tables_numbers(table: pl.DataFrame) -> None:
+    page = markdown.render(table)
+    for number, condition in enumerate(("strict", "relaxed")):
+        for title, kind in (
+            ("SAE feature ablation", "targeted"),
+            ("Random SAE feature ablation", "random"),
+        ):
+            head, *body = grid_after(page, title, number)
+            assert head[:3] == ["layer", "vanilla overall", "vanilla worst"]
+            assert [row[0].strip("\\*") for row in body] == ["L0", "L1", "L2", "L3"]
+            for layer, row in enumerate(body):
+                part = table.filter(
+                    pl.col("layer") == layer,
+                    pl.col("ablation") == kind,
+                    pl.col("condition") == condition,
+                    pl.col("dictionary") != "neurons",
+                )
+                shown = [float(cell.replace("*", "").replace("\\", "")) for cell in row[1:]]
+                pairs = part.select("overall", "worst").rows()
+                assert shown == [value for pair in pairs for value in pair]
+                better = [
+                    value > baseline
+                    for pair in part.select(
+                        "overall", "baseline_overall", "worst", "baseline_worst"
+                    ).rows()
+                    for value, baseline in (pair[:2], pair[2:])
+                ]
+                assert ["**" in cell for cell in row[1:]] == better
+
+
+def test_the_best_worst_group_is_starred(table: pl.DataFrame) -> None:
+    page = markdown.render(table)
+    targeted = table.filter(
+        pl.col("ablation") == "targeted",
+        pl.col("condition") == "strict",
+        pl.col("dictionary") != "neurons",
+    )
+    best = targeted.filter(pl.col("worst") == pl.col("worst").max())
+    body = grid_after(page, "SAE feature ablation")[1:]
+    starred = {int(row[0][1]) for row in body if row[0].endswith(r"\*")}
+    assert starred == set(best["layer"])
+    assert sum(cell.startswith(r"\*") for row in body for cell in row[1:]) == len(best)
+
+
+def test_nothing_is_starred_or_bold_where_nothing_helps(table: pl.DataFrame) -> None:
+    flat = table.with_columns(overall=pl.col("baseline_overall"), worst=pl.col("baseline_worst"))
+    page = markdown.render(flat).split("## How to read this")[0]
+    for title in ("SAE feature ablation", "Base network neuron ablation"):
+        for row in grid_after(page, title)[1:]:
+            assert "*" not in "".join(row)
+
+
+def test_missing_rows_are_dashes_and_neurons_have_their_block(table: pl.DataFrame) -> None:
+    gone = (pl.col("layer") == 2) & (pl.col("dictionary") == "topk64")
+    page = markdown.render(table.filter(~gone))
+    assert grid_after(page, "SAE feature ablation")[3][3:5] == ["–", "–"]
+    head = grid_after(page, "Base network neuron ablation")[0]
+    assert head == ["layer", "targeted overall", "targeted worst", "random overall", "random worst"]
+    assert grid_after(page, "Worst group with 95 % interval, targeted ablation")[3][2] == "–"
+
+
+def test_page_says_that_data_are_painted_and_takes_notes(table: pl.DataFrame) -> None:
+    page = markdown.render(table, notes=["Three predictions change."])
+    assert "source: painted (synthetic)" in page
+    assert "- Three predictions change.\n" in page
+    real = markdown.render(table.with_columns(source=pl.lit("celeba")))
+    assert "source: celeba" in real
+    assert "synthetic" not in real
+
+
+def test_p_values_for_people() -> None:
+    shown = [markdown.p_text(p) for p in (None, 1.0, 0.03125, 0.00098, 9.9e-5, 0.0)]
+    assert shown == ["–", "p = 1", "p = 0.031", "p = 0.00098", "p < 0.0001", "p < 0.0001"]
+
+
+def test_settings_get_a_section_each(table: pl.DataFrame) -> None:
+    both = pl.concat([table, table.with_columns(hook_point=pl.lit("mlp_out"))])
+    page = markdown.render(both)
+    assert page.count("### Strict condition") == 2
+    assert page.index("hook point: resid_post") < page.index("hook point: mlp_out")
+
+
+def test_figure_has_the_same_bytes_twice_and_no_time_in_it(
+    table: pl.DataFrame, tmp_path: Path
+) -> None:
+    for name in ("a.png", "deep/b.png"):
+        layers_figure(table, tmp_path / name, title="CelebA", baseline_interval=(30, 50))
+    data = (tmp_path / "a.png").read_bytes()
+    assert data == (tmp_path / "deep/b.png").read_bytes()
+    with Image.open(tmp_path / "a.png") as image:
+        assert set(image.info) <= {"dpi"}
+        assert image.width > 1000
+        assert np.asarray(image.convert("L")).std() > 10
+
+
+def test_figure_shows_the_numbers(
+    table: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.axes import Axes
+
+    seen: list[tuple[str, list[float]]] = []
+    real = Axes.errorbar
+
+    def spy(self: Axes, x: object, y: np.ndarray, **options: object) -> object:
+        seen.append((str(options["label"]), y.tolist()))
+        return real(self, x, y, **options)
+
+    monkeypatch.setattr(Axes, "errorbar", spy)
+    layers_figure(table, tmp_path / "a.png", title="CelebA")
+    per_panel = len(seen) // 2
+    assert [label for label, _ in seen[:per_panel]] == [
+        "SAE vanilla, targeted",
+        "SAE topk64, targeted",
+        "SAE celeba_topk64, targeted",
+        "neurons, targeted",
+        "random SAE features, mean",
+    ]
+    for panel, condition in enumerate(("strict", "relaxed")):
+        rows = table.filter(pl.col("condition") == condition)
+        targeted = rows.filter(pl.col("ablation") == "targeted")
+        vanilla = targeted.filter(pl.col("dictionary") == "vanilla")["worst"].to_list()
+        assert seen[panel * per_panel][1] == vanilla
+        random = rows.filter(pl.col("ablation") == "random", pl.col("dictionary") != "neurons")
+        mean = random.group_by("layer").agg(pl.col("worst").mean()).sort("layer")["worst"]
+        assert seen[panel * per_panel + 4][1] == pytest.approx(mean.to_list())
+
+
+def test_figure_of_one_condition_and_no_controls(table: pl.DataFrame, tmp_path: Path) -> None:
+    part = table.filter(
+        pl.col("condition") == "strict",
+        pl.col("ablation") == "targeted",
+        pl.col("dictionary") == "vanilla",
+        pl.col("layer") == 1,
+    )
+    layers_figure(part, tmp_path / "a.png", title="One")
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_summary_says_the_finding(ablations: pl.DataFrame, images: pl.DataFrame) -> None:
+    found = headline(
+        ablations, images, hook_point="resid_post", layer=3, dictionary="topk64", seed=5, draws=200
+    )
+    text = summary.render(
+        found, dataset="celeba", source="painted", group_names=GROUPS, changed={0: 1, 1: 4}
+    )
+    gain = found["gain"]
+    assert f"{gain['points']:+.1f} points (95 % {gain['low']:+.1f} to {gain['high']:+.1f})" in text
+    assert "layer 3, topk64, 40 features" in text
+    assert "painted (synthetic)" in text
+    assert "blond men" in text
+    assert "at most 4 of 120" in text
+    for key in ("sae_over_neurons", "sae_over_random"):
+        for gap in found[key].values():
+            assert f"{gap['points']:+.1f} points" in text
