@@ -210,7 +210,7 @@ def _checked(
         raise ClipsteerError(
             f"image {first + row} ({describe(first + row)}): found {kind} in {place}, expected "
             "finite activations. Look at the image and the model's weights; with a model in half "
-            "precision try clip.dtype: float32."
+            "precision try model.dtype: float32."
         )
     row = int((wide.abs().amax(dim=1) > limit).nonzero()[0])
     raise ClipsteerError(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from clipsteer.clip.device import exact_inference
@@ -20,7 +19,7 @@ def zero_shot_head(
     templates: Sequence[str],
     *,
     batch_size: int = 256,
-    key: str = "head.templates",
+    key: str = "datasets.<name>.templates",
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """One unit row per class: the renormalised mean over templates of unit prompt embeddings.
@@ -87,34 +86,6 @@ def embed_texts(
         if progress is not None:
             progress(len(found[-1]))
     return torch.cat(found)
-
-
-def zero_shot_logits(embeddings: Tensor, head: Tensor, logit_scale: float = 1.0) -> Tensor:
-    """logit_scale times the cosine of each image with each class.
-
-    Args:
-        embeddings: (n, p) image embeddings, any float dtype, not normalised.
-        head: (classes, p) unit rows.
-        logit_scale: `Clip.logit_scale`, or 1 for `head.logit_scale: none` (definitions: the paper's
-            cross-entropies of 6.76 and 6.908 use none).
-
-    Returns:
-        (n, classes) float32 on the embeddings' device.
-    """
-    with torch.inference_mode():
-        units = F.normalize(embeddings.float(), dim=-1)
-        return logit_scale * (units @ head.to(units.device, torch.float32).T)
-
-
-def choose_logit_scale(choice: str, model_scale: float, *, key: str = "head.logit_scale") -> float:
-    """`model` is the model's own scale, `none` is 1.
-
-    Raises:
-        ClipsteerError: another choice.
-    """
-    if choice not in ("model", "none"):
-        raise ClipsteerError(f"{key}: found {choice!r}, expected 'model' or 'none'. Correct {key}.")
-    return model_scale if choice == "model" else 1.0
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

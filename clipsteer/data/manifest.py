@@ -197,10 +197,10 @@ def _evaluated(frame: pl.DataFrame, per_group: Mapping[str, int | None], seed: i
         if count is None or not (frame["split"] == split).any():
             continue
         if count < 1:
-            raise ClipsteerError(f"per_group.{split}: found {count}; expected 1 or more, or null.")
+            raise ClipsteerError(f"evaluation.{split}: found {count}; expected 1 or more, or null.")
         if frame["group"].is_null().any():
             raise ClipsteerError(
-                f"per_group.{split}: found {count}, but the data set has no target and spurious "
+                f"evaluation.{split}: found {count}, but the data set has no target and spurious "
                 "labels and so no groups; expected null. Set it to null, or give the labels."
             )
         for group in range(N_GROUPS):
@@ -210,7 +210,7 @@ def _evaluated(frame: pl.DataFrame, per_group: Mapping[str, int | None], seed: i
             if members.height < count:
                 raise ClipsteerError(
                     f"{_SOURCE}: the split {split!r} has {members.height} images of group {group} "
-                    f"(target {group // 2}, spurious {group % 2}); per_group.{split} asks for "
+                    f"(target {group // 2}, spurious {group % 2}); evaluation.{split} asks for "
                     f"{count}. Lower it, or add images of that group."
                 )
             mask = choose(members["path"].to_list(), count, seed)

@@ -66,6 +66,6 @@ class ImageSource:
         if digest_bytes(data) != digest:
             raise ClipsteerError(
                 f"{self._root / path}: its content is not what the manifest was made from; it was changed "
-                "while the run was going. Run the same command again."
+                "since. Run the same command again (with raw.watch: files, which sees such changes)."
             )
         return data

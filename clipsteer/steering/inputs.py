@@ -90,6 +90,6 @@ class AblationSetting:
 
     def classify(self, embeddings: torch.Tensor) -> np.ndarray:
         """Zero-shot classes (n,) of image embeddings (n, p): the largest cosine."""
-        from clipsteer.clip.heads import zero_shot_logits
+        from clipsteer.clip.zero_shot import zero_shot_logits
 
         return zero_shot_logits(embeddings, self._head).argmax(dim=-1).cpu().numpy()

@@ -191,7 +191,7 @@ def _refuse_one_sided(n_a: int, n_b: int, where: str) -> None:
         raise ClipsteerError(
             f"feature selection: {where} has {n_a} images with the spurious attribute and {n_b} "
             "without; expected both, since Eq. 9 compares them. Check the training split's labels, "
-            "or set statistics.balance to none."
+            "or set steering.balance to none."
         )
 
 

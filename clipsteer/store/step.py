@@ -54,8 +54,12 @@ class Action:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What may differ between two runs without changing a result: device, threads, where data lie."""
+    """What may differ between two runs without changing a result: device, threads, where data lie.
 
+    `name` is the data set or dictionary that the job is about.
+    """
+
+    name: str = ""
     device: str = "auto"
     threads: int = 1
     roots: Mapping[str, Path] = field(default_factory=dict)
@@ -68,11 +72,14 @@ class Job:
     `name` is the data set or dictionary that the job is about; it may name members, never enter a key.
     """
 
-    name: str
     recipe: Mapping[str, Json]
     inputs: Mapping[str, Pointer]
     store: ObjectStore
     runtime: Runtime
+
+    @property
+    def name(self) -> str:
+        return self.runtime.name
 
     def output(self, name: str, output: str, member: str = "all") -> str:
         """Digest of one output of one member of the input `name`."""
@@ -168,9 +175,7 @@ class Run:
         """Notes something small that downstream rules need; it stands in the pointer."""
         self.facts[name] = value
 
-    def progress(
-        self, total: int, unit: str, scale: tuple[str, int] | None = None
-    ) -> Progress:
+    def progress(self, total: int, unit: str, scale: tuple[str, int] | None = None) -> Progress:
         """A progress counter that reports under this action's name."""
         return Progress(self._log, self._label, total, unit, scale)
 
@@ -197,9 +202,15 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--recipe", required=True, help="canonical JSON: step, code, modules, config")
     parser.add_argument(
-        "--input", action="append", default=[], metavar="NAME=POINTER", help="pointer file of an input"
+        "--recipe", required=True, help="canonical JSON: step, code, modules, config"
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=POINTER",
+        help="pointer file of an input",
     )
     parser.add_argument(
         "--inputs",
@@ -209,7 +220,9 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
         metavar="NAME POINTER ...",
         help="pointer files whose members together are one input; may be none",
     )
-    parser.add_argument("--name", default="", help="the data set or dictionary that the job is about")
+    parser.add_argument(
+        "--name", default="", help="the data set or dictionary that the job is about"
+    )
     parser.add_argument("--pointer", required=True, type=Path, help="pointer file to write")
     parser.add_argument(
         "--export",
@@ -237,6 +250,8 @@ def main(
         os.environ.setdefault(variable, str(arguments.threads))
     os.environ.setdefault("POLARS_MAX_THREADS", str(arguments.threads))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # waiting threads sleep: on a shared core, spinning ones slow a job down several times over
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     file = None
     if arguments.log:
         arguments.log.parent.mkdir(parents=True, exist_ok=True)
@@ -279,6 +294,7 @@ def _execute(
 ) -> None:
     started = time.monotonic()
     runtime = Runtime(
+        name=arguments.name,
         device=arguments.device,
         threads=arguments.threads,
         roots={k: Path(v) for k, v in _pairs(arguments.root, "--root").items()},
@@ -287,7 +303,7 @@ def _execute(
     cache = ActionStore(arguments.store)
     inputs = {k: _read([v]) for k, v in _pairs(arguments.input, "--input").items()}
     inputs |= {name: _read(paths) for name, *paths in arguments.inputs}
-    job = Job(arguments.name, recipe["config"], inputs, objects, runtime)
+    job = Job(recipe["config"], inputs, objects, runtime)
     check = _CodeCheck(script, recipe)
     check("before the step began")
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from clipsteer.clip.heads import choose_logit_scale, embed_texts, zero_shot_head, zero_shot_logits
+from clipsteer.clip.heads import embed_texts, zero_shot_head
 from clipsteer.clip.model import Clip, load_clip
 from clipsteer.clip.taps import forward_with_taps
+from clipsteer.clip.zero_shot import zero_shot_logits
 from clipsteer.errors import ClipsteerError
 from tests.clip.tiny import make_tiny, photos
 
@@ -80,10 +81,3 @@ def test_templates_need_a_place_for_the_name(clip: Clip, templates: list[str]) -
 def test_no_classes_are_refused(clip: Clip) -> None:
     with pytest.raises(ClipsteerError, match="no class names"):
         zero_shot_head(clip, [], ["{}"])
-
-
-def test_the_scale_is_chosen_by_name() -> None:
-    assert choose_logit_scale("model", 100.0) == 100.0
-    assert choose_logit_scale("none", 100.0) == 1.0
-    with pytest.raises(ClipsteerError, match=r"head\.logit_scale: found 'off'"):
-        choose_logit_scale("off", 100.0)

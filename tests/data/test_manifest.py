@@ -229,9 +229,9 @@ def test_per_group_faults() -> None:
     rows = rows_of(SMALL)
     with pytest.raises(ClipsteerError, match=r"per_group: found 'train'"):
         build(rows, {"train": 1})
-    with pytest.raises(ClipsteerError, match=r"per_group\.test: found 0"):
+    with pytest.raises(ClipsteerError, match=r"evaluation\.test: found 0"):
         build(rows, {"test": 0})
-    with pytest.raises(ClipsteerError, match=r"per_group\.test.*no target and spurious"):
+    with pytest.raises(ClipsteerError, match=r"evaluation\.test.*no target and spurious"):
         build(rows_of(SMALL, labelled=False), {"test": 1})
 
 
