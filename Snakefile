@@ -1,0 +1,23 @@
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/recipes.smk"
+include: "rules/data.smk"
+include: "rules/clip.smk"
+include: "rules/activations.smk"
+include: "rules/dictionaries.smk"
+include: "rules/steering.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/{dataset}_table.csv", dataset=config["tables"]),
+    localrule: True

@@ -1,0 +1,53 @@
+# The CLIP itself, and its zero-shot heads.
+
+
+if TINY:
+
+    rule pretrain_clip:
+        input:
+            expand(f"{REFS}/{{world}}/manifest.json", world=WORLDS),
+        output:
+            MODEL,
+        log:
+            "logs/pretrain_clip.log",
+        conda:
+            "../envs/clip.yaml"
+        threads: 2
+        params:
+            recipe=pretrain_recipe,
+        shell:
+            shell_words("pretrain_clip") + manifest_words() + " --pointer {output}"
+
+else:
+
+    rule import_clip:
+        input:
+            import_source,
+        output:
+            MODEL,
+        log:
+            "logs/import_clip.log",
+        conda:
+            "../envs/clip.yaml"
+        params:
+            recipe=import_recipe,
+        shell:
+            shell_words("import_clip")
+            + f"--root model={shlex.quote(config['model']['source'])}"
+            " --inputs token {input} --pointer {output}"
+
+
+rule build_head:
+    input:
+        model=MODEL,
+    output:
+        f"{REFS}/{{dataset}}/head.json",
+    log:
+        "logs/build_head/{dataset}.log",
+    conda:
+        "../envs/clip.yaml"
+    params:
+        recipe=head_recipe,
+    shell:
+        shell_words("build_head")
+        + "--name {wildcards.dataset} --input model={input.model} --pointer {output}"

@@ -1,0 +1,212 @@
+# Config, validation, recipes and the named helpers that the rules share.
+#
+# A rule's only parameter is `recipe`: one canonical JSON string with everything that determines the
+# result apart from the inputs' contents (docs/store-protocol.md). Parsing reads no data; only the main
+# process looks at the user's own folders, once, before the DAG is built.
+
+import functools
+import re
+import shlex
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
+
+BASE = Path(workflow.basedir)
+sys.path.insert(0, str(BASE))
+
+from clipsteer.config import layers_of, needed_datasets, validate
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.digest import canonical_json, digest_file
+from clipsteer.store.fingerprint import code_fingerprint
+from clipsteer.store.scan import scan, write_token
+from clipsteer.store.step import CACHES, FINGERPRINTS
+
+try:
+    validate(
+        config,
+        yaml.safe_load((BASE / "schemas/config.schema.yaml").read_text()),
+        Path.cwd(),
+    )
+except ClipsteerError as error:
+    raise WorkflowError(str(error)) from None
+
+STORE = str(Path(config["store"]["root"]).expanduser())
+REFS = "artifacts/refs"
+TABLES = {dataset: names for dataset, names in config["tables"].items() if names}
+DICTIONARIES = config["dictionaries"]
+LAYERS = layers_of(config, Path.cwd())
+PARTS = range(config["jobs"]["extraction_parts"])
+TINY = config["model"]["source"] == "tiny"
+
+
+def blocks():
+    """The layers cut into the blocks that one job handles, by name: layers_00-02."""
+    size = config["jobs"]["layers_per_job"]
+    runs = [LAYERS[i : i + size] for i in range(0, len(LAYERS), size)]
+    return {f"layers_{run[0]:02d}-{run[-1]:02d}": run for run in runs}
+
+
+BLOCKS = blocks()
+
+
+wildcard_constraints:
+    dataset="[a-z][a-z0-9_]*",
+    dictionary="[a-z][a-z0-9_]*",
+    split="train|train_augmented|validation|test",
+    part=r"\d+",
+    block=r"layers_\d+-\d+",
+
+
+# ------------------------------------------------------------------------------------------ recipes
+
+
+@functools.cache
+def fingerprint(step, modules):
+    return code_fingerprint(
+        BASE / "workflow_scripts" / f"{step}.py",
+        BASE,
+        modules,
+        FINGERPRINTS,
+    )
+
+
+def recipe(step, settings, modules=()):
+    """The canonical recipe of a step: its name, its slice of the config, the digest of its code.
+
+    `modules` are those that the step imports by a name in its settings.
+    """
+    return canonical_json(
+        {
+            "step": step,
+            "config": settings,
+            "modules": sorted(modules),
+            "code": fingerprint(step, tuple(sorted(modules))),
+        }
+    ).decode()
+
+
+def shell_words(step):
+    """The words that run a step's script with the library of this checkout; runtime settings only."""
+    deployed = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    words = [
+        "python" if deployed else sys.executable,
+        BASE / "workflow_scripts" / f"{step}.py",
+    ]
+    words += ["--store", STORE, "--device", config["runtime"]["device"]]
+    for dataset, settings in config["datasets"].items():
+        if settings["root"] != "painted":
+            words += ["--root", f"{dataset}={Path(settings['root']).expanduser()}"]
+    line = f"PYTHONPATH={shlex.quote(str(BASE))} " + " ".join(
+        shlex.quote(str(w)) for w in words
+    )
+    # Snakemake formats the whole command, so braces in a path must be doubled
+    return (
+        line.replace("{", "{{").replace("}", "}}")
+        + " --recipe {params.recipe:q} --log {log} --threads {threads} "
+    )
+
+
+# ------------------------------------------------------------------------------- the user's own data
+
+
+def is_painted(dataset):
+    return config["datasets"][dataset]["root"] == "painted"
+
+
+def raw_token(name):
+    return f"{REFS}/raw/{name}.json"
+
+
+def scan_raw_data():
+    """Looks at the user's folders and rewrites their tokens where something has changed."""
+    faults = []
+    for dataset in needed_datasets(config):
+        settings = config["datasets"][dataset]
+        if settings["root"] != "painted":
+            layout = import_module(f"clipsteer.data.layouts.{settings['layout']}")
+            watch = config["raw"]["watch"] or "off"
+            faults += scan_root(
+                dataset,
+                settings["root"],
+                watch,
+                layout.LABEL_PATTERNS,
+                f"datasets.{dataset}.root",
+                layout.__doc__,
+            )
+    if not TINY and Path(config["model"]["source"]).expanduser().is_dir():
+        from clipsteer.clip.weights import PATTERNS
+
+        faults += scan_root(
+            "model",
+            config["model"]["source"],
+            "labels",
+            PATTERNS,
+            "model.source",
+            "config.json, model.safetensors, tokenizer and processor files",
+        )
+    if faults:
+        raise WorkflowError("\n".join(faults))
+
+
+def scan_root(name, root, watch, patterns, key, layout):
+    """Scans one folder of the user's and writes its token; returns the faults found."""
+    try:
+        found = scan(
+            Path(root).expanduser(),
+            watch=watch,
+            label_patterns=patterns,
+            cache=CACHES / f"scan-{name}",
+            threads=config["raw"]["threads"],
+            key=key,
+            layout=layout,
+        )
+    except ClipsteerError as error:
+        return [str(error)]
+    write_token(Path(raw_token(name)), found.token)
+    return []
+
+
+if workflow.is_main_process:
+    scan_raw_data()
+
+
+# ------------------------------------------------------------------------------------ closing summary
+
+COUNTS = re.compile(r"computed=(\d+) restored=(\d+)")
+
+
+def log_stamps():
+    """(size, mtime) of every log file: what a run has written is what differs afterwards."""
+    return {
+        path: (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in Path("logs").rglob("*.log")
+    }
+
+
+def summary(before):
+    """How many actions this run computed and restored, and where its tables are."""
+    computed = restored = 0
+    for path, stamp in log_stamps().items():
+        if before.get(path) != stamp:
+            counts = COUNTS.findall(path.read_text(encoding="utf-8", errors="replace"))
+            computed += sum(int(c) for c, _ in counts)
+            restored += sum(int(r) for _, r in counts)
+    lines = [f"clipsteer: computed={computed} restored={restored}"]
+    tables = [Path(f"results/{dataset}_table.csv") for dataset in TABLES]
+    lines += [f"clipsteer: {table}" for table in tables if table.exists()]
+    return "\n".join(lines)
+
+
+LOGS_BEFORE = log_stamps() if workflow.is_main_process else {}
+
+
+onsuccess:
+    print(summary(LOGS_BEFORE), file=sys.stderr)
+
+
+onerror:
+    print(summary(LOGS_BEFORE), file=sys.stderr)

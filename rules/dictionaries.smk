@@ -1,0 +1,37 @@
+# Sparse autoencoders: one training per dictionary and layer, a block of layers to a job.
+
+
+rule train_dictionary:
+    input:
+        train_inputs,
+    output:
+        f"{REFS}/dictionaries/{{dictionary}}/{{block}}.json",
+    log:
+        "logs/train_dictionary/{dictionary}_{block}.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: config["runtime"]["threads"]
+    params:
+        recipe=train_recipe,
+    shell:
+        shell_words("train_dictionary")
+        + "--name {wildcards.dictionary} --inputs activations {input} --pointer {output}"
+
+
+rule evaluate_dictionary:
+    input:
+        dictionary=trained,
+        activations=lambda wildcards: activations(wildcards.dataset, "validation"),
+    output:
+        f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}/evaluation.json",
+    log:
+        "logs/evaluate_dictionary/{dataset}_{dictionary}_{block}.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: config["runtime"]["threads"]
+    params:
+        recipe=evaluate_recipe,
+    shell:
+        shell_words("evaluate_dictionary")
+        + "--name {wildcards.dictionary} --inputs dictionary {input.dictionary}"
+        " --inputs activations {input.activations} --pointer {output}"

@@ -1,0 +1,315 @@
+# What each step depends on: its recipe (its slice of the config, with the digest of its code) and, where a
+# wildcard pattern does not say it, its inputs. Named functions, one section a stage, in the order of the DAG.
+
+
+# --------------------------------------------------------------------------- Images to one manifest
+
+
+def paint_recipe(wildcards):
+    painted = config["datasets"][wildcards.dataset]["painted"]
+    return recipe(
+        "paint_world",
+        {**painted, "seed": config["seed"]},
+        [f"clipsteer.data.painters.{painted['world']}"],
+    )
+
+
+def manifest_recipe(wildcards):
+    settings = config["datasets"][wildcards.dataset]
+    return recipe(
+        "build_manifest",
+        {
+            "layout": settings["layout"],
+            "options": settings.get("options", {}),
+            "class_names": settings.get("class_names", []),
+            "evaluation": settings["evaluation"],
+            "source": "painted" if is_painted(wildcards.dataset) else "files",
+            "seed": config["seed"],
+        },
+        [f"clipsteer.data.layouts.{settings['layout']}"],
+    )
+
+
+def manifest_source(wildcards):
+    if is_painted(wildcards.dataset):
+        return f"{REFS}/{wildcards.dataset}/world.json"
+    return raw_token(wildcards.dataset)
+
+
+# ----------------------------------------------------------------- The CLIP and its zero-shot heads
+
+WORLDS = config["model"]["tiny"]["worlds"] if TINY else []
+MODEL = f"{REFS}/model/model.json"
+
+
+def pretrain_recipe(wildcards):
+    tiny = {k: v for k, v in config["model"]["tiny"].items() if k != "worlds"}
+    return recipe("pretrain_clip", {**tiny, "seed": config["seed"]})
+
+
+def manifest_words():
+    return " ".join(f"--input {world}={REFS}/{world}/manifest.json" for world in WORLDS)
+
+
+def import_recipe(wildcards):
+    model = config["model"]
+    hub = not Path(model["source"]).expanduser().is_dir()
+    # a folder counts by the content of its files, which its token holds; a hub name by what it says
+    return recipe(
+        "import_clip",
+        {"hub": {k: model[k] for k in ("source", "revision")} if hub else None},
+    )
+
+
+def import_source(wildcards):
+    return (
+        [raw_token("model")]
+        if Path(config["model"]["source"]).expanduser().is_dir()
+        else []
+    )
+
+
+def head_recipe(wildcards):
+    dataset = config["datasets"][wildcards.dataset]
+    return recipe(
+        "build_head",
+        {
+            "class_names": dataset["class_names"],
+            "templates": dataset["templates"],
+        },
+    )
+
+
+# -------------------------------------------------------------------------------------- Activations
+
+
+def extract_recipe(wildcards):
+    settings, model = config["activations"], config["model"]
+    hook_points = set(settings["hook_points"]) | {
+        "resid_post"
+    }  # evaluation resumes from resid_post
+    return recipe(
+        "extract_activations",
+        {
+            **{
+                k: settings[k]
+                for k in ("dtype", "codec", "images_per_shard", "batch_size")
+            },
+            "hook_points": sorted(hook_points),
+            "layers": LAYERS,
+            "model_dtype": model["dtype"],
+            "split": wildcards.split,
+            "augment": (
+                config["datasets"][wildcards.dataset]["augment"]
+                if wildcards.split == "train_augmented"
+                else 0
+            ),
+            "seed": config["seed"] if wildcards.split == "train_augmented" else None,
+            # how this job is cut out of the split; the actions inside do not see it
+            "part": int(wildcards.part),
+            "parts": len(PARTS),
+        },
+    )
+
+
+def activations(dataset, split):
+    """The pointers of all parts of one split."""
+    return [f"{REFS}/{dataset}/activations/{split}/part_{part}.json" for part in PARTS]
+
+
+def training_activations(dataset):
+    """What a dictionary learns from: the training split, with its augmented copies if there are any."""
+    augmented = (
+        activations(dataset, "train_augmented")
+        if config["datasets"][dataset]["augment"]
+        else []
+    )
+    return activations(dataset, "train") + augmented
+
+
+# ------------------------------------------------------------------------------------- Dictionaries
+
+
+def architecture_module(dictionary):
+    return [f"clipsteer.dictionaries.{DICTIONARIES[dictionary]['architecture']}"]
+
+
+def train_recipe(wildcards):
+    settings = DICTIONARIES[wildcards.dictionary]
+    return recipe(
+        "train_dictionary",
+        {
+            "architecture": settings["architecture"],
+            "hook_point": settings["hook_point"],
+            "trained_on": settings["trained_on"],
+            "training": settings["training"],
+            "layers": BLOCKS[wildcards.block],
+            "seed": config["seed"],
+        },
+        architecture_module(wildcards.dictionary),
+    )
+
+
+def train_inputs(wildcards):
+    return training_activations(DICTIONARIES[wildcards.dictionary]["trained_on"])
+
+
+def trained(wildcards):
+    """The pointer of a dictionary's block of layers; nothing for the neuron basis, which is not trained."""
+    if DICTIONARIES[wildcards.dictionary]["architecture"] == "neurons":
+        return []
+    return [f"{REFS}/dictionaries/{wildcards.dictionary}/{wildcards.block}.json"]
+
+
+def block_settings(wildcards):
+    """What every step that applies a dictionary to activations needs to know of it."""
+    settings = DICTIONARIES[wildcards.dictionary]
+    return {
+        "architecture": settings["architecture"],
+        "hook_point": settings["hook_point"],
+        "layers": BLOCKS[wildcards.block],
+    }
+
+
+def evaluate_recipe(wildcards):
+    return recipe(
+        "evaluate_dictionary",
+        block_settings(wildcards),
+        architecture_module(wildcards.dictionary),
+    )
+
+
+# ----------------------------------- Section 7.1: statistics, selection, ablation, negative control
+
+STEERING = config["steering"]
+STEERED = f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}"
+
+
+def statistics_recipe(wildcards):
+    return recipe(
+        "feature_statistics",
+        {**block_settings(wildcards), "aggregate": STEERING["aggregate"]},
+        architecture_module(wildcards.dictionary),
+    )
+
+
+def select_recipe(wildcards):
+    keys = ("balance", "thresholds", "tokens", "error_term", "relaxed_drop")
+    return recipe(
+        "select_features",
+        {
+            **block_settings(wildcards),
+            **{k: STEERING[k] for k in keys},
+            "model_dtype": config["model"]["dtype"],
+        },
+        architecture_module(wildcards.dictionary),
+    )
+
+
+def ablate_recipe(wildcards):
+    keys = ("tokens", "error_term", "random_pool", "random_seeds")
+    return recipe(
+        "ablate_features",
+        {
+            **block_settings(wildcards),
+            **{k: STEERING[k] for k in keys},
+            "model_dtype": config["model"]["dtype"],
+            "seed": config["seed"],
+        },
+        architecture_module(wildcards.dictionary),
+    )
+
+
+def control_recipe(wildcards):
+    keys = (
+        "aggregate",
+        "balance",
+        "thresholds",
+        "tokens",
+        "error_term",
+        "relaxed_drop",
+    )
+    return recipe(
+        "shuffle_control",
+        {
+            **block_settings(wildcards),
+            **{k: STEERING[k] for k in (*keys, "shuffles")},
+            "model_dtype": config["model"]["dtype"],
+            "seed": config["seed"],
+        },
+        architecture_module(wildcards.dictionary),
+    )
+
+
+# ------------------------------------------------------------------------------------------- Tables
+
+
+def data_source(dataset):
+    """What tables say of where the images are from; a tiny CLIP makes no real result either."""
+    return "painted" if TINY or is_painted(dataset) else "real"
+
+
+def paper_files():
+    """The published numbers are data that a step reads, so they count by content."""
+    return sorted((BASE / "clipsteer/report/paper").glob("*.csv"))
+
+
+def shown_settings(dictionary):
+    """What a table says of a dictionary."""
+    settings = DICTIONARIES[dictionary]
+    trained_on = settings.get("trained_on")
+    return {
+        "name": dictionary,
+        "painted": trained_on is not None and is_painted(trained_on),
+        **{k: settings.get(k) for k in ("architecture", "hook_point", "trained_on")},
+        "expansion": settings.get("training", {}).get("expansion"),
+    }
+
+
+def table_recipe(wildcards):
+    dataset = config["datasets"][wildcards.dataset]
+    return recipe(
+        "make_table",
+        {
+            "dataset": wildcards.dataset,
+            "source": data_source(wildcards.dataset),
+            "layout": dataset["layout"],
+            "model": config["model"]["name"],
+            "group_names": dataset["group_names"],
+            "dictionaries": [
+                shown_settings(name) for name in TABLES[wildcards.dataset]
+            ],
+            "paper": [digest_file(path) for path in paper_files()],
+            "steering": {k: v for k, v in STEERING.items() if k != "shuffles"},
+            "seed": config["seed"],
+        },
+    )
+
+
+def table_inputs(kind):
+    """Pointers of one kind for every dictionary and block of a table."""
+
+    def paths(wildcards):
+        return [
+            f"{REFS}/{wildcards.dataset}/{dictionary}/{block}/{kind}.json"
+            for dictionary in TABLES.get(wildcards.dataset, [])
+            for block in BLOCKS
+        ]
+
+    return paths
+
+
+def control_table_recipe(wildcards):
+    return recipe(
+        "control_table",
+        {"dataset": wildcards.dataset, "source": data_source(wildcards.dataset)},
+    )
+
+
+def control_inputs(wildcards):
+    return [
+        f"{REFS}/{wildcards.dataset}/{dictionary}/{block}/control.json"
+        for dictionary in TABLES.get(wildcards.dataset, [])
+        for block in BLOCKS
+        if DICTIONARIES[dictionary]["architecture"] != "neurons"
+    ]

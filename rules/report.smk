@@ -1,0 +1,48 @@
+# The tables, the figure and the summary that people read.
+
+
+rule make_table:
+    input:
+        evaluation=table_inputs("evaluation"),
+        selection=table_inputs("selection"),
+        ablation=table_inputs("ablation"),
+    output:
+        csv="results/{dataset}_table.csv",
+        markdown="results/{dataset}_table.md",
+        figure="results/{dataset}_layers.png",
+        dictionaries="results/{dataset}_dictionaries.csv",
+        summary="results/{dataset}_summary.txt",
+        headline="results/{dataset}_headline.json",
+        pointer=f"{REFS}/{{dataset}}/table.json",
+    log:
+        "logs/make_table/{dataset}.log",
+    conda:
+        "../envs/data.yaml"
+    params:
+        recipe=table_recipe,
+    shell:
+        shell_words("make_table") + "--inputs evaluation {input.evaluation}"
+        " --inputs selection {input.selection} --inputs ablation {input.ablation}"
+        " --export all/csv={output.csv} all/markdown={output.markdown} all/figure={output.figure}"
+        " all/dictionaries={output.dictionaries} all/summary={output.summary}"
+        " all/headline={output.headline}"
+        " --pointer {output.pointer}"
+
+
+rule control_table:
+    input:
+        table=f"{REFS}/{{dataset}}/table.json",
+        control=control_inputs,
+    output:
+        csv="results/{dataset}_negative_control.csv",
+        pointer=f"{REFS}/{{dataset}}/negative_control.json",
+    log:
+        "logs/control_table/{dataset}.log",
+    conda:
+        "../envs/data.yaml"
+    params:
+        recipe=control_table_recipe,
+    shell:
+        shell_words("control_table")
+        + "--input table={input.table} --inputs control {input.control}"
+        " --export all/csv={output.csv} --pointer {output.pointer}"

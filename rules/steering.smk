@@ -1,0 +1,99 @@
+# Section 7.1: statistics on D_A and D_notA (Eq. 9), selection on validation, ablation on test.
+
+
+rule feature_statistics:
+    input:
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        dictionary=trained,
+        activations=lambda wildcards: activations(wildcards.dataset, "train"),
+    output:
+        f"{STEERED}/statistics.json",
+    log:
+        "logs/feature_statistics/{dataset}_{dictionary}_{block}.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: config["runtime"]["threads"]
+    params:
+        recipe=statistics_recipe,
+    shell:
+        shell_words("feature_statistics")
+        + "--name {wildcards.dictionary} --input manifest={input.manifest}"
+        " --inputs dictionary {input.dictionary} --inputs activations {input.activations}"
+        " --pointer {output}"
+
+
+rule select_features:
+    input:
+        model=MODEL,
+        head=f"{REFS}/{{dataset}}/head.json",
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        dictionary=trained,
+        statistics=f"{STEERED}/statistics.json",
+        activations=lambda wildcards: activations(wildcards.dataset, "validation"),
+    output:
+        f"{STEERED}/selection.json",
+    log:
+        "logs/select_features/{dataset}_{dictionary}_{block}.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: config["runtime"]["threads"]
+    params:
+        recipe=select_recipe,
+    shell:
+        shell_words("select_features")
+        + "--name {wildcards.dictionary} --input model={input.model} --input head={input.head}"
+        " --input manifest={input.manifest} --inputs dictionary {input.dictionary}"
+        " --input statistics={input.statistics} --inputs activations {input.activations}"
+        " --pointer {output}"
+
+
+rule ablate_features:
+    input:
+        model=MODEL,
+        head=f"{REFS}/{{dataset}}/head.json",
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        dictionary=trained,
+        statistics=f"{STEERED}/statistics.json",
+        selection=f"{STEERED}/selection.json",
+        activations=lambda wildcards: activations(wildcards.dataset, "test"),
+    output:
+        f"{STEERED}/ablation.json",
+    log:
+        "logs/ablate_features/{dataset}_{dictionary}_{block}.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: config["runtime"]["threads"]
+    params:
+        recipe=ablate_recipe,
+    shell:
+        shell_words("ablate_features")
+        + "--name {wildcards.dictionary} --input model={input.model} --input head={input.head}"
+        " --input manifest={input.manifest} --inputs dictionary {input.dictionary}"
+        " --input statistics={input.statistics} --input selection={input.selection}"
+        " --inputs activations {input.activations} --pointer {output}"
+
+
+rule shuffle_control:
+    input:
+        model=MODEL,
+        head=f"{REFS}/{{dataset}}/head.json",
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        dictionary=trained,
+        train=lambda wildcards: activations(wildcards.dataset, "train"),
+        validation=lambda wildcards: activations(wildcards.dataset, "validation"),
+        test=lambda wildcards: activations(wildcards.dataset, "test"),
+    output:
+        f"{STEERED}/control.json",
+    log:
+        "logs/shuffle_control/{dataset}_{dictionary}_{block}.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: config["runtime"]["threads"]
+    params:
+        recipe=control_recipe,
+    shell:
+        shell_words("shuffle_control")
+        + "--name {wildcards.dictionary} --input model={input.model}"
+        " --input head={input.head} --input manifest={input.manifest} --inputs dictionary {input.dictionary}"
+        " --inputs train {input.train} --inputs validation {input.validation} --inputs test {input.test}"
+        " --pointer {output}"

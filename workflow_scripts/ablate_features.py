@@ -1,0 +1,114 @@
+"""Test predictions with the selected features ablated, and with random sets of the same size."""
+
+from __future__ import annotations
+
+from clipsteer.dictionaries.inputs import member_name
+from clipsteer.steering.inputs import ablation_inputs
+from clipsteer.store.step import Action, Job, Run, main
+
+_KEYS = (
+    "architecture",
+    "tokens",
+    "error_term",
+    "random_pool",
+    "random_seeds",
+    "seed",
+    "model_dtype",
+)
+CONDITIONS = ("strict", "relaxed")
+
+
+def plan(job: Job) -> dict[str, Action]:
+    recipe = job.recipe
+    return {
+        member_name(job, layer): Action(
+            {**{k: recipe[k] for k in _KEYS}, "layer": layer},
+            {
+                **ablation_inputs(job, layer, "test"),
+                "selection": job.output("selection", "selection", member_name(job, layer)),
+                "statistics": job.output("statistics", "statistics", member_name(job, layer)),
+            },
+        )
+        for layer in recipe["layers"]
+    }
+
+
+def compute(run: Run) -> None:
+    import numpy as np
+    import polars as pl
+
+    from clipsteer.steering.ablation import predict_sets
+    from clipsteer.steering.controls import random_sets
+    from clipsteer.steering.inputs import AblationSetting
+    from clipsteer.steering.intervention import ErrorTerm
+    from clipsteer.steering.statistics import firing_frequency
+    from clipsteer.tables import parquet_bytes, read_parquet
+
+    recipe, selection = run.recipe, run.json("selection")
+    setting = AblationSetting(run)
+    frequency = firing_frequency(read_parquet(run.blob("statistics")))
+    seeds = [recipe["seed"] * 1000 + i for i in range(recipe["random_seeds"])]
+    sets, rows = [], []
+    for condition in CONDITIONS:
+        chosen = selection[condition]
+        targeted = np.asarray(chosen["features"], np.int64)
+        controls = random_sets(
+            setting.dictionary.m,
+            len(targeted),
+            seeds,
+            pool=recipe["random_pool"],
+            frequency=frequency,
+            like=targeted,
+        )
+        sets += [targeted, *controls]
+        rows.append(("targeted", condition, chosen["threshold"], len(targeted), None))
+        rows += [
+            ("random", condition, None, len(c), s) for c, s in zip(controls, seeds, strict=True)
+        ]
+    progress = run.progress(2 * setting.n_images, "images", ("sets", len(sets)))
+
+    def predict(which: list[np.ndarray], error_term: ErrorTerm) -> np.ndarray:
+        return predict_sets(
+            setting.dictionary,
+            setting.batches(),
+            setting.embed,
+            setting.classify,
+            which,
+            tokens=recipe["tokens"],
+            error_term=error_term,
+            device=setting.device,
+            progress=progress,
+        )
+
+    # an empty set is no intervention, also where the error term is dropped
+    resumed = predict([np.zeros(0, np.int64)], "keep")[0]
+    predictions = predict(sets, recipe["error_term"])
+    predictions = np.stack(
+        [row if len(s) else resumed for s, row in zip(sets, predictions, strict=True)]
+    )
+    progress.finish()
+    frame = pl.DataFrame(
+        rows,
+        schema={
+            "ablation": pl.String,
+            "condition": pl.String,
+            "threshold": pl.Float64,
+            "n_features": pl.Int64,
+            "seed": pl.Int64,
+        },
+        orient="row",
+    ).with_columns(pl.Series("predictions", predictions.astype(np.int8).tolist(), pl.List(pl.Int8)))
+    run.put_bytes("ablation", parquet_bytes(frame))
+    images = read_parquet(run.blob("labels")).with_columns(
+        pl.Series("baseline", setting.baseline, pl.Int8),
+        pl.Series("resumed", resumed, pl.Int8),
+    )
+    run.put_bytes("images", parquet_bytes(images.with_row_index("index")))
+    run.say(
+        f"{int((resumed != setting.baseline).sum())} of {setting.n_images} predictions change "
+        "when the forward pass resumes from the stored activations"
+    )
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)

@@ -1,0 +1,26 @@
+"""Zero-shot classification head: class names through prompt templates and the text tower (Section 2.1.2)."""
+
+from __future__ import annotations
+
+from clipsteer.store.step import Action, Job, Run, main
+
+
+def plan(job: Job) -> dict[str, Action]:
+    return {"all": Action(job.recipe, {"model": job.output("model", "model")})}
+
+
+def compute(run: Run) -> None:
+    from safetensors.torch import save
+
+    from clipsteer.clip.heads import zero_shot_head
+    from clipsteer.clip.model import load_clip
+
+    recipe = run.recipe
+    clip = load_clip(run.folder("model"), device=run.runtime.device, dtype="float32")
+    head = zero_shot_head(clip, recipe["class_names"], recipe["templates"])
+    run.put_bytes("head", save({"head": head.cpu().contiguous()}))
+    run.fact("class_names", recipe["class_names"])
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)

@@ -1,0 +1,73 @@
+"""Reads a data set's own layout into one manifest table with content digests and evaluation subsets."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from clipsteer.store.step import CACHES, Action, Job, Run, main
+
+if TYPE_CHECKING:
+    from clipsteer.store.trees import FileTree
+
+
+def plan(job: Job) -> dict[str, Action]:
+    if job.recipe["source"] == "painted":
+        return {"all": Action(job.recipe, {"world": job.output("source", "world")})}
+    # the token stands for the content of the user's folder (clipsteer/store/scan.py)
+    return {"all": Action({**job.recipe, "token": job.facts("source")})}
+
+
+def compute(run: Run) -> None:
+    import difflib
+
+    from clipsteer.data.labels import SPLITS
+    from clipsteer.data.manifest import build_manifest, group_counts, split_rows
+    from clipsteer.errors import ClipsteerError
+    from clipsteer.store.scan import cached_digests
+    from clipsteer.store.trees import FolderTree
+    from clipsteer.tables import parquet_bytes
+
+    recipe = run.recipe
+    tree: FileTree
+    digests: dict[str, str] | None = None
+    if recipe["source"] == "painted":
+        tree = run.tree("world")
+    else:
+        name = run.runtime.name
+        tree = FolderTree(run.runtime.roots[name])
+        digests = cached_digests(CACHES / f"scan-{name}")
+    layout = import_module(f"clipsteer.data.layouts.{recipe['layout']}")
+    options = dict(recipe["options"])
+    if recipe["class_names"] and "class_names" in layout.OPTIONS:
+        options["class_names"] = recipe["class_names"]
+    for option in sorted(set(options) - set(layout.OPTIONS)):
+        near = difflib.get_close_matches(option, layout.OPTIONS, n=1)
+        raise ClipsteerError(
+            f"datasets.{run.runtime.name}.options.{option}: unknown to layout {recipe['layout']}; allowed: "
+            f"{', '.join(layout.OPTIONS)}." + (f" Did you mean {near[0]}?" if near else "")
+        )
+    rows = layout.read(tree, **options)
+    manifest = build_manifest(
+        rows,
+        tree,
+        per_group=recipe["evaluation"],
+        seed=recipe["seed"],
+        digests=digests,
+    )
+    run.put_bytes("manifest", parquet_bytes(manifest))
+    counts = group_counts(manifest)
+    run.put_bytes("groups", parquet_bytes(counts))
+    captions = split_rows(manifest, "train").select("digest", "path", "text")
+    run.put_bytes("captions", parquet_bytes(captions))
+    for split in SPLITS:
+        # a step on one split counts its own labels only: others may change without making it stale
+        labels = split_rows(manifest, split).select("target", "spurious", "group")
+        run.put_bytes(f"labels_{split}", parquet_bytes(labels))
+        run.fact(f"images_{split}", labels.height)
+    for row in counts.iter_rows(named=True):
+        run.say("  ".join(f"{key} {value}" for key, value in row.items()))
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)

@@ -1,0 +1,49 @@
+"""Statistics of every feature on the four groups of the training split (D_A and D_notA of Eq. 9)."""
+
+from __future__ import annotations
+
+from clipsteer.activations.inputs import array_inputs, open_reader
+from clipsteer.dictionaries.inputs import dictionary_inputs, member_name, open_dictionary
+from clipsteer.store.step import Action, Job, Run, main
+
+
+def plan(job: Job) -> dict[str, Action]:
+    recipe = job.recipe
+    settings = {k: recipe[k] for k in ("architecture", "aggregate")}
+    labels = {"labels": job.output("manifest", "labels_train")}
+    return {
+        member_name(job, layer): Action(
+            settings,
+            {
+                **labels,
+                **dictionary_inputs(job, layer),
+                **array_inputs(job, f"{recipe['hook_point']}/{layer:02d}"),
+            },
+        )
+        for layer in recipe["layers"]
+    }
+
+
+def compute(run: Run) -> None:
+    from clipsteer.clip.device import resolve_device
+    from clipsteer.steering.statistics import feature_statistics
+    from clipsteer.tables import parquet_bytes, read_parquet
+
+    device = resolve_device(run.runtime.device)
+    reader = open_reader(run)
+    dictionary = open_dictionary(run, reader.width, device)
+    progress = run.progress(reader.n_images, "images", ("tokens", reader.n_tokens))
+    found = feature_statistics(
+        dictionary,
+        reader.batches(64),
+        read_parquet(run.blob("labels"))["group"].to_numpy(),
+        aggregate=run.recipe["aggregate"],
+        device=device,
+        progress=progress,
+    )
+    progress.finish()
+    run.put_bytes("statistics", parquet_bytes(found.table))
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)

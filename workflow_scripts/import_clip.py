@@ -1,0 +1,36 @@
+"""Takes a transformers CLIP (a folder or a hub name) into the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clipsteer.store.step import Action, Job, Run, main
+
+
+def plan(job: Job) -> dict[str, Action]:
+    if job.recipe["hub"] is None:
+        return {"all": Action({**job.recipe, "token": job.facts("token")})}
+    return {"all": Action(job.recipe)}
+
+
+def compute(run: Run) -> None:
+    from clipsteer.clip.weights import relevant_files, resolve
+    from clipsteer.store.trees import Entry, put_tree_entries
+
+    hub = run.recipe["hub"]
+    if hub is None:
+        folder, commit = resolve(str(run.runtime.roots["model"]), None)
+    else:
+        folder, commit = resolve(hub["source"], hub["revision"])
+    entries = {}
+    for name in relevant_files(folder):
+        path = Path(folder) / name
+        entries[name] = Entry(run.store.put_file(path), path.stat().st_size, "blob")
+        run.say(f"{name} {entries[name].size:,} bytes")
+    run.put_tree_digest("model", put_tree_entries(run.store, entries))
+    if commit:
+        run.fact("commit", commit)
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)

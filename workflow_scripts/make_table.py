@@ -1,0 +1,205 @@
+"""The results that people read: table (CSV, Markdown), figure, dictionaries' quality, summary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipsteer.store.step import Action, Job, Run, main
+
+# The setting of Tables 5-8 as far as the paper states it; only there its numbers stand beside ours.
+_PAPER = {
+    "aggregate": "mean",
+    "balance": "none",
+    "tokens": "all",
+    "error_term": "keep",
+    "relaxed_drop": 4.0,
+    "thresholds": {"low": 1e-6, "high": 1.0, "points": 25},
+    "random_pool": "all",
+}
+_PAPER_EXPANSION = 64
+_PAPER_TEST_IMAGES = {"celeba": 720, "waterbirds": 5794}
+
+
+def plan(job: Job) -> dict[str, Action]:
+    inputs = {
+        f"{kind}/{member}": job.output(kind, output, member)
+        for kind, output in (
+            ("evaluation", "evaluation"),
+            ("selection", "selection"),
+            ("ablation", "ablation"),
+        )
+        for member in job.inputs[kind].members
+    }
+    # every ablation lists the same images with its own resumed predictions
+    inputs |= {
+        f"images/{member}": job.output("ablation", "images", member)
+        for member in job.inputs["ablation"].members
+    }
+    return {"all": Action(job.recipe, inputs)}
+
+
+def _dictionaries(run: Run) -> dict[str, Any]:
+    """Settings of the table's dictionaries by name, in the table's order (canonical JSON sorts keys)."""
+    return {settings["name"]: settings for settings in run.recipe["dictionaries"]}
+
+
+def _members(run: Run, kind: str) -> list[tuple[str, str, int]]:
+    """(input name, dictionary, layer) of all inputs of one kind, in the order of the config."""
+    order = list(_dictionaries(run))
+    found = []
+    for name in run.inputs:
+        head, _, member = name.partition("/")
+        if head == kind:
+            dictionary, _, layer = member.rpartition("/layer_")
+            found.append((name, dictionary, int(layer)))
+    return sorted(found, key=lambda item: (order.index(item[1]), item[2]))
+
+
+def compute(run: Run) -> None:
+    import polars as pl
+
+    from clipsteer.report.figure import layers_figure
+    from clipsteer.report.markdown import render as render_markdown
+    from clipsteer.report.summary import render as render_summary
+    from clipsteer.report.table import csv_text, results_table
+    from clipsteer.steering.outcomes import baseline_interval, headline, measure
+    from clipsteer.tables import read_parquet
+
+    recipe = run.recipe
+    ablations = pl.concat([_ablation(run, *item) for item in _members(run, "ablation")])
+    names = [item[0] for item in _members(run, "images")]
+    images = read_parquet(run.blob(names[0]))
+    seed = recipe["seed"]
+    groups = dict(enumerate(recipe["group_names"]))
+
+    table = results_table(
+        measure(ablations, images, seed=seed),
+        dataset=recipe["dataset"],
+        source=recipe["source"],
+        model=recipe["model"],
+        group_names=groups,
+        paper_setting=_is_papers_own(recipe, images.height),
+    )
+    run.put_bytes("csv", csv_text(table).encode())
+
+    changed: dict[int, int] = {}
+    for name, _, layer in _members(run, "images"):
+        frame = read_parquet(run.blob(name))
+        changes = int((frame["resumed"] != frame["baseline"]).sum())
+        changed[layer] = max(changed.get(layer, 0), changes)
+    place, per_layer = _choice(run)
+    found = headline(ablations, images, **place, per_layer=per_layer, seed=seed)
+    text = render_summary(
+        found,
+        dataset=recipe["dataset"],
+        source=recipe["source"],
+        group_names=groups,
+        changed=changed,
+    )
+    run.put_bytes("summary", text.encode())
+    run.put_json(
+        "headline",
+        {
+            **found,
+            "baseline_worst_group_name": groups[found["baseline_worst_group"]],
+            "seed": seed,
+            "resumed_changes": {str(k): v for k, v in changed.items()},
+        },
+    )
+    run.put_bytes("markdown", render_markdown(table).encode())
+    run.put_bytes("dictionaries", _quality(run).write_csv(float_precision=4).encode())
+    figure = run.scratch / "layers.png"
+    layers_figure(
+        table.filter(pl.col("hook_point") == place["hook_point"]),
+        figure,
+        title=f"{recipe['dataset']}, {recipe['model']}",
+        baseline_interval=baseline_interval(images, seed=seed),
+    )
+    run.put_file("figure", figure)
+    for line in text.splitlines():
+        run.say(line)
+
+
+def _ablation(run: Run, name: str, dictionary: str, layer: int) -> Any:
+    import polars as pl
+
+    from clipsteer.tables import read_parquet
+
+    settings, steering = _dictionaries(run)[dictionary], run.recipe["steering"]
+    return read_parquet(run.blob(name)).with_columns(
+        pl.lit(settings["hook_point"]).alias("hook_point"),
+        pl.lit(layer, pl.Int64).alias("layer"),
+        pl.lit(_shown(settings, dictionary)).alias("dictionary"),
+        pl.lit(settings.get("trained_on"), pl.String).alias("trained_on"),
+        *(pl.lit(steering[k]).alias(k) for k in ("aggregate", "tokens", "error_term")),
+    )
+
+
+def _shown(settings: dict[str, Any], dictionary: str) -> str:
+    return "neurons" if settings["architecture"] == "neurons" else dictionary
+
+
+def _choice(run: Run) -> tuple[dict[str, Any], dict[int, str]]:
+    """The place with the best strict score on validation, and the best dictionary of each layer.
+
+    The score is the strict condition's own: overall plus worst-group accuracy.
+    """
+    from clipsteer.steering.places import Place, best_place
+
+    scores: dict[Place, float] = {}
+    hooks: dict[str, str] = {}
+    for name, dictionary, layer in _members(run, "selection"):
+        settings = _dictionaries(run)[dictionary]
+        if settings["architecture"] != "neurons":
+            strict = run.json(name)["strict"]
+            scores[layer, dictionary] = strict["overall"] + strict["worst"]
+            hooks[dictionary] = settings["hook_point"]
+    layer, dictionary = best_place(scores)
+    hook = hooks[dictionary]
+    here = {place: score for place, score in scores.items() if hooks[place[1]] == hook}
+    per_layer = {
+        number: best_place({p: score for p, score in here.items() if p[0] == number})[1]
+        for number in sorted({p[0] for p in here})
+    }
+    return {"hook_point": hook, "layer": layer, "dictionary": dictionary}, per_layer
+
+
+def _quality(run: Run) -> Any:
+    """One row per dictionary and layer: the metrics of evaluate_dictionary that are single numbers."""
+    import polars as pl
+
+    first = ("n_features", "explained_variance", "l0", "dead_fraction")
+    rows = []
+    for name, dictionary, layer in _members(run, "evaluation"):
+        settings = _dictionaries(run)[dictionary]
+        metrics = {k: v for k, v in run.json(name).items() if isinstance(v, int | float)}
+        rows.append(
+            {
+                "dataset": run.recipe["dataset"],
+                "source": run.recipe["source"],
+                "hook_point": settings["hook_point"],
+                "layer": layer,
+                "dictionary": _shown(settings, dictionary),
+                "trained_on": settings.get("trained_on"),
+                **{key: metrics.pop(key) for key in first},
+                **metrics,
+            }
+        )
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _is_papers_own(recipe: Any, n_images: int) -> bool:
+    dictionaries = recipe["dictionaries"]
+    trained = [d for d in dictionaries if d["architecture"] != "neurons"]
+    return bool(
+        recipe["source"] == "real"
+        and recipe["layout"] == recipe["dataset"]
+        and _PAPER_TEST_IMAGES.get(recipe["dataset"]) == n_images
+        and all(recipe["steering"][key] == value for key, value in _PAPER.items())
+        and all(d["expansion"] == _PAPER_EXPANSION and not d["painted"] for d in trained)
+        and all(d["hook_point"] == "resid_post" for d in dictionaries)
+    )
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)

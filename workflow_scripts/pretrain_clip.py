@@ -1,0 +1,55 @@
+"""Trains the embedded default's tiny CLIP on the captions of the painted worlds."""
+
+from __future__ import annotations
+
+from clipsteer.store.step import Action, Job, Run, main
+
+
+def plan(job: Job) -> dict[str, Action]:
+    # each world's captioned training images, and nothing else of its manifest
+    captions = {world: job.output(world, "captions") for world in job.inputs}
+    return {"all": Action(job.recipe, captions)}
+
+
+def compute(run: Run) -> None:
+    import numpy as np
+    import polars as pl
+
+    from clipsteer.clip.pretrain import pretrain
+    from clipsteer.data.source import ImageSource
+    from clipsteer.errors import ClipsteerError
+    from clipsteer.tables import parquet_bytes, read_parquet
+
+    recipe = dict(run.recipe)
+    seed, size = recipe.pop("seed"), recipe["image_size"]
+    worlds = {name: read_parquet(run.blob(name)) for name in sorted(run.inputs)}
+    rows = pl.concat(worlds.values())
+    if (rows["text"] == "").any():
+        raise ClipsteerError(
+            "model.tiny.worlds: an image of these data sets has no caption; the tiny CLIP learns from "
+            "captions. Give a captions.csv (path,text) beside the images, or point model.source at a CLIP."
+        )
+    pixels = np.empty((rows.height, size, size, 3), np.uint8)
+    i = 0
+    for name, world in worlds.items():
+        images = [(*row, 0) for row in world.select("digest", "path").iter_rows()]
+        source = ImageSource(run.store, run.runtime.roots.get(name), images, 0, seed=None)
+        for place in range(len(images)):
+            pixels[i] = np.asarray(source.load(place).resize((size, size)))
+            i += 1
+    progress = run.progress(recipe["steps"], "steps", ("images", recipe["batch_size"]))
+    log = pretrain(
+        pixels,
+        rows["text"].to_list(),
+        run.scratch / "clip",
+        config=recipe,
+        seed=seed,
+        progress=progress,
+    )
+    progress.finish()
+    run.put_tree("model", run.scratch / "clip")
+    run.put_bytes("log", parquet_bytes(pl.DataFrame(log)))
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)

@@ -1,0 +1,104 @@
+"""Negative control: Eq. 9 with shuffled training labels, selected and evaluated as the real ones are.
+
+Only the labels that define D_A and D_notA are shuffled; validation and test groups stay true.
+"""
+
+from __future__ import annotations
+
+from clipsteer.activations.inputs import array_inputs, open_reader
+from clipsteer.dictionaries.inputs import member_name
+from clipsteer.steering.inputs import ablation_inputs
+from clipsteer.store.step import Action, Job, Run, main
+
+_KEYS = (
+    *("architecture", "aggregate", "balance", "thresholds", "tokens", "error_term"),
+    *("shuffles", "seed", "model_dtype"),
+)
+
+
+def plan(job: Job) -> dict[str, Action]:
+    recipe = job.recipe
+    actions = {}
+    for layer in recipe["layers"]:
+        array = f"{recipe['hook_point']}/{layer:02d}"
+        inputs = {
+            f"{split}/{name}": digest
+            for split in ("validation", "test")
+            for name, digest in ablation_inputs(job, layer, split, activations=split).items()
+        }
+        inputs["train/labels"] = job.output("manifest", "labels_train")
+        inputs |= array_inputs(job, array, "train/activations", activations="train")
+        actions[member_name(job, layer)] = Action(
+            {**{k: recipe[k] for k in _KEYS}, "layer": layer}, inputs
+        )
+    return actions
+
+
+def compute(run: Run) -> None:
+    import polars as pl
+
+    from clipsteer.steering.ablation import predict_prefixes, predict_sets
+    from clipsteer.steering.controls import shuffled_labels
+    from clipsteer.steering.inputs import AblationSetting
+    from clipsteer.steering.selection import (
+        count_groups,
+        nested_sets,
+        select_strict,
+        sweep_frame,
+        threshold_grid,
+    )
+    from clipsteer.steering.statistics import feature_statistics, label_differences
+    from clipsteer.tables import parquet_bytes, read_parquet
+
+    recipe = run.recipe
+    validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
+    edit = {"tokens": recipe["tokens"], "error_term": recipe["error_term"], "device": test.device}
+    groups = read_parquet(run.blob("train/labels"))["group"].to_numpy()
+    statistics = feature_statistics(
+        validation.dictionary,
+        open_reader(run, "train/activations").batches(64),
+        groups,
+        aggregate=recipe["aggregate"],
+        device=test.device,
+        extra_labels=shuffled_labels(groups % 2 == 1, recipe["shuffles"], recipe["seed"]),
+    )
+    baseline = count_groups(validation.baseline, validation.targets, validation.groups)
+    chosen = []
+    progress = run.progress(recipe["shuffles"], "shuffles")
+    for difference in label_differences(statistics, balance=recipe["balance"]):
+        sweep = nested_sets(difference, threshold_grid(**recipe["thresholds"]))
+        predictions = predict_prefixes(
+            validation.dictionary,
+            validation.batches(),
+            validation.embed,
+            validation.classify,
+            sweep.order,
+            sweep.distinct,
+            **edit,
+        )
+        frame = sweep_frame(sweep, predictions, validation.targets, validation.groups)
+        chosen.append(select_strict(frame, baseline, sweep.order))
+        progress(1)
+    progress.finish()
+    sets = [selection.features for selection in chosen]
+    predictions = predict_sets(
+        test.dictionary, test.batches(), test.embed, test.classify, sets, **edit
+    )
+    before = count_groups(test.baseline, test.targets, test.groups)
+    counts = [count_groups(row, test.targets, test.groups) for row in predictions]
+    frame = pl.DataFrame(
+        {
+            "shuffle": range(len(chosen)),
+            "n_features": [s.n_features for s in chosen],
+            "validation_overall": [s.overall for s in chosen],
+            "validation_worst": [s.worst for s in chosen],
+            "overall": [c.overall for c in counts],
+            "worst": [c.worst for c in counts],
+            "baseline_worst": [before.worst for _ in counts],
+        }
+    )
+    run.put_bytes("control", parquet_bytes(frame))
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)

@@ -1,0 +1,69 @@
+"""Trains one dictionary per layer on shuffled tokens (Section 4, Appendix 10)."""
+
+from __future__ import annotations
+
+from clipsteer.activations.inputs import array_inputs, open_reader
+from clipsteer.dictionaries.inputs import member_name
+from clipsteer.store.step import Action, Job, Run, main
+
+_MEDIAN_IMAGES = 512  # sample for the decoder bias: this many images, evenly spaced
+
+
+def plan(job: Job) -> dict[str, Action]:
+    recipe = job.recipe
+    settings = {k: v for k, v in recipe.items() if k != "layers"}
+    return {
+        member_name(job, layer): Action(
+            {**settings, "layer": layer}, array_inputs(job, f"{recipe['hook_point']}/{layer:02d}")
+        )
+        for layer in recipe["layers"]
+    }
+
+
+def compute(run: Run) -> None:
+    import numpy as np
+
+    from clipsteer.activations.batches import batches_per_epoch, token_batches
+    from clipsteer.clip.device import resolve_device
+    from clipsteer.dictionaries.files import save
+    from clipsteer.dictionaries.train import train
+    from clipsteer.tables import parquet_bytes
+
+    recipe = run.recipe
+    training = dict(recipe["training"])
+    buffer_bytes = training.pop("buffer_mb") * 2**20
+    epochs, batch_size = training["epochs"], training["batch_size"]
+    reader = open_reader(run)
+    steps = epochs * batches_per_epoch(reader, batch_size=batch_size)
+    places = np.unique(np.linspace(0, reader.n_images - 1, _MEDIAN_IMAGES).astype(int))
+    sample = np.concatenate([reader.read(i, i + 1) for i in places.tolist()])
+    # one stream of random numbers for each layer
+    seed = recipe["seed"] * 1000 + recipe["layer"]
+    progress = run.progress(steps, "steps", ("tokens", batch_size))
+    dictionary, log = train(
+        token_batches(
+            reader, batch_size=batch_size, epochs=epochs, seed=seed, buffer_bytes=buffer_bytes
+        ),
+        steps=steps,
+        architecture=recipe["architecture"],
+        config=training,
+        sample=sample.reshape(-1, reader.width),
+        seed=seed,
+        device=resolve_device(run.runtime.device),
+        progress=progress,
+    )
+    progress.finish()
+    folder = run.scratch / "dictionary"
+    save(
+        dictionary,
+        folder,
+        {k: recipe[k] for k in ("hook_point", "layer", "trained_on", "training", "seed")},
+    )
+    run.put_tree("dictionary", folder)
+    run.put_bytes("log", parquet_bytes(log))
+    last = log.row(-1, named=True)
+    run.say("  ".join(f"{k} {last[k]:.4g}" for k in ("explained_variance", "l0", "dead")))
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)
