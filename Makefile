@@ -1,0 +1,50 @@
+# Everything runs in .venv, made from pyproject.toml's pins. `make help` lists the targets.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup all test lint seeds negative-control clean FORCE
+
+help: ## this list
+	@grep -hE '^[a-zA-Z_%/.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
+	  awk -F'\t' '{printf "  make %-28s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: clipsteer needs Python 3.11 (or: make PYTHON=/path/to/python3.11)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## create .venv with the pinned dependencies
+
+results/%: $(STAMP) FORCE ## any result, such as results/celeba_table.csv (always asks Snakemake)
+	snakemake --cores all $@
+
+all: $(STAMP) ## every table of config.yaml
+	snakemake --cores all
+
+lint: $(STAMP) ## ruff, snakefmt, mypy, snakemake --lint
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile rules
+	mypy
+	snakemake --lint
+
+test: lint ## lint, then all tests
+	pytest -n auto
+
+seeds: $(STAMP) ## the whole pipeline under five seeds; writes docs/seeds.md
+	python benchmarks/seeds.py
+
+negative-control: results/celeba_negative_control.csv ## Eq. 9 with shuffled training labels (about 10 minutes)
+
+clean: ## remove results, logs and Snakemake's own state; the store stays
+	rm -rf results logs .snakemake
+
+FORCE:

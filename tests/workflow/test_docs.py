@@ -1,0 +1,151 @@
+"""docs/configuration.md stays true: every key is there, no other is, and its examples work."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clipsteer.config import validate
+from clipsteer.data.layouts import folder
+from clipsteer.store.trees import FolderTree
+
+BASE = Path(__file__).parents[2]
+CONFIG = yaml.safe_load((BASE / "config.yaml").read_text(encoding="utf-8"))
+SCHEMA = yaml.safe_load((BASE / "schemas/config.schema.yaml").read_text(encoding="utf-8"))
+TEXT = (BASE / "docs/configuration.md").read_text(encoding="utf-8")
+# Sections whose first level below are names that the user gives.
+NAMED = ("datasets", "dictionaries", "tables")
+OPTIONS = "datasets.<name>.options"
+
+
+def rows() -> dict[str, list[str]]:
+    """Key pattern -> cells, of the five-column tables of keys."""
+    found: dict[str, list[str]] = {}
+    for line in TEXT.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 5 and re.fullmatch(r"`[a-z_.<>0-9]+`", cells[0]):
+            key = cells[0].strip("`")
+            assert key not in found, f"{key} stands in two rows"
+            found[key] = cells
+    return found
+
+
+ROWS = rows()
+
+
+def leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, object]]:
+    """(key pattern, value) of everything in the config that is no mapping, or an empty one."""
+    if isinstance(value, dict) and value:
+        for key, below in value.items():
+            name = "<name>" if len(path) == 1 and path[0] in NAMED else str(key)
+            yield from leaves(below, (*path, name))
+    else:
+        yield ".".join(path), value
+
+
+def schema_leaves(part: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """(key pattern, schema) of everything that the schema allows."""
+    if "$ref" in part:
+        part = SCHEMA["$defs"][part["$ref"].rpartition("/")[2]]
+    if "properties" in part:
+        for key, below in part["properties"].items():
+            yield from schema_leaves(below, (*path, key))
+    elif len(path) == 1 and path[0] in NAMED:
+        yield from schema_leaves(part["additionalProperties"], (*path, "<name>"))
+    else:
+        yield ".".join(path), part
+
+
+def test_every_key_of_the_default_is_explained() -> None:
+    assert sorted({key for key, _ in leaves(CONFIG)} - set(ROWS)) == []
+
+
+def test_every_key_that_is_allowed_is_explained_and_no_other() -> None:
+    allowed = {key for key, _ in schema_leaves(SCHEMA)}
+    assert sorted(allowed - set(ROWS)) == []
+    assert sorted(k for k in set(ROWS) - allowed if not k.startswith(f"{OPTIONS}.")) == []
+
+
+def test_allowed_words_are_named() -> None:
+    for key, part in schema_leaves(SCHEMA):
+        for word in part.get("enum", []):
+            # `off` may come as false (YAML)
+            assert word is False or f"`{word}`" in ROWS[key][1], f"{key}: {word}"
+
+
+def test_defaults_are_those_of_the_file() -> None:
+    compared = 0
+    for key, value in leaves(CONFIG):
+        if "<name>" not in key:
+            shown = ROWS[key][2]
+            assert re.fullmatch(r"`[^`]+`", shown), f"{key}: {shown}"
+            assert yaml.safe_load(shown.strip("`")) == value, f"{key}: {shown}"
+            compared += 1
+    assert compared > 40
+
+
+def test_defaults_of_named_parts_occur() -> None:
+    words = {"as in `config.yaml`", "as the name says", "as the name says; `general` is `imagenet`"}
+    for key, value in leaves(CONFIG):
+        if "<name>" in key and (shown := ROWS[key][2]) not in words:
+            given = [yaml.safe_load(word) for word in re.findall(r"`([^`]*)`", shown)]
+            assert value in given, f"{key}: {value} is not among {shown}"
+
+
+def merge(into: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    for key, value in overlay.items():
+        below = into.get(key)
+        into[key] = merge(below or {}, value) if isinstance(value, dict) else value
+    return into
+
+
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_example_overlays_are_valid(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # the examples' ~
+    config = merge(json.loads(json.dumps(CONFIG)), yaml.safe_load(example))
+    for dataset in config["datasets"].values():
+        if dataset["root"] != "painted":
+            (tmp_path / Path(dataset["root"]).expanduser()).mkdir(parents=True)
+    if config["model"]["source"] != "tiny":
+        model = tmp_path / config["model"]["source"]
+        model.mkdir(parents=True)
+        shape = {"vision_config": {"num_hidden_layers": 12, "hidden_size": 768}}
+        (model / "config.json").write_text(json.dumps(shape))
+    validate(config, SCHEMA, tmp_path)
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 4
+
+
+def test_example_manifest_is_read(tmp_path: Path) -> None:
+    found = re.search(r"```csv\n(.*?)```", TEXT, re.DOTALL)
+    assert found
+    table = found.group(1)
+    (tmp_path / "manifest.csv").write_text(table)
+    (tmp_path / "images").mkdir()
+    for line in table.splitlines()[1:]:
+        (tmp_path / line.split(",")[0]).touch()
+    frame = folder.read(FolderTree(tmp_path))
+    assert frame.height == table.count("\n") - 1
+    assert frame["split"].to_list()[-2:] == ["validation", "test"]
+
+
+def test_links_within_the_docs_lead_somewhere() -> None:
+    for page in (BASE / "docs").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+        for target in re.findall(r"\]\(#([^)]+)\)", text):
+            assert target in anchors, f"{page.name}: #{target}"

@@ -1,0 +1,94 @@
+"""The rules of the house: imports run one way, pins agree, scripts start light."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+BASE = Path(__file__).parents[2]
+# What each room may import of the others; every room may import the modules beside the rooms.
+MAY_IMPORT = {
+    "store": set(),
+    "data": {"store"},
+    "clip": {"store"},
+    "activations": {"store", "data", "clip"},
+    "dictionaries": {"store", "data", "clip"},
+    "steering": {"store", "data", "clip", "activations", "dictionaries"},
+    "report": {"store", "data", "clip", "activations", "dictionaries", "steering"},
+}
+BESIDE = {"errors", "tables", "config"}
+HEAVY = {"torch", "transformers", "matplotlib", "zarr", "scipy"}
+
+
+def imports(path: Path) -> list[tuple[str, ast.AST]]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [(name, node) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_run_one_way(room: str) -> None:
+    for path in (BASE / "clipsteer" / room).rglob("*.py"):
+        for name, _ in imports(path):
+            top, *rest = name.split(".")
+            assert top not in {"snakemake", "workflow_scripts"}, f"{path} imports {name}"
+            if top == "clipsteer" and rest:
+                allowed = MAY_IMPORT[room] | BESIDE | {room}
+                assert rest[0] in allowed, f"{path} imports {name}"
+
+
+def test_every_room_is_known() -> None:
+    rooms = {p.name for p in (BASE / "clipsteer").iterdir() if p.is_dir() and p.name[0] != "_"}
+    assert rooms == set(MAY_IMPORT)
+
+
+def test_package_files_are_empty() -> None:
+    for path in (BASE / "clipsteer").rglob("__init__.py"):
+        assert path.read_text() == "", f"{path}: it would be in every closure"
+
+
+@pytest.mark.parametrize(
+    "script", sorted((BASE / "workflow_scripts").glob("*.py")), ids=lambda p: p.stem
+)
+def test_scripts_start_light(script: Path) -> None:
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    for node in tree.body:
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        assert not {n.split(".")[0] for n in names} & HEAVY
+
+
+def test_conda_pins_equal_pyproject() -> None:
+    project = tomllib.loads((BASE / "pyproject.toml").read_text())
+    pins = dict(line.split("==") for line in project["project"]["dependencies"])
+    files = sorted((BASE / "envs").glob("*.yaml"))
+    assert files
+    for path in files:
+        dependencies = yaml.safe_load(path.read_text())["dependencies"]
+        pip = next(d["pip"] for d in dependencies if isinstance(d, dict))
+        for line in pip:
+            name, version = line.split("==")
+            assert pins[name] == version, f"{path}: {line}, pyproject has {pins[name]}"
+
+
+def test_every_rule_names_its_environment_log_and_recipe() -> None:
+    for path in (BASE / "rules").glob("*.smk"):
+        for rule in re.split(r"^\s*rule ", path.read_text(), flags=re.M)[1:]:
+            name = rule.split(":")[0]
+            for section in ("log:", "conda:", "recipe="):
+                assert section in rule, f"{path}: rule {name} has no {section}"
+            assert "run:" not in rule
+            assert "directory(" not in rule

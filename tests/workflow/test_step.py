@@ -1,0 +1,175 @@
+"""The step runner, through a toy script run as a command: restore, early cutoff, failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipsteer.store.actions import ActionStore
+from clipsteer.store.fingerprint import code_fingerprint
+from clipsteer.store.objects import ObjectStore
+from clipsteer.store.pointers import Member, Output, Pointer, read_pointer, write_pointer
+
+BASE = Path(__file__).parents[2]
+TOY = '''
+"""Doubles a number for every member."""
+
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.step import Action, Job, Run, main
+
+
+def plan(job):
+    number = {"number": job.output("number", "value")}
+    return {m: Action({"times": t}, number) for m, t in job.recipe["members"].items()}
+
+
+def compute(run):
+    (run.scratch / "trace").write_text("here")
+    value = run.json("number") * run.recipe["times"]
+    if value == 13:
+        raise ClipsteerError("number: found 13, expected luck. Choose another.")
+    if value == 14:
+        raise ValueError("a bug")
+    if value == 15:
+        raise OSError(28, "No space left on device", "somewhere")
+    run.put_json("value", value)
+    run.fact("even", value % 2 == 0)
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)
+'''
+
+
+class Toy:
+    """A project of one script, with a store and one input."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.script = root / "workflow_scripts/toy.py"
+        self.script.parent.mkdir()
+        self.script.write_text(TOY)
+        self.objects = ObjectStore(root / "store")
+        self.give(3)
+
+    def give(self, number: int) -> None:
+        data = json.dumps(number).encode()
+        digest = self.objects.put_bytes(data)
+        member = Member({"value": Output(digest, len(data))}, {})
+        write_pointer(self.root / "number.json", Pointer("number", {"all": member}))
+
+    def run(
+        self, members: dict[str, int], code: str | None = None, **export: str
+    ) -> subprocess.CompletedProcess[str]:
+        recipe = {
+            "step": "toy",
+            "config": {"members": members},
+            "modules": [],
+            "code": code or code_fingerprint(self.script, self.root),
+        }
+        words = [sys.executable, self.script, "--recipe", json.dumps(recipe), "--store", "store"]
+        words += ["--input", "number=number.json", "--pointer", "out.json", "--log", "logs/toy.log"]
+        if export:
+            words += ["--export", *(f"{m}/value={path}" for m, path in export.items())]
+        environment = {**os.environ, "PYTHONPATH": str(BASE)}
+        return subprocess.run(
+            words, cwd=self.root, env=environment, capture_output=True, text=True, check=False
+        )
+
+    def value(self, member: str) -> int:
+        digest = read_pointer(self.root / "out.json").members[member].outputs["value"].digest
+        return int(self.objects.get_bytes(digest))
+
+    @property
+    def actions(self) -> int:
+        return len(list(ActionStore(self.root / "store").keys()))
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Toy:
+    return Toy(tmp_path)
+
+
+def test_computes_then_restores(toy: Toy) -> None:
+    first = toy.run({"a": 1, "b": 2})
+    assert "computed=2 restored=0" in first.stderr, first.stderr
+    assert (toy.value("a"), toy.value("b")) == (3, 6)
+    before = (toy.root / "out.json").read_bytes()
+    (toy.root / "out.json").unlink()
+    assert "computed=0 restored=2" in toy.run({"a": 1, "b": 2}).stderr
+    assert (toy.root / "out.json").read_bytes() == before
+    assert "computed=1 restored=1" in toy.run({"a": 1, "b": 4}).stderr
+    assert not list((toy.root / "store/scratch").iterdir())
+    assert "computed=1 restored=1" in (toy.root / "logs/toy.log").read_text()
+
+
+def test_a_comment_is_no_change_and_an_edit_is(toy: Toy) -> None:
+    toy.run({"a": 1})
+    toy.script.write_text(TOY.replace("number = {", "# said twice\n    number = {"))
+    assert "computed=0 restored=1" in toy.run({"a": 1}).stderr
+    toy.script.write_text(TOY.replace("% 2 == 0", "% 2 == 1"))
+    assert "computed=1 restored=0" in toy.run({"a": 1}).stderr
+
+
+def test_code_that_changed_since_planning_publishes_nothing(toy: Toy) -> None:
+    code = code_fingerprint(toy.script, toy.root)
+    toy.script.write_text(TOY.replace("% 2 == 0", "% 2 == 1"))
+    result = toy.run({"a": 1}, code=code)
+    assert result.returncode == 1
+    assert "was changed before the step began" in result.stderr
+    assert toy.actions == 0
+    assert not (toy.root / "out.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (13, "clipsteer: toy: number: found 13, expected luck. Choose another."),
+        (14, "ValueError: a bug"),
+        (15, "no space left"),
+    ],
+)
+def test_failures_leave_nothing_and_stand_in_the_log(toy: Toy, number: int, expected: str) -> None:
+    toy.give(number)
+    result = toy.run({"a": 1})
+    assert result.returncode == 1
+    assert expected in result.stderr
+    assert expected in (toy.root / "logs/toy.log").read_text()
+    assert ("Traceback" in result.stderr) == (number == 14)
+    assert toy.actions == 0
+    assert not (toy.root / "out.json").exists()
+    assert not list((toy.root / "store/scratch").iterdir())
+
+
+def test_exports_are_real_files(toy: Toy) -> None:
+    toy.run({"a": 5}, a="results/a.json")
+    toy.give(4)
+    toy.run({"a": 5}, a="results/a.json")
+    assert json.loads((toy.root / "results/a.json").read_text()) == 20
+    assert [p.name for p in (toy.root / "results").iterdir()] == ["a.json"]
+
+
+def test_a_lost_object_is_made_again(toy: Toy) -> None:
+    toy.run({"a": 2})
+    digest = read_pointer(toy.root / "out.json").members["a"].outputs["value"].digest
+    lost = toy.objects.path(digest)
+    lost.unlink()
+    assert "computed=1 restored=0" in toy.run({"a": 2}).stderr
+    assert toy.value("a") == 6
+
+
+def test_help_needs_no_arguments(toy: Toy) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(BASE)}
+    result = subprocess.run(
+        [sys.executable, toy.script, "--help"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Doubles a number" in result.stdout
