@@ -4,6 +4,7 @@
 # result apart from the inputs' contents (docs/store-protocol.md). Parsing reads no data; only the main
 # process looks at the user's own folders, once, before the DAG is built.
 
+import atexit
 import functools
 import re
 import shlex
@@ -201,12 +202,16 @@ def summary(before):
     return "\n".join(lines)
 
 
-LOGS_BEFORE = log_stamps() if workflow.is_main_process else {}
+def print_summary(before):
+    # Snakemake's own hooks stay silent where there is nothing to do; a dry run or a lint computes nothing
+    executed = (
+        workflow.executor_plugin is not None
+        and not workflow.dryrun
+        and not workflow.touch
+    )
+    if executed:
+        print(summary(before), file=sys.stderr)
 
 
-onsuccess:
-    print(summary(LOGS_BEFORE), file=sys.stderr)
-
-
-onerror:
-    print(summary(LOGS_BEFORE), file=sys.stderr)
+if workflow.is_main_process:
+    atexit.register(print_summary, log_stamps())

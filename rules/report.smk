@@ -21,7 +21,8 @@ rule make_table:
     params:
         recipe=table_recipe,
     shell:
-        shell_words("make_table") + "--inputs evaluation {input.evaluation}"
+        shell_words("make_table")
+        + "--name {wildcards.dataset} --inputs evaluation {input.evaluation}"
         " --inputs selection {input.selection} --inputs ablation {input.ablation}"
         " --export all/csv={output.csv} all/markdown={output.markdown} all/figure={output.figure}"
         " all/dictionaries={output.dictionaries} all/summary={output.summary}"
@@ -44,5 +45,5 @@ rule control_table:
         recipe=control_table_recipe,
     shell:
         shell_words("control_table")
-        + "--input table={input.table} --inputs control {input.control}"
+        + "--name {wildcards.dataset} --input table={input.table} --inputs control {input.control}"
         " --export all/csv={output.csv} --pointer {output.pointer}"

@@ -1,0 +1,52 @@
+"""Paints docs/images/worlds.jpg: some images of each group of the painted worlds, as a finished run left them.
+
+Run from the project's root after a run of the embedded default: python benchmarks/worlds_sheet.py
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import polars as pl
+from PIL import Image
+
+from clipsteer.store.objects import ObjectStore
+from clipsteer.store.pointers import read_pointer
+from clipsteer.tables import read_parquet
+
+COLUMNS, SIZE, GAP = 10, 64, 2
+OUT = Path("docs/images/worlds.jpg")
+
+
+def rows(store: ObjectStore) -> list[list[str]]:
+    """Digests of the images of each line: four groups of two worlds, two lines of the general set."""
+    lines = []
+    for dataset in ("celeba", "waterbirds", "general"):
+        pointer = read_pointer(f"artifacts/refs/{dataset}/manifest.json")
+        digest = pointer.members["all"].outputs["manifest"].digest
+        manifest = read_parquet(store.get_bytes(digest))
+        if dataset == "general":
+            sample = manifest.gather_every(manifest.height // (2 * COLUMNS))["digest"].to_list()
+            lines += [sample[:COLUMNS], sample[COLUMNS : 2 * COLUMNS]]
+        else:
+            for group in range(4):
+                part = manifest.filter((pl.col("split") == "test") & (pl.col("group") == group))
+                lines.append(part["digest"].head(COLUMNS).to_list())
+    return lines
+
+
+def main() -> None:
+    store = ObjectStore(Path("artifacts"))
+    lines = rows(store)
+    step = SIZE + GAP
+    sheet = Image.new("RGB", (COLUMNS * step - GAP, len(lines) * step - GAP), "white")
+    for y, line in enumerate(lines):
+        for x, digest in enumerate(line):
+            sheet.paste(Image.open(io.BytesIO(store.get_bytes(digest))), (x * step, y * step))
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(OUT, quality=85)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""What a step script works with: the job that it plans, and the run of one action that it computes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.digest import canonical_json
+from clipsteer.store.objects import ObjectStore
+from clipsteer.store.pointers import Output, Pointer
+from clipsteer.store.progress import Log, Progress
+from clipsteer.store.trees import StoreTree, put_tree
+
+Json = Any
+
+
+@dataclass(frozen=True)
+class Action:
+    """One unit of staleness inside a job: what is done (`recipe`) to what (`inputs`: name -> digest)."""
+
+    recipe: Mapping[str, Json]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What may differ between two runs without changing a result: device, threads, where data lie.
+
+    `name` is the data set or dictionary that the job is about.
+    """
+
+    name: str = ""
+    device: str = "auto"
+    threads: int = 1
+    roots: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `plan` sees: the job's recipe, the pointers of its inputs, and the store.
+
+    `name` is the data set or dictionary that the job is about; it may name members, never enter a key.
+    """
+
+    recipe: Mapping[str, Json]
+    inputs: Mapping[str, Pointer]
+    store: ObjectStore
+    runtime: Runtime
+
+    @property
+    def name(self) -> str:
+        return self.runtime.name
+
+    def output(self, name: str, output: str, member: str = "all") -> str:
+        """Digest of one output of one member of the input `name`."""
+        return self.inputs[name].members[member].outputs[output].digest
+
+    def facts(self, name: str, member: str = "all") -> Mapping[str, Json]:
+        """Facts of one member of the input `name`."""
+        return self.inputs[name].members[member].facts
+
+
+class Run:
+    """What `compute` sees: one action, a scratch folder of its own, and the ways to hand over outputs."""
+
+    def __init__(
+        self,
+        action: Action,
+        store: ObjectStore,
+        runtime: Runtime,
+        scratch: Path,
+        log: Log,
+        label: str,
+    ) -> None:
+        self.recipe, self.inputs = action.recipe, action.inputs
+        self.store, self.runtime, self.scratch = store, runtime, scratch
+        self.outputs: dict[str, Output] = {}
+        self.facts: dict[str, Json] = {}
+        self._log, self._label = log, label
+
+    def blob(self, name: str) -> bytes:
+        """Bytes of the input blob `name`."""
+        return self.store.get_bytes(self.inputs[name])
+
+    def json(self, name: str) -> Json:
+        """The input blob `name`, parsed as JSON."""
+        return json.loads(self.blob(name))
+
+    def path(self, name: str) -> Path:
+        """Read-only file of the input blob `name`."""
+        return self.store.path(self.inputs[name])
+
+    def tree(self, name: str) -> StoreTree:
+        """The input tree `name`."""
+        return StoreTree(self.store, self.inputs[name])
+
+    def folder(self, name: str) -> Path:
+        """A folder that shows the input tree `name` as files (links into the store; read-only).
+
+        For libraries that insist on a path. A file that the store does not hold is looked for under the
+        user's own root of that name.
+        """
+        target = self.scratch / "inputs" / name
+        if target.exists():
+            return target
+        tree = self.tree(name)
+        root = self.runtime.roots.get(name)
+        for path in tree.paths():
+            place = target / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if self.store.exists(tree.digest(path)):
+                place.symlink_to(tree.local_path(path).resolve())
+            elif root is not None:
+                place.symlink_to((root / path).resolve())
+            else:
+                raise ClipsteerError(
+                    f"{name}: the store holds no copy of {path} and no folder of yours was given; "
+                    f"expected --root {name}=FOLDER. Check the `root` or `source` key in the config."
+                )
+        return target
+
+    def put_bytes(self, name: str, data: bytes) -> None:
+        """Hands over an output blob."""
+        self.outputs[name] = Output(self.store.put_bytes(data), len(data), "blob")
+
+    def put_json(self, name: str, value: Json) -> None:
+        """Hands over an output as canonical JSON."""
+        self.put_bytes(name, canonical_json(value))
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Hands over an output file; it is copied into the store."""
+        self.outputs[name] = Output(self.store.put_file(path), path.stat().st_size, "blob")
+
+    def put_tree(self, name: str, folder: Path, nested: Sequence[str] = ()) -> str:
+        """Hands over an output folder as a tree; sub-folders in `nested` get a digest of their own."""
+        digest = put_tree(self.store, folder, nested)
+        self.put_tree_digest(name, digest)
+        return digest
+
+    def put_tree_digest(self, name: str, digest: str) -> None:
+        """Hands over a tree that is in the store already."""
+        self.outputs[name] = Output(digest, StoreTree(self.store, digest).total_size(), "tree")
+
+    def fact(self, name: str, value: Json) -> None:
+        """Notes something small that downstream rules need; it stands in the pointer."""
+        self.facts[name] = value
+
+    def progress(self, total: int, unit: str, scale: tuple[str, int] | None = None) -> Progress:
+        """A progress counter that reports under this action's name."""
+        return Progress(self._log, self._label, total, unit, scale)
+
+    def say(self, text: str) -> None:
+        """One line in the log and on the terminal."""
+        self._log.line(f"{self._label}: {text}")
