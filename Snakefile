@@ -19,5 +19,5 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        expand("results/{dataset}_table.csv", dataset=config["tables"]),
+        expand("results/{dataset}_table.csv", dataset=TABLES),
     localrule: True

@@ -27,6 +27,7 @@ import zarr
 from numpy.typing import NDArray
 
 from clipsteer.activations.batches import token_batches
+from clipsteer.activations.chunks import MAX_CHUNK_IMAGES
 from clipsteer.activations.codecs import (
     CODECS,
     DEFAULT_CODEC,
@@ -36,7 +37,7 @@ from clipsteer.activations.codecs import (
 )
 from clipsteer.activations.extract import to_stored
 from clipsteer.activations.reader import ActivationReader
-from clipsteer.activations.writer import MAX_CHUNK_IMAGES, ArrayLayout, write_shard
+from clipsteer.activations.writer import ArrayLayout, write_shard
 from clipsteer.store.trees import FolderTree
 
 BATCH = 64

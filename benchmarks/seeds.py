@@ -25,9 +25,10 @@ unmodified model, with a bootstrap 95 % interval and the exact McNemar p-value o
 group. The last two differences are means over all layers and dictionaries, with paired bootstrap intervals over
 images.
 
-A seed *holds* if the gain is at least 5 points with p < 0.01 and both intervals of the last two columns lie above 0.
+A seed *holds* if the baseline's worst group is blond men, at least 10 points below the next, if the gain is at least
+5 points with p < 0.01, and if both intervals of the last two differences lie above 0.
 
-| seed | baseline | worst group | chosen place | features | ablated | gain | p | SAE - neurons | SAE - random | holds |
+| seed | baseline by group | worst | chosen | features | ablated | gain | p | SAE - neurons | SAE - random | holds |
 |---|---|---|---|---|---|---|---|---|---|---|
 """
 
@@ -37,6 +38,9 @@ def gap(found: dict[str, float]) -> str:
 
 
 def holds(found: dict[str, Any]) -> bool:
+    groups = sorted(found["baseline_groups"].values())
+    if found["baseline_worst_group_name"] != "blond man" or groups[1] - groups[0] < 10:
+        return False
     over = [found[f"sae_over_{control}"]["all"]["low"] > 0 for control in ("neurons", "random")]
     return found["gain"]["points"] >= 5 and found["p_value"] < 0.01 and all(over)
 
@@ -44,8 +48,8 @@ def holds(found: dict[str, Any]) -> bool:
 def row(seed: int, found: dict[str, Any]) -> str:
     cells = [
         str(seed),
-        f"{found['baseline_worst']:.1f}",
-        found["baseline_worst_group_name"],
+        ", ".join(f"{name} {share:.1f}" for name, share in found["baseline_groups"].items()),
+        f"{found['baseline_worst_group_name']} {found['baseline_worst']:.1f}",
         f"layer {found['layer']}, {found['dictionary']}",
         str(found["n_features"]),
         f"{found['worst']:.1f}",

@@ -7,7 +7,6 @@ the folders are there; of a CLIP folder config.json is read, because the number 
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from clipsteer.errors import ClipsteerError
+from clipsteer.errors import ClipsteerError, close_match
 
 Config = Mapping[str, Any]
 
@@ -60,7 +59,7 @@ def _describe(key: str, error: ValidationError) -> Iterator[str]:
         for extra in sorted(set(found) - set(allowed)):
             yield (
                 f"{_join(key, extra)}: unknown key; allowed here: {', '.join(allowed)}."
-                + _close(str(extra), allowed)
+                + close_match(str(extra), allowed)
             )
     elif rule == "required":
         missing = sorted(set(value) - set(found))
@@ -69,7 +68,7 @@ def _describe(key: str, error: ValidationError) -> Iterator[str]:
         yield f"{_join(key, name)}: missing; add it (config.yaml shows every key with a comment)."
     elif rule == "enum":
         allowed = [str(choice) for choice in value]
-        yield f"{key}: found {found!r}, expected one of {', '.join(allowed)}." + _close(
+        yield f"{key}: found {found!r}, expected one of {', '.join(allowed)}." + close_match(
             str(found), allowed
         )
     else:
@@ -109,6 +108,8 @@ def _alternative(option: Mapping[str, Any]) -> str:
         return "a list"
     if option.get("type") == "null":
         return "null"
+    if option.get("$ref", "").endswith("/rate"):
+        return "a number above 0"
     return "a whole number of at least 1"
 
 
@@ -117,18 +118,17 @@ def _yaml_hint(found: object, error: ValidationError) -> str:
     numeric = wanted in ("number", "integer") or (
         isinstance(wanted, list) and {"number", "integer"} & {str(w) for w in wanted}
     )
-    if error.validator == "type" and numeric and isinstance(found, str):
+    if (
+        error.validator in ("type", "anyOf")
+        and (numeric or error.validator == "anyOf")
+        and isinstance(found, str)
+    ):
         try:
             float(found)
         except ValueError:
             return ""
         return f" YAML reads {found} as text: write a number with a point before the exponent, such as 1.0e-4."
     return ""
-
-
-def _close(word: str, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(word, allowed, n=1)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _join(key: str, part: object) -> str:
@@ -145,10 +145,12 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
     for name in _RESERVED & set(datasets):
         yield f"datasets.{name}: this name is taken (artifacts/refs/{name}); choose another."
     for table, names in config["tables"].items():
+        if not names:  # switched off
+            continue
         if table not in datasets:
             yield (
                 f"tables.{table}: no data set of that name; datasets: {', '.join(datasets)}."
-                + _close(table, list(datasets))
+                + close_match(table, list(datasets))
             )
             continue
         if datasets[table]["layout"] == "imagenet":
@@ -156,8 +158,12 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
                 f"tables.{table}: layout imagenet has no target and spurious attribute; expected celeba, "
                 "waterbirds or folder."
             )
-        if names and all(dictionaries.get(d, {}).get("architecture") == "neurons" for d in names):
+        if all(dictionaries.get(d, {}).get("architecture") == "neurons" for d in names):
             yield f"tables.{table}: found only neurons; expected at least one trained dictionary."
+        neurons = [d for d in names if dictionaries.get(d, {}).get("architecture") == "neurons"]
+        hooks = [dictionaries[d]["hook_point"] for d in neurons]
+        if len(set(hooks)) < len(hooks):
+            yield f"tables.{table}: {', '.join(neurons)} are one neuron basis; expected one a hook point."
         for key in ("class_names", "group_names", "templates"):
             if key not in datasets[table]:
                 yield f"datasets.{table}.{key}: missing, but tables.{table} needs it."
@@ -165,7 +171,7 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
             if name not in dictionaries:
                 yield (
                     f"tables.{table}: found {name}, expected one of {', '.join(dictionaries)}."
-                    + _close(name, list(dictionaries))
+                    + close_match(name, list(dictionaries))
                 )
     for name in used_dictionaries(config):
         yield from _dictionary_faults(config, name, base)
@@ -199,7 +205,7 @@ def _model_faults(config: Config, base: Path) -> Iterator[str]:
         tiny = model["tiny"]
         for world in tiny["worlds"]:
             if world not in config["datasets"]:
-                yield f"model.tiny.worlds: found {world}, no such key in datasets." + _close(
+                yield f"model.tiny.worlds: found {world}, no such key in datasets." + close_match(
                     world, list(config["datasets"])
                 )
         for part, whole in (
@@ -209,7 +215,9 @@ def _model_faults(config: Config, base: Path) -> Iterator[str]:
         ):
             if tiny[whole] % tiny[part]:
                 yield f"model.tiny.{part}: {tiny[part]} does not divide {whole} = {tiny[whole]}."
-    if model["revision"] and (model["source"] == "tiny" or (base / model["source"]).is_dir()):
+    if model["revision"] and (
+        model["source"] == "tiny" or (base / Path(model["source"]).expanduser()).is_dir()
+    ):
         yield (
             f"model.revision: found {model['revision']!r}, but model.source is not a hub name, so it has no "
             "effect; set it to null."
@@ -243,6 +251,8 @@ def _dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
             f"{key}.hook_point: {dictionary['hook_point']} is not among activations.hook_points "
             f"({', '.join(config['activations']['hook_points'])})."
         )
+    if name == "neurons" and dictionary["architecture"] != "neurons":
+        yield f"{key}: tables keep this name for the neuron basis; choose another for a trained dictionary."
     if dictionary["architecture"] == "neurons":
         for extra in ("training", "trained_on"):
             if extra in dictionary:
@@ -256,7 +266,7 @@ def _dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
         yield (
             f"{key}.trained_on: found {dictionary['trained_on']}, expected one of "
             f"{', '.join(config['datasets'])}."
-            + _close(dictionary["trained_on"], list(config["datasets"]))
+            + close_match(dictionary["trained_on"], list(config["datasets"]))
         )
     training = dictionary["training"]
     for option, architecture in _ONLY.items():
@@ -330,7 +340,7 @@ def used_dictionaries(config: Config) -> list[str]:
 
 def needed_datasets(config: Config) -> list[str]:
     """Data sets that some table needs: the ones it edits, and the ones its dictionaries and the CLIP learn from."""
-    needed = set(config["tables"])
+    needed = {table for table, names in config["tables"].items() if names}
     for name in used_dictionaries(config):
         needed |= {config["dictionaries"][name].get("trained_on")} - {None}
     if config["model"]["source"] == "tiny":

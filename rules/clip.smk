@@ -33,8 +33,9 @@ else:
             recipe=import_recipe,
         shell:
             shell_words("import_clip")
-            + f"--root model={shlex.quote(config['model']['source'])}"
-            " --inputs token {input} --pointer {output}"
+            + "--root "
+            + quoted(f"model={Path(config['model']['source']).expanduser()}")
+            + " --inputs token {input} --pointer {output}"
 
 
 rule build_head:

@@ -19,10 +19,11 @@ from snakemake.settings.types import DeploymentMethod
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 
-from clipsteer.config import layers_of, needed_datasets, validate
+from clipsteer.config import layers_of, model_shape, needed_datasets, validate
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import canonical_json, digest_file
 from clipsteer.store.fingerprint import code_fingerprint
+from clipsteer.store.progress import Log, Progress
 from clipsteer.store.scan import scan, write_token
 from clipsteer.store.step import CACHES, FINGERPRINTS
 
@@ -90,6 +91,11 @@ def recipe(step, settings, modules=()):
     ).decode()
 
 
+def quoted(word):
+    """One shell word; Snakemake formats the whole command, so its braces are doubled."""
+    return shlex.quote(str(word)).replace("{", "{{").replace("}", "}}")
+
+
 def shell_words(step):
     """The words that run a step's script with the library of this checkout; runtime settings only."""
     deployed = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
@@ -101,12 +107,9 @@ def shell_words(step):
     for dataset, settings in config["datasets"].items():
         if settings["root"] != "painted":
             words += ["--root", f"{dataset}={Path(settings['root']).expanduser()}"]
-    line = f"PYTHONPATH={shlex.quote(str(BASE))} " + " ".join(
-        shlex.quote(str(w)) for w in words
-    )
-    # Snakemake formats the whole command, so braces in a path must be doubled
     return (
-        line.replace("{", "{{").replace("}", "}}")
+        f"PYTHONPATH={quoted(BASE)} "
+        + " ".join(quoted(word) for word in words)
         + " --recipe {params.recipe:q} --log {log} --threads {threads} "
     )
 
@@ -155,6 +158,7 @@ def scan_raw_data():
 
 def scan_root(name, root, watch, patterns, key, layout):
     """Scans one folder of the user's and writes its token; returns the faults found."""
+    progress = Progress(Log(), f"looking at {key}", None, "files hashed")
     try:
         found = scan(
             Path(root).expanduser(),
@@ -164,10 +168,13 @@ def scan_root(name, root, watch, patterns, key, layout):
             threads=config["raw"]["threads"],
             key=key,
             layout=layout,
+            progress=progress,
         )
-    except ClipsteerError as error:
+        write_token(Path(raw_token(name)), found.token)
+    except (ClipsteerError, OSError) as error:
         return [str(error)]
-    write_token(Path(raw_token(name)), found.token)
+    finally:
+        progress.finish()
     return []
 
 
@@ -191,14 +198,20 @@ def log_stamps():
 def summary(before):
     """How many actions this run computed and restored, and where its tables are."""
     computed = restored = 0
-    for path, stamp in log_stamps().items():
-        if before.get(path) != stamp:
-            counts = COUNTS.findall(path.read_text(encoding="utf-8", errors="replace"))
-            computed += sum(int(c) for c, _ in counts)
-            restored += sum(int(r) for _, r in counts)
+    written = {
+        path for path, stamp in log_stamps().items() if before.get(path) != stamp
+    }
+    for path in written:
+        counts = COUNTS.findall(path.read_text(encoding="utf-8", errors="replace"))
+        computed += sum(int(c) for c, _ in counts)
+        restored += sum(int(r) for _, r in counts)
     lines = [f"clipsteer: computed={computed} restored={restored}"]
-    tables = [Path(f"results/{dataset}_table.csv") for dataset in TABLES]
-    lines += [f"clipsteer: {table}" for table in tables if table.exists()]
+    for dataset in TABLES:
+        table, asked = Path(f"results/{dataset}_table.csv"), Path(
+            f"logs/make_table/{dataset}.log"
+        )
+        if table.exists() and (asked in written or not written):
+            lines.append(f"clipsteer: {table}")
     return "\n".join(lines)
 
 

@@ -141,7 +141,6 @@ def train_recipe(wildcards):
         {
             "architecture": settings["architecture"],
             "hook_point": settings["hook_point"],
-            "trained_on": settings["trained_on"],
             "training": settings["training"],
             "layers": BLOCKS[wildcards.block],
             "seed": config["seed"],
@@ -227,7 +226,6 @@ def control_recipe(wildcards):
         "thresholds",
         "tokens",
         "error_term",
-        "relaxed_drop",
     )
     return recipe(
         "shuffle_control",
@@ -251,7 +249,9 @@ def data_source(dataset):
 
 def paper_files():
     """The published numbers are data that a step reads, so they count by content."""
-    return sorted((BASE / "clipsteer/report/paper").glob("*.csv"))
+    from clipsteer.report.paper import files
+
+    return files()
 
 
 def shown_settings(dictionary):
@@ -262,7 +262,7 @@ def shown_settings(dictionary):
         "name": dictionary,
         "painted": trained_on is not None and is_painted(trained_on),
         **{k: settings.get(k) for k in ("architecture", "hook_point", "trained_on")},
-        "expansion": settings.get("training", {}).get("expansion"),
+        **{k: settings.get("training", {}).get(k) for k in ("expansion", "k")},
     }
 
 
@@ -275,6 +275,7 @@ def table_recipe(wildcards):
             "source": data_source(wildcards.dataset),
             "layout": dataset["layout"],
             "model": config["model"]["name"],
+            "model_shape": list(model_shape(config, Path.cwd())),
             "group_names": dataset["group_names"],
             "dictionaries": [
                 shown_settings(name) for name in TABLES[wildcards.dataset]

@@ -16,6 +16,8 @@ rule make_table:
         pointer=f"{REFS}/{{dataset}}/table.json",
     log:
         "logs/make_table/{dataset}.log",
+    wildcard_constraints:
+        dataset="|".join(TABLES) or "none",
     conda:
         "../envs/data.yaml"
     params:
@@ -39,6 +41,8 @@ rule control_table:
         pointer=f"{REFS}/{{dataset}}/negative_control.json",
     log:
         "logs/control_table/{dataset}.log",
+    wildcard_constraints:
+        dataset="|".join(TABLES) or "none",
     conda:
         "../envs/data.yaml"
     params:

@@ -37,16 +37,18 @@ def compute(run: Run) -> None:
     import numpy as np
     import polars as pl
 
-    from clipsteer.steering.ablation import predict_sets
+    from clipsteer.steering.ablation import passes, predict_selected
     from clipsteer.steering.controls import random_sets
     from clipsteer.steering.inputs import AblationSetting
-    from clipsteer.steering.intervention import ErrorTerm
     from clipsteer.steering.statistics import firing_frequency
     from clipsteer.tables import parquet_bytes, read_parquet
 
     recipe, selection = run.recipe, run.json("selection")
     setting = AblationSetting(run)
-    frequency = firing_frequency(read_parquet(run.blob("statistics")))
+    if recipe["architecture"] == "neurons":  # a coordinate is never dead, whatever its sign
+        frequency = np.ones(setting.dictionary.m)
+    else:
+        frequency = firing_frequency(read_parquet(run.blob("statistics")))
     seeds = [recipe["seed"] * 1000 + i for i in range(recipe["random_seeds"])]
     sets, rows = [], []
     for condition in CONDITIONS:
@@ -65,26 +67,19 @@ def compute(run: Run) -> None:
         rows += [
             ("random", condition, None, len(c), s) for c, s in zip(controls, seeds, strict=True)
         ]
-    progress = run.progress(2 * setting.n_images, "images", ("sets", len(sets)))
-
-    def predict(which: list[np.ndarray], error_term: ErrorTerm) -> np.ndarray:
-        return predict_sets(
-            setting.dictionary,
-            setting.batches(),
-            setting.embed,
-            setting.classify,
-            which,
-            tokens=recipe["tokens"],
-            error_term=error_term,
-            device=setting.device,
-            progress=progress,
-        )
-
-    # an empty set is no intervention, also where the error term is dropped
-    resumed = predict([np.zeros(0, np.int64)], "keep")[0]
-    predictions = predict(sets, recipe["error_term"])
-    predictions = np.stack(
-        [row if len(s) else resumed for s, row in zip(sets, predictions, strict=True)]
+    progress = run.progress(
+        passes(sets, recipe["error_term"]) * setting.n_images, "images", ("sets", len(sets))
+    )
+    resumed, predictions = predict_selected(
+        setting.dictionary,
+        setting.batches,
+        setting.embed,
+        setting.classify,
+        sets,
+        tokens=recipe["tokens"],
+        error_term=recipe["error_term"],
+        device=setting.device,
+        progress=progress,
     )
     progress.finish()
     frame = pl.DataFrame(

@@ -19,13 +19,10 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    import difflib
-
     from clipsteer.data.labels import SPLITS
     from clipsteer.data.manifest import build_manifest, group_counts, split_rows
-    from clipsteer.errors import ClipsteerError
-    from clipsteer.store.scan import cached_digests
-    from clipsteer.store.trees import FolderTree
+    from clipsteer.errors import ClipsteerError, close_match
+    from clipsteer.store.scan import ScannedTree, cached_digests
     from clipsteer.tables import parquet_bytes
 
     recipe = run.recipe
@@ -35,26 +32,28 @@ def compute(run: Run) -> None:
         tree = run.tree("world")
     else:
         name = run.runtime.name
-        tree = FolderTree(run.runtime.roots[name])
         digests = cached_digests(CACHES / f"scan-{name}")
+        tree = ScannedTree(run.runtime.roots[name], digests)
     layout = import_module(f"clipsteer.data.layouts.{recipe['layout']}")
     options = dict(recipe["options"])
     if recipe["class_names"] and "class_names" in layout.OPTIONS:
         options["class_names"] = recipe["class_names"]
     for option in sorted(set(options) - set(layout.OPTIONS)):
-        near = difflib.get_close_matches(option, layout.OPTIONS, n=1)
         raise ClipsteerError(
             f"datasets.{run.runtime.name}.options.{option}: unknown to layout {recipe['layout']}; allowed: "
-            f"{', '.join(layout.OPTIONS)}." + (f" Did you mean {near[0]}?" if near else "")
+            f"{', '.join(layout.OPTIONS)}." + close_match(option, layout.OPTIONS)
         )
     rows = layout.read(tree, **options)
+    progress = run.progress(rows.height, "images")
     manifest = build_manifest(
         rows,
         tree,
         per_group=recipe["evaluation"],
         seed=recipe["seed"],
         digests=digests,
+        progress=progress,
     )
+    progress.finish()
     run.put_bytes("manifest", parquet_bytes(manifest))
     counts = group_counts(manifest)
     run.put_bytes("groups", parquet_bytes(counts))

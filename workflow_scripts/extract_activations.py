@@ -9,17 +9,17 @@ _JOB_ONLY = ("part", "parts", "images_per_shard", "split")
 
 
 def plan(job: Job) -> dict[str, Action]:
-    import io
-
-    import polars as pl
+    from clipsteer.data.manifest import split_rows
+    from clipsteer.tables import read_parquet
 
     recipe = job.recipe
-    manifest = pl.read_parquet(io.BytesIO(job.store.get_bytes(job.output("manifest", "manifest"))))
-    split = "train" if recipe["split"] == "train_augmented" else recipe["split"]
-    rows = manifest.filter((pl.col("split") == split) & pl.col("evaluate"))
-    images = list(rows.select("digest", "path").iter_rows())
+    manifest = read_parquet(job.store.get_bytes(job.output("manifest", "manifest")))
+    rows = split_rows(manifest, recipe["split"].removesuffix("_augmented"))
     copies = range(1, recipe["augment"] + 1) if recipe["augment"] else [0]
-    sequence = [(digest, path, copy) for copy in copies for digest, path in images]
+    # image by image, so that appended images come last
+    sequence = [
+        (*row, copy) for row in rows.select("digest", "path").iter_rows() for copy in copies
+    ]
 
     size, model = recipe["images_per_shard"], job.output("model", "model")
     settings = {k: v for k, v in recipe.items() if k not in _JOB_ONLY}
@@ -69,6 +69,7 @@ def compute(run: Run) -> None:
         dtype=recipe["dtype"],
         codec=recipe["codec"],
         folder=folder,
+        describe=lambda index: str(images[index - start][1]),
         attributes={"model": run.inputs["model"], "images": run.inputs["images"]},
         progress=progress,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipsteer.store.step import Action, Job, Run, main
+from clipsteer.store.step import CACHES, Action, Job, Run, main
 
 
 def plan(job: Job) -> dict[str, Action]:
@@ -15,6 +15,8 @@ def plan(job: Job) -> dict[str, Action]:
 
 def compute(run: Run) -> None:
     from clipsteer.clip.weights import relevant_files, resolve
+    from clipsteer.errors import ClipsteerError
+    from clipsteer.store.scan import cached_digests
     from clipsteer.store.trees import Entry, put_tree_entries
 
     hub = run.recipe["hub"]
@@ -22,10 +24,15 @@ def compute(run: Run) -> None:
         folder, commit = resolve(str(run.runtime.roots["model"]), None)
     else:
         folder, commit = resolve(hub["source"], hub["revision"])
+    scanned = cached_digests(CACHES / "scan-model") if hub is None else {}
     entries = {}
     for name in relevant_files(folder):
         path = Path(folder) / name
         entries[name] = Entry(run.store.put_file(path), path.stat().st_size, "blob")
+        if scanned.get(name, entries[name].digest) != entries[name].digest:
+            raise ClipsteerError(
+                f"{path}: was changed since the run began; run the same command again."
+            )
         run.say(f"{name} {entries[name].size:,} bytes")
     run.put_tree_digest("model", put_tree_entries(run.store, entries))
     if commit:

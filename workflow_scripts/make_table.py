@@ -17,6 +17,8 @@ _PAPER = {
     "random_pool": "all",
 }
 _PAPER_EXPANSION = 64
+_PAPER_LAYERS_AND_WIDTH = (12, 768)  # ViT-B/32: CLS and 49 patches
+_PAPER_TOKENS = 50
 _PAPER_TEST_IMAGES = {"celeba": 720, "waterbirds": 5794}
 
 
@@ -63,6 +65,7 @@ def compute(run: Run) -> None:
     from clipsteer.report.summary import render as render_summary
     from clipsteer.report.table import csv_text, results_table
     from clipsteer.steering.outcomes import baseline_interval, headline, measure
+    from clipsteer.steering.selection import count_groups
     from clipsteer.tables import read_parquet
 
     recipe = run.recipe
@@ -78,7 +81,7 @@ def compute(run: Run) -> None:
         source=recipe["source"],
         model=recipe["model"],
         group_names=groups,
-        paper_setting=_is_papers_own(recipe, images.height),
+        paper_setting=_papers_own(run, images.height),
     )
     run.put_bytes("csv", csv_text(table).encode())
 
@@ -87,6 +90,7 @@ def compute(run: Run) -> None:
         frame = read_parquet(run.blob(name))
         changes = int((frame["resumed"] != frame["baseline"]).sum())
         changed[layer] = max(changed.get(layer, 0), changes)
+    before = count_groups(*(images[k].to_numpy() for k in ("baseline", "target", "group")))
     place, per_layer = _choice(run)
     found = headline(ablations, images, **place, per_layer=per_layer, seed=seed)
     text = render_summary(
@@ -94,6 +98,7 @@ def compute(run: Run) -> None:
         dataset=recipe["dataset"],
         source=recipe["source"],
         group_names=groups,
+        baseline_groups={g: 100 * float(share) for g, share in before.exact.items()},
         changed=changed,
     )
     run.put_bytes("summary", text.encode())
@@ -102,6 +107,7 @@ def compute(run: Run) -> None:
         {
             **found,
             "baseline_worst_group_name": groups[found["baseline_worst_group"]],
+            "baseline_groups": {groups[g]: 100 * float(share) for g, share in before.exact.items()},
             "seed": seed,
             "resumed_changes": {str(k): v for k, v in changed.items()},
         },
@@ -188,17 +194,37 @@ def _quality(run: Run) -> Any:
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _is_papers_own(recipe: Any, n_images: int) -> bool:
-    dictionaries = recipe["dictionaries"]
-    trained = [d for d in dictionaries if d["architecture"] != "neurons"]
-    return bool(
+def _papers_own(run: Run, n_images: int) -> set[str]:
+    """The dictionaries whose rows are the paper's own setting: real data, its CLIP's shape, its SAE."""
+    recipe = run.recipe
+    name, _, _ = _members(run, "evaluation")[0]
+    if not (
         recipe["source"] == "real"
         and recipe["layout"] == recipe["dataset"]
         and _PAPER_TEST_IMAGES.get(recipe["dataset"]) == n_images
+        and tuple(recipe["model_shape"]) == _PAPER_LAYERS_AND_WIDTH
+        and run.json(name)["tokens_per_image"] == _PAPER_TOKENS
         and all(recipe["steering"][key] == value for key, value in _PAPER.items())
-        and all(d["expansion"] == _PAPER_EXPANSION and not d["painted"] for d in trained)
-        and all(d["hook_point"] == "resid_post" for d in dictionaries)
-    )
+    ):
+        return set()
+    return {
+        _shown(d, d["name"])
+        for d in recipe["dictionaries"]
+        if _is_papers_dictionary(d, recipe["dataset"])
+    }
+
+
+def _is_papers_dictionary(dictionary: Any, dataset: str) -> bool:
+    """Whether a dictionary is what its name says in the paper: `vanilla`, `topk_64`, `celeba_topk_128`."""
+    if dictionary["hook_point"] != "resid_post" or dictionary["painted"]:
+        return False
+    if dictionary["architecture"] == "neurons":
+        return True
+    kind = {"vanilla": "vanilla", "topk": f"topk{dictionary['k']}"}[dictionary["architecture"]]
+    if dictionary["trained_on"] == dataset:
+        kind = dataset + kind
+    plain = dictionary["name"].replace("_", "")
+    return bool(dictionary["expansion"] == _PAPER_EXPANSION and plain == kind)
 
 
 if __name__ == "__main__":

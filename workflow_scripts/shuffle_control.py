@@ -37,7 +37,7 @@ def plan(job: Job) -> dict[str, Action]:
 def compute(run: Run) -> None:
     import polars as pl
 
-    from clipsteer.steering.ablation import predict_prefixes, predict_sets
+    from clipsteer.steering.ablation import passes, predict_prefixes, predict_selected
     from clipsteer.steering.controls import shuffled_labels
     from clipsteer.steering.inputs import AblationSetting
     from clipsteer.steering.selection import (
@@ -54,14 +54,18 @@ def compute(run: Run) -> None:
     validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
     edit = {"tokens": recipe["tokens"], "error_term": recipe["error_term"], "device": test.device}
     groups = read_parquet(run.blob("train/labels"))["group"].to_numpy()
+    reader = open_reader(run, "train/activations")
+    progress = run.progress(reader.n_images, "images")
     statistics = feature_statistics(
         validation.dictionary,
-        open_reader(run, "train/activations").batches(64),
+        reader.batches(64),
         groups,
         aggregate=recipe["aggregate"],
         device=test.device,
         extra_labels=shuffled_labels(groups % 2 == 1, recipe["shuffles"], recipe["seed"]),
+        progress=progress,
     )
+    progress.finish()
     baseline = count_groups(validation.baseline, validation.targets, validation.groups)
     chosen = []
     progress = run.progress(recipe["shuffles"], "shuffles")
@@ -81,9 +85,19 @@ def compute(run: Run) -> None:
         progress(1)
     progress.finish()
     sets = [selection.features for selection in chosen]
-    predictions = predict_sets(
-        test.dictionary, test.batches(), test.embed, test.classify, sets, **edit
+    progress = run.progress(
+        passes(sets, recipe["error_term"]) * test.n_images, "images", ("sets", len(sets))
     )
+    _, predictions = predict_selected(
+        test.dictionary,
+        test.batches,
+        test.embed,
+        test.classify,
+        sets,
+        progress=progress,
+        **edit,
+    )
+    progress.finish()
     before = count_groups(test.baseline, test.targets, test.groups)
     counts = [count_groups(row, test.targets, test.groups) for row in predictions]
     frame = pl.DataFrame(

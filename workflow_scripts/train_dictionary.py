@@ -27,6 +27,7 @@ def compute(run: Run) -> None:
     from clipsteer.clip.device import resolve_device
     from clipsteer.dictionaries.files import save
     from clipsteer.dictionaries.train import train
+    from clipsteer.errors import ClipsteerError
     from clipsteer.tables import parquet_bytes
 
     recipe = run.recipe
@@ -35,6 +36,11 @@ def compute(run: Run) -> None:
     epochs, batch_size = training["epochs"], training["batch_size"]
     reader = open_reader(run)
     steps = epochs * batches_per_epoch(reader, batch_size=batch_size)
+    if not steps:
+        raise ClipsteerError(
+            f"dictionaries.<name>.training.batch_size: found {batch_size}, but the training "
+            f"split has only {reader.n_images * reader.n_tokens} tokens; expected at most that many."
+        )
     places = np.unique(np.linspace(0, reader.n_images - 1, _MEDIAN_IMAGES).astype(int))
     sample = np.concatenate([reader.read(i, i + 1) for i in places.tolist()])
     # one stream of random numbers for each layer
@@ -57,7 +63,7 @@ def compute(run: Run) -> None:
     save(
         dictionary,
         folder,
-        {k: recipe[k] for k in ("hook_point", "layer", "trained_on", "training", "seed")},
+        {k: recipe[k] for k in ("hook_point", "layer", "training", "seed")},
     )
     run.put_tree("dictionary", folder)
     run.put_bytes("log", parquet_bytes(log))

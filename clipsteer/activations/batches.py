@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsteer.activations.chunks import chunk_images as inner_chunk_images
 from clipsteer.activations.codecs import to_float32
-from clipsteer.activations.writer import chunk_images as inner_chunk_images
 from clipsteer.errors import ClipsteerError
 
 # Images read at a time when the whole data set goes into the buffer.
@@ -118,11 +118,12 @@ class _Plan:
         total = self.kept * (source.stop - source.start)
         self.whole = total * row_bytes <= buffer_bytes
         if self.chunks_per_buffer < 1 and not self.whole:
+            least = 2 * row_bytes * (batch_size + chunk_tokens)
             raise ClipsteerError(
-                f"buffer_bytes: found {buffer_bytes}, expected at least "
-                f"{2 * row_bytes * (batch_size + chunk_tokens)}: two buffers, each for a batch of "
-                f"{batch_size} tokens and {chunk_images} images of {self.kept} tokens of width "
-                f"{source.width} in float32."
+                f"dictionaries.<name>.training.buffer_mb: found {buffer_bytes / 2**20:.4g} "
+                f"({buffer_bytes} bytes), expected at least {-(-least // 2**20)} ({least} bytes): "
+                f"two buffers, each for a batch of {batch_size} tokens and {chunk_images} images of "
+                f"{self.kept} tokens of width {source.width} in float32."
             )
         self.first_chunk = source.start // chunk_images
         self.n_chunks = -(-source.stop // chunk_images) - self.first_chunk

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
 from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from clipsteer.errors import ClipsteerError
+from clipsteer.errors import ClipsteerError, close_match
 
 DEFAULT_DTYPE = "float16"
 DEFAULT_CODEC = "none"
 
 BFLOAT16_NAN = 0x7FC0
+# The array attribute that names its number format.
+DTYPE_ATTRIBUTE = "clipsteer_dtype"
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,10 @@ CODECS: dict[str, Callable[[], list[BytesBytesCodec]]] = {
 
 
 def _unknown(key: str, found: str, allowed: list[str]) -> ClipsteerError:
-    close = get_close_matches(found, allowed, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return ClipsteerError(f"{key}: found {found!r}, expected one of {', '.join(allowed)}.{hint}")
+    return ClipsteerError(
+        f"{key}: found {found!r}, expected one of {', '.join(allowed)}."
+        + close_match(found, allowed)
+    )
 
 
 def stored_dtype(name: str) -> StoredDtype:

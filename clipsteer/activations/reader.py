@@ -11,9 +11,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from clipsteer.activations.codecs import DTYPES, to_float32
+from clipsteer.activations.codecs import DTYPE_ATTRIBUTE, DTYPES, to_float32
 from clipsteer.activations.tree_store import TreeStore
-from clipsteer.activations.writer import DTYPE_ATTRIBUTE
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FileTree, StoreTree
 

@@ -18,15 +18,16 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BytesCodec
 
-from clipsteer.activations.codecs import StoredDtype, byte_codecs, stored_dtype
+from clipsteer.activations.chunks import chunk_images
+from clipsteer.activations.codecs import (
+    DTYPE_ATTRIBUTE,
+    StoredDtype,
+    byte_codecs,
+    stored_dtype,
+)
 from clipsteer.errors import ClipsteerError
 
 FORMAT = "clipsteer-activations/1"
-DTYPE_ATTRIBUTE = "clipsteer_dtype"
-# An inner chunk is the unit of decoding. About 1 MiB keeps Zarr's cost per chunk small (1 ms), and
-# 16 images at least keeps a shuffled read from touching every chunk for one image.
-CHUNK_BYTES = 1 << 20
-MIN_CHUNK_IMAGES, MAX_CHUNK_IMAGES = 16, 64
 # A shard file is the unit of writing and of memory: 12 layers at 32 MiB are 384 MiB of buffers.
 FILE_BYTES = 32 << 20
 
@@ -37,14 +38,6 @@ class ArrayLayout:
 
     item: tuple[int, ...]
     dtype: str
-
-
-def chunk_images(image_bytes: int) -> int:
-    """Images in an inner chunk: a power of two in 16..64, near 1 MiB of `image_bytes` each."""
-    images = MIN_CHUNK_IMAGES
-    while images < MAX_CHUNK_IMAGES and 2 * images * image_bytes <= CHUNK_BYTES:
-        images *= 2
-    return images
 
 
 class _GrowingArray:

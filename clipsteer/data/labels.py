@@ -6,13 +6,12 @@ fraction of a second, and are converted only after each value has been looked at
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from clipsteer.errors import ClipsteerError
+from clipsteer.errors import ClipsteerError, close_match
 from clipsteer.store.trees import FileTree
 
 SPLITS = ("train", "validation", "test")
@@ -41,13 +40,6 @@ def few(items: Iterable[object], limit: int = 3) -> str:
     found = [repr(str(item)) for item in items]
     more = f" and {len(found) - limit} more" if len(found) > limit else ""
     return ", ".join(found[:limit]) + more
-
-
-def close_match(word: str, known: Iterable[str]) -> str:
-    """` Did you mean 'X'?` where one of the known words is close (case aside), else nothing."""
-    by_fold = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), list(by_fold), n=1, cutoff=0.6)
-    return f" Did you mean {by_fold[near[0]]!r}?" if near else ""
 
 
 def one_of(value: str, known: Sequence[str], option: str) -> str:

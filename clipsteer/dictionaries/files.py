@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from clipsteer.dictionaries.base import Dictionary, check_shapes
@@ -47,7 +48,8 @@ def save(dictionary: Dictionary, folder: Path, metadata: Mapping[str, Any]) -> N
         "metadata": dict(metadata),
     }
     text = json.dumps(description, sort_keys=True, indent=2, allow_nan=False)
-    save_file(tensors, folder / TENSORS)
+    # Written here and not by safetensors, whose error on a full disk has no errno.
+    (folder / TENSORS).write_bytes(tensor_bytes(tensors))
     (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 

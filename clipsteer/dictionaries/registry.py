@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 
 from clipsteer.dictionaries.base import Dictionary
-from clipsteer.errors import ClipsteerError
+from clipsteer.errors import ClipsteerError, close_match
 
 ARCHITECTURES = ("vanilla", "topk", "neurons")
 
@@ -18,10 +17,9 @@ def architecture(name: str, where: str = "architecture") -> type[Dictionary]:
         ClipsteerError: the name is not one of `ARCHITECTURES`.
     """
     if name not in ARCHITECTURES:
-        close = difflib.get_close_matches(str(name), ARCHITECTURES, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ClipsteerError(
-            f"{where}: found {name!r}, expected one of {', '.join(ARCHITECTURES)}.{hint}"
+            f"{where}: found {name!r}, expected one of {', '.join(ARCHITECTURES)}."
+            + close_match(str(name), ARCHITECTURES)
         )
     module = importlib.import_module(f"clipsteer.dictionaries.{name}")
     found: type[Dictionary] = module.DICTIONARY

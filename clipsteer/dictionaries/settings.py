@@ -61,8 +61,8 @@ class Settings:
         unknown = sorted(set(config) - known)
         if unknown:
             raise ClipsteerError(
-                f"dictionary settings: unknown keys {unknown}, expected some of {sorted(known)}. "
-                "Remove or rename them."
+                f"dictionaries.<name>.training: unknown keys {unknown}, expected some of "
+                f"{sorted(known)}. Remove or rename them."
             )
         settings = cls(**config)
         settings._check()
@@ -100,5 +100,6 @@ class Settings:
 
     def _refuse(self, key: str, expected: str) -> None:
         raise ClipsteerError(
-            f"dictionary settings: {key}: found {getattr(self, key)!r}, expected {expected}."
+            f"dictionaries.<name>.training.{key}: found {getattr(self, key)!r}, "
+            f"expected {expected}."
         )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clipsteer.report.markdown import p_text, source_label
@@ -25,10 +25,12 @@ def render(
     dataset: str,
     source: str,
     group_names: Mapping[int, str],
+    baseline_groups: Mapping[int, float] | None = None,
     changed: Mapping[int, int] | None = None,
 ) -> str:
     """Plain text, one statement a line.
 
+    `baseline_groups`: the unmodified model's accuracy in each group, in per cent.
     `changed`: layer -> how many test predictions change when the forward pass resumes from the
     stored activations without any edit.
     """
@@ -42,6 +44,7 @@ def render(
         f"{dataset} ({source_label(source)}), {h['n_images']} test images",
         f"  unmodified model: overall {h['baseline_overall']:.1f} %, worst group "
         f"{h['baseline_worst']:.1f} % ({group(h['baseline_worst_group'])})",
+        *_by_group(baseline_groups or {}, group),
         f"  chosen on validation ({h['condition']}): layer {h['layer']}, {h['dictionary']}, "
         f"{h['n_features']:,} {features}",
         f"  there: overall {h['overall']:.1f} %, worst group {h['worst']:.1f} % "
@@ -60,6 +63,12 @@ def render(
             f"{h['n_images']} at any layer"
         )
     return "\n".join(lines) + "\n"
+
+
+def _by_group(accuracies: Mapping[int, float], name: Callable[[int], str]) -> list[str]:
+    if not accuracies:
+        return []
+    return ["    by group: " + ", ".join(f"{name(g)} {a:.1f} %" for g, a in accuracies.items())]
 
 
 def _gap(gap: Mapping[str, float]) -> str:

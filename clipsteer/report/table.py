@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import polars as pl
@@ -65,7 +65,7 @@ def results_table(
     source: str,
     model: str,
     group_names: Mapping[int, str],
-    paper_setting: bool = False,
+    paper_setting: Collection[str] = (),
 ) -> pl.DataFrame:
     """The table with COLUMNS, from `clipsteer.steering.outcomes.measure`.
 
@@ -73,8 +73,8 @@ def results_table(
     random, strict before relaxed. Accuracies in per cent, rounded to 2 decimals; thresholds and
     p-values to 6 significant digits. Groups by name: `group_names` maps group number -> name.
     `source` says where the images are from, e.g. `painted`. The paper's columns are filled only
-    with `paper_setting`, that is for real data in the paper's own setting, and only where the paper
-    has the row.
+    for the dictionaries in `paper_setting` (real data in the paper's own setting), and only where the
+    paper has the row.
     """
     order = list(dict.fromkeys(measured["dictionary"].to_list()))
     order.sort(key=lambda name: name == NEURONS)
@@ -86,7 +86,7 @@ def results_table(
             paper.lookup(
                 dataset, row["condition"], row["ablation"], row["dictionary"], row["layer"]
             )
-            if paper_setting
+            if row["dictionary"] in paper_setting
             else None
         )
         overall, worst = found or (None, None)

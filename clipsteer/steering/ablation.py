@@ -86,6 +86,54 @@ def predict_sets(
     return found[[rows.index(first[name]) for name in names]]
 
 
+def passes(sets: Sequence[np.ndarray], error_term: ErrorTerm) -> int:
+    """How often `predict_selected` goes over the batches: 1 or 2."""
+    return 1 + (error_term == "drop" and any(len(features) for features in sets))
+
+
+def predict_selected(
+    dictionary: Dictionary,
+    batches: Callable[[], Iterable[Batch]],
+    embed: Embed,
+    classify: Classify,
+    sets: Sequence[np.ndarray],
+    *,
+    tokens: Tokens = "all",
+    error_term: ErrorTerm = "keep",
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of the resumed pass without any edit, int16 (N,), and of each set, (len(sets), N).
+
+    As `predict_sets`, but an **empty set is no intervention at all**: its row is the resumed pass,
+    also with `error_term="drop"`. A selection that found nothing to ablate leaves the model alone;
+    it must not be charged with the dictionary's reconstruction error, and its row equals the
+    baseline up to what resuming from stored activations changes (the resumed row says how much).
+
+    `batches` is called once for each pass: once with `keep`, where the resumed pass comes out of
+    the same one, and with `drop` once more if some set is not empty (see `passes`). `progress` is
+    called with the number of images done, in each pass.
+    """
+    nothing = np.zeros(0, dtype=np.int64)
+    filled = [row for row, features in enumerate(sets) if len(features)]
+    work = [sets[row] for row in filled]
+    first = [nothing] if error_term == "drop" else [nothing, *work]
+    found = predict_sets(
+        dictionary, batches(), embed, classify, first,
+        tokens=tokens, error_term="keep", device=device, progress=progress,
+    )  # fmt: skip
+    resumed, edited = found[0], found[1:]
+    if error_term == "drop" and work:
+        edited = predict_sets(
+            dictionary, batches(), embed, classify, work,
+            tokens=tokens, error_term="drop", device=device, progress=progress,
+        )  # fmt: skip
+    predictions = np.tile(resumed, (len(sets), 1))
+    if filled:
+        predictions[filled] = edited
+    return resumed, predictions
+
+
 def predict_prefixes(
     dictionary: Dictionary,
     batches: Iterable[Batch],

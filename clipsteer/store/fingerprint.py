@@ -1,10 +1,11 @@
 """Code fingerprints: one digest for everything in the project that a script's result can depend on.
 
 The import closure of a script inside the project (function-level imports too), each module as a
-normalised AST, plus the versions of the third-party distributions which that closure imports, plus
-Python's minor version. Comments, docstrings and formatting do not count. The store itself is
-outside every closure: one integer, `STORE_SEMANTICS`, stands for it in the action key. An import
-that stands under `if TYPE_CHECKING:` never runs and is not followed. DESIGN.md section 3.
+normalised AST, plus the versions of the third-party distributions which that closure imports (and
+of a few that come with them, `packages.COMES_WITH`), plus Python's minor version. Comments,
+docstrings and formatting do not count. The store itself is outside every closure: one integer,
+`STORE_SEMANTICS`, stands for it in the action key. An import that stands under `if TYPE_CHECKING:`
+never runs and is not followed. DESIGN.md section 3.
 
 Names that are put together at run time cannot be seen here: a step that imports an architecture,
 layout or painter by name passes that module in `extra_modules`. Files that code reads are inputs,
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import canonical_json, digest_bytes
 from clipsteer.store.durable import write_atomic
-from clipsteer.store.packages import ABSENT, is_installed, version_of
+from clipsteer.store.packages import ABSENT, is_installed, version_of, with_companions
 
 if TYPE_CHECKING:  # parsing is needed only for files that the memo does not know
     import ast
@@ -141,8 +142,7 @@ def inspect_code(
         walk.extra(name)
     if memo is not None and walk.parsed:
         _write_memo(memo, known, walk.used)
-    packages = {name: version_of(name) for name in sorted(walk.outside)}
-    return Code(modules=dict(sorted(walk.modules.items())), packages=packages)
+    return Code(modules=dict(sorted(walk.modules.items())), packages=with_companions(walk.outside))
 
 
 class _Walk:

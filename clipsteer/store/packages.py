@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +30,13 @@ _DISTRIBUTIONS = {
     "attr": "attrs",
     "_pytest": "pytest",
 }
+# What comes with a direct import, shapes the bytes it makes and has releases of its own: top-level
+# module -> distributions. The importing package leaves their versions open, or splits itself in two.
+COMES_WITH: dict[str, tuple[str, ...]] = {
+    "polars": ("polars-runtime-32",),
+    "transformers": ("safetensors", "tokenizers"),
+    "zarr": ("numcodecs",),
+}
 # Builds of one release for several devices: the device is recorded with an action, not part of its
 # key.
 _DEVICE_BUILD = re.compile(r"\+(cpu|cu\d+|rocm[\d.]*|xpu)$")
@@ -49,6 +56,17 @@ def version_of(top: str) -> str:
     if not names:
         return _unowned(top)
     return ", ".join(f"{name} {_DEVICE_BUILD.sub('', versions[name])}" for name in names)
+
+
+def with_companions(tops: Iterable[str]) -> dict[str, str]:
+    """Name -> version of top-level modules and of what comes with them, sorted by name."""
+    found: dict[str, str] = {}
+    for top in tops:
+        found[top] = version_of(top)
+        for name in COMES_WITH.get(top, ()):
+            # Asked by distribution: the way of modules would map all of them for one that is absent.
+            found.setdefault(name, version_of(name) if is_installed(name) else ABSENT)
+    return dict(sorted(found.items()))
 
 
 def is_installed(top: str) -> bool:

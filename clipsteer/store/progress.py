@@ -6,6 +6,7 @@ line of its own, at most one in `every` seconds.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TextIO
@@ -15,17 +16,20 @@ class Log:
     """Writes lines to a log file, and to the terminal's stderr as well."""
 
     def __init__(self, file: TextIO | None = None, terminal: TextIO | None = None) -> None:
-        self._streams = [s for s in (file, terminal or sys.stderr) if s is not None]
+        self._file, self._terminal = file, terminal or sys.stderr
 
     def line(self, text: str) -> None:
-        for stream in self._streams:
-            stream.write(text + "\n")
-            stream.flush()
+        print(text, file=self._terminal, flush=True)
+        if self._file is not None:
+            # a full disk must not swallow the very message that says so
+            with contextlib.suppress(OSError):
+                print(text, file=self._file, flush=True)
 
 
 class Progress:
     """Counts units of work; call it with the number of units done since the last call.
 
+    `total` is None where it is not known beforehand.
     `unit` names what is counted ("steps", "images"); `scale` adds a second rate, for instance
     ("tokens", 4096) where each step reads 4,096 tokens.
     """
@@ -34,7 +38,7 @@ class Progress:
         self,
         log: Log,
         label: str,
-        total: int,
+        total: int | None,
         unit: str,
         scale: tuple[str, int] | None = None,
         every: float = 5.0,
@@ -58,12 +62,13 @@ class Progress:
 
     def _report(self, seconds: float, closing: bool = False) -> None:
         rate = self._done / max(seconds, 1e-9)
-        parts = [f"{self._done:,}/{self._total:,} {self._unit}", f"{rate:,.1f} {self._unit}/s"]
+        of = "" if self._total is None else f"/{self._total:,}"
+        parts = [f"{self._done:,}{of} {self._unit}", f"{rate:,.1f} {self._unit}/s"]
         if self._scale:
             parts.append(f"{rate * self._scale[1]:,.0f} {self._scale[0]}/s")
         if closing:
             parts.append(f"{seconds:.1f} s")
-        else:
+        elif self._total is not None:
             left = max(self._total - self._done, 0) / max(rate, 1e-9)
             parts.append(f"ETA {int(left) // 60}:{int(left) % 60:02d}")
         self._log.line(f"{self._label}: " + ", ".join(parts))

@@ -16,7 +16,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from typing import Any, Literal
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import canonical_json, digest_bytes, digest_file
 from clipsteer.store.durable import write_atomic
+from clipsteer.store.trees import FolderTree
 
 Watch = Literal["files", "labels", "off"]
 FORMAT = "clipsteer-scan/1"
@@ -63,10 +64,11 @@ def scan(
     """Scan the user's folder `root`.
 
     watch `files`: every file's content counts. `labels`: the contents of the label files and the
-    names of all others. `off`: only that the root is there and the names of its label files.
-    `label_patterns` are globs relative to the root (`*` within one name, `**/` any depth; `off`
-    looks at names directly in the root only). Links to folders are followed; a link back to a
-    folder above it is not.
+    names of all others. `off`: images are not looked at, nor is any folder below the root; only the
+    contents of the label files directly in the root count, so that two data sets with label files
+    of the same names are still two. `label_patterns` are globs relative to the root (`*` within one
+    name, `**/` any depth). Links to folders are followed (not by `off`); a link back to a folder
+    above it is not.
 
     `key` is the config key that names the root and `layout` the layout expected there, both for
     messages. `progress` is called with the number of files hashed since its last call.
@@ -100,13 +102,40 @@ def _scan(
 ) -> ScanResult:
     if watch == "off":
         with os.scandir(root) as entries:
-            names = sorted(entry.name for entry in entries if is_label(entry.name))
-        return ScanResult(_token(watch, {}, names), {}, 0)
-    paths = sorted(_walk(root))
+            paths = sorted(entry.name for entry in entries if is_label(entry.name))
+    else:
+        paths = sorted(_walk(root))
     counted = [path for path in paths if watch == "files" or is_label(path)]
     digests, hashed = _digests(root, counted, cache, threads, progress)
     names = [] if watch == "files" else [path for path in paths if path not in digests]
     return ScanResult(_token(watch, digests, names), digests, hashed)
+
+
+class ScannedTree(FolderTree):
+    """The user's folder as a scan found it: what has changed since is refused, not mixed in.
+
+    `digests`: path below the root -> the scanned digest (`ScanResult.digests`, `cached_digests`).
+    Files that are not in it are read unchecked. Raises ClipsteerError where `root` is no folder.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], digests: Mapping[str, str]) -> None:
+        super().__init__(root)
+        self.digests = digests
+
+    def read(self, path: str) -> bytes:
+        """The content. Raises ClipsteerError where it is missing or not what the scan found."""
+        data = super().read(path)
+        expected = self.digests.get(path)
+        if expected is not None and digest_bytes(data) != expected:
+            raise ClipsteerError(
+                f"{self.root / path}: found other content than at the start, expected the file "
+                "that was scanned; it changed since the run began; run the same command again."
+            )
+        return data
+
+    def digest(self, path: str) -> str:
+        """The scanned digest, without opening the file: whoever reads it checks it again."""
+        return self.digests.get(path) or super().digest(path)
 
 
 def write_token(path: Path, token: dict[str, Any]) -> bool:

@@ -27,7 +27,8 @@ from pathlib import Path
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.actions import ActionStore, action_key, complete
-from clipsteer.store.fingerprint import code_fingerprint
+from clipsteer.store.durable import write_atomic
+from clipsteer.store.fingerprint import code_fingerprint, inspect_code
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Member, Output, Pointer, read_pointer, write_pointer
 from clipsteer.store.progress import Log
@@ -110,13 +111,13 @@ def main(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # waiting threads sleep: on a shared core, spinning ones slow a job down several times over
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    file = None
-    if arguments.log:
-        arguments.log.parent.mkdir(parents=True, exist_ok=True)
-        file = arguments.log.open("w", encoding="utf-8")
-    log = Log(file)
     step = "step"
+    log, file = Log(), None
     try:
+        if arguments.log:
+            arguments.log.parent.mkdir(parents=True, exist_ok=True)
+            file = arguments.log.open("w", encoding="utf-8")
+            log = Log(file)
         recipe = json.loads(arguments.recipe)
         step = recipe["step"]
         script = Path(sys.modules[compute.__module__].__file__ or "").resolve()
@@ -124,22 +125,27 @@ def main(
     except ClipsteerError as error:
         log.line(f"clipsteer: {step}: {error}")
         sys.exit(1)
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
+    except Exception as error:
+        if not _is_no_space(error):  # a bug of ours: all of it, also in the log
             log.line(traceback.format_exc())
             sys.exit(1)
         log.line(
-            f"clipsteer: {step}: no space left ({error.strerror}) while writing "
-            f"{error.filename or arguments.store}. Nothing half-written is visible; free some space "
-            "(or point store.root in the config elsewhere) and run the same command again."
+            f"clipsteer: {step}: no space left while writing {getattr(error, 'filename', None) or 'a file'} "
+            f"({error}). Nothing half-written is visible; free some space (or point store.root in the "
+            "config elsewhere) and run the same command again."
         )
-        sys.exit(1)
-    except Exception:  # a bug of ours: all of it, also in the log
-        log.line(traceback.format_exc())
         sys.exit(1)
     finally:
         if file:
-            file.close()
+            with suppress(OSError):
+                file.close()
+
+
+def _is_no_space(error: Exception) -> bool:
+    """Also where a library written in Rust hands the system's error on as text."""
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return True
+    return any(f"os error {number}" in str(error) for number in _NO_SPACE)
 
 
 def _execute(
@@ -198,16 +204,23 @@ def _read(paths: Sequence[str]) -> Pointer:
     members: dict[str, Member] = {}
     step = ""
     for path in paths:
-        value = json.loads(Path(path).read_bytes())
-        if "members" in value:
-            pointer = read_pointer(Path(path))
-        else:
-            pointer = Pointer("raw", {"all": Member(outputs={}, facts=value)})
+        pointer = _read_token(Path(path)) or read_pointer(Path(path))
         step = pointer.step
         if both := set(members) & set(pointer.members):
             raise ClipsteerError(f"{path}: members {sorted(both)} stand in another input as well.")
         members |= pointer.members
     return Pointer(step, members)
+
+
+def _read_token(path: Path) -> Pointer | None:
+    """A raw token (clipsteer/store/scan.py) as a pointer with facts only; None for anything else."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(value, dict) or "members" in value:
+        return None
+    return Pointer("raw", {"all": Member(outputs={}, facts=value)})
 
 
 class _CodeCheck:
@@ -267,8 +280,10 @@ def _compute(
                 "machine": platform.machine(),
                 "python": platform.python_version(),
                 "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-                "device": runtime.device,
-                "threads": runtime.threads,
+                **_machine(runtime),
+                "code": inspect_code(
+                    script, script.parents[1], recipe["modules"], FINGERPRINTS
+                ).material(),
             },
         }
         published = cache.publish(key, record)
@@ -285,15 +300,22 @@ def _compute(
             scratch.parent.rmdir()
 
 
+def _machine(runtime: Runtime) -> dict[str, Json]:
+    """Where an action ran: recorded, never part of a key."""
+    found: dict[str, Json] = {
+        "name": runtime.name,
+        "roots": {name: str(path) for name, path in runtime.roots.items()},
+        "threads": runtime.threads,
+        "device": runtime.device,
+    }
+    torch = sys.modules.get("torch")  # the store itself does without
+    if torch is not None:
+        found["instruction_set"] = torch.backends.cpu.get_cpu_capability()
+        found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return found
+
+
 def _export(objects: ObjectStore, digest: str, target: Path) -> None:
     """Writes an object as a real file for people: whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(objects.get_bytes(digest))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(target, objects.get_bytes(digest))

@@ -193,9 +193,12 @@ def test_faults_of_the_source_come_through(tmp_path: Path) -> None:
 
 def test_bad_requests() -> None:
     source = Numbered(0, 100, 5, width=8)
-    with pytest.raises(ClipsteerError, match=r"buffer_bytes: found 1000, expected at least 4928"):
+    with pytest.raises(
+        ClipsteerError,
+        match=r"training\.buffer_mb: found .*\(1000 bytes\), expected at least 1 \(4928 bytes\)",
+    ):
         stream(source, buffer_bytes=1000)
-    with pytest.raises(ClipsteerError, match=r"buffer_bytes: found 4927"):
+    with pytest.raises(ClipsteerError, match=r"training\.buffer_mb: found .*\(4927 bytes\)"):
         stream(source, buffer_bytes=4927)
     assert len(stream(source, buffer_bytes=4928))
     with pytest.raises(ClipsteerError, match="tokens: found 'patches'"):

@@ -113,7 +113,7 @@ def test_class_names(root: Path) -> None:
 
 @pytest.mark.parametrize("option", ["target", "spurious"])
 def test_unknown_attribute_names_a_close_one(root: Path, option: str) -> None:
-    with pytest.raises(ClipsteerError, match=r"'blonde_hair'.*Did you mean 'Blond_Hair'") as error:
+    with pytest.raises(ClipsteerError, match=r"'blonde_hair'.*Did you mean Blond_Hair") as error:
         celeba.read(FolderTree(root), **{option: "blonde_hair"})  # type: ignore[arg-type]
     assert option in str(error.value)
     assert "list_attr_celeba.txt" in str(error.value)
@@ -232,7 +232,7 @@ def test_missing_images(root: Path) -> None:
     assert rows.equals(
         expected().with_row_index().filter(~pl.col("index").is_in(gone.implode())).drop("index")
     )
-    with pytest.raises(ClipsteerError, match=r"missing_images.*'dropp'.*Did you mean 'drop'"):
+    with pytest.raises(ClipsteerError, match=r"missing_images.*'dropp'.*Did you mean drop"):
         celeba.read(tree, missing_images="dropp")
     shutil.rmtree(root / "img_align_celeba")
     with pytest.raises(ClipsteerError, match="24 of 24"):

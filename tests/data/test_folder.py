@@ -132,7 +132,7 @@ def test_manifest_elsewhere(root: Path) -> None:
     write(root / "b" / "mine.csv", frame.write_csv())
     rows = folder.read(FolderTree(root), manifest="b/mine.csv")
     assert rows["path"].to_list() == ["b/c.png", "b/d e.jpg"]
-    with pytest.raises(ClipsteerError, match=r"'b/mime\.csv'.*Did you mean 'b/mine\.csv'"):
+    with pytest.raises(ClipsteerError, match=r"'b/mime\.csv'.*Did you mean b/mine\.csv"):
         folder.read(FolderTree(root), manifest="b/mime.csv")
     with pytest.raises(ClipsteerError, match=r"no manifest\.csv or manifest\.parquet"):
         folder.read(FolderTree(root))
@@ -140,7 +140,7 @@ def test_manifest_elsewhere(root: Path) -> None:
 
 def test_missing_column_image_and_broken_parquet(root: Path) -> None:
     write(root / "manifest.csv", "paths,split\na.jpg,train\n")
-    with pytest.raises(ClipsteerError, match=r"no column 'path'.*Did you mean 'paths'"):
+    with pytest.raises(ClipsteerError, match=r"no column 'path'.*Did you mean paths"):
         folder.read(FolderTree(root))
     write(root / "manifest.csv", "path,split\na.jpg,train\nz.jpg,test\n")
     with pytest.raises(ClipsteerError, match=r"1 of 2 listed images are missing: 'z\.jpg'"):

@@ -42,8 +42,6 @@ def test_read_table_strips_and_refuses_ragged_rows() -> None:
             labels.read_table(broken, "f.csv")
 
 
-def test_few_and_close_match() -> None:
+def test_few() -> None:
     assert labels.few(["a", "b"]) == "'a', 'b'"
     assert labels.few("abcde") == "'a', 'b', 'c' and 2 more"
-    assert labels.close_match("blond hair", ["Male", "Blond_Hair"]) == " Did you mean 'Blond_Hair'?"
-    assert labels.close_match("zzz", ["Male", "Blond_Hair"]) == ""

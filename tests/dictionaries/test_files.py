@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,21 @@ def test_neuron_basis_round_trip(tmp_path: Path) -> None:
     after = load(tmp_path)
     assert isinstance(after, NeuronBasis)
     assert (after.d, after.m) == (9, 9)
+
+
+def test_the_file_is_what_safetensors_writes(tmp_path: Path) -> None:
+    tensors = saved(tmp_path / "ours").tensors()
+    save_file(tensors, tmp_path / "theirs")
+    written = tmp_path / "ours" / "dictionary.safetensors"
+    assert written.read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_says_so(tmp_path: Path) -> None:
+    (tmp_path / "dictionary.safetensors").symlink_to("/dev/full")
+    with pytest.raises(OSError) as error:
+        saved(tmp_path)
+    assert error.value.errno == errno.ENOSPC
 
 
 def change_tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:

@@ -94,7 +94,7 @@ def test_groups_are_named(measured: pl.DataFrame) -> None:
 def test_paper_columns_only_in_the_papers_setting(measured: pl.DataFrame) -> None:
     ours = make(measured)
     assert ours["paper_worst"].null_count() == len(ours)
-    theirs = make(measured, paper_setting=True, source="celeba")
+    theirs = make(measured, paper_setting=set(measured["dictionary"]), source="celeba")
     row = theirs.filter(
         pl.col("layer") == 0,
         pl.col("dictionary") == "vanilla",
@@ -104,5 +104,5 @@ def test_paper_columns_only_in_the_papers_setting(measured: pl.DataFrame) -> Non
     assert row.select("paper_overall", "paper_worst").row(0) == (92.78, 78.89)
     random_neurons = (pl.col("dictionary") == "neurons") & (pl.col("ablation") == "random")
     assert theirs.filter(random_neurons)["paper_worst"].null_count() == 4
-    other = make(measured, paper_setting=True, dataset="my_faces")
+    other = make(measured, paper_setting=set(measured["dictionary"]), dataset="my_faces")
     assert other["paper_overall"].null_count() == len(other)

@@ -17,7 +17,13 @@ from clipsteer.dictionaries.topk import TopK
 from clipsteer.dictionaries.vanilla import Vanilla
 from clipsteer.errors import ClipsteerError
 from clipsteer.steering import ablation
-from clipsteer.steering.ablation import Batch, predict_prefixes, predict_sets
+from clipsteer.steering.ablation import (
+    Batch,
+    passes,
+    predict_prefixes,
+    predict_selected,
+    predict_sets,
+)
 from clipsteer.steering.intervention import ErrorTerm, Tokens, edit
 
 D, M, T, N, P, CLASSES = 8, 24, 5, 37, 6, 3
@@ -161,6 +167,59 @@ def test_a_sweep_edits_to_the_bit_as_its_prefixes_do_one_by_one(
     )  # fmt: skip
     np.testing.assert_array_equal(swept, apart)
     assert nested.rows == single.rows
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("hook", ["resid_post", "mlp_out"])
+@pytest.mark.parametrize("error_term", ["keep", "drop"])
+def test_selected_sets_and_the_resumed_pass(kind: str, hook: str, error_term: ErrorTerm) -> None:
+    dictionary, network, x = make(kind), Network(), data()
+    base = None if hook == "resid_post" else data(9)
+    empty, *filled = random_features(dictionary)
+    sets = [filled[0], empty, *filled[1:], empty]
+    calls, done = list[int](), list[int]()
+
+    def again() -> Iterator[Batch]:
+        calls.append(1)
+        return batches(x, base=base)
+
+    resumed, found = predict_selected(
+        dictionary, again, network.embed, network.classify, sets,
+        error_term=error_term, progress=done.append,
+    )  # fmt: skip
+    assert len(calls) == passes(sets, error_term) == (1 if error_term == "keep" else 2)
+    assert sum(done) == N * len(calls)
+    assert resumed.dtype == found.dtype == np.int16
+    whole = x if base is None else base
+    plain = network.embed(torch.from_numpy(whole.astype(np.float32)))
+    np.testing.assert_array_equal(resumed, network.classify(plain))
+    expected = predict_sets(
+        dictionary, batches(x, base=base), network.embed, network.classify, sets,
+        error_term=error_term,
+    )  # fmt: skip
+    if error_term == "drop":
+        if kind != "neurons":  # the neuron basis reconstructs exactly
+            assert (expected[1] != resumed).any()
+        expected[[1, -1]] = resumed
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("error_term", ["keep", "drop"])
+@pytest.mark.parametrize("count", [0, 2])
+def test_selected_with_nothing_to_ablate_takes_one_pass(error_term: ErrorTerm, count: int) -> None:
+    network, x, calls = Network(), data(), list[int]()
+
+    def again() -> Iterator[Batch]:
+        calls.append(1)
+        return batches(x)
+
+    sets = [np.zeros(0, dtype=np.int64)] * count
+    resumed, found = predict_selected(
+        make("topk"), again, network.embed, network.classify, sets, error_term=error_term
+    )
+    assert len(calls) == passes(sets, error_term) == 1
+    assert found.shape == (count, N)
+    assert (found == resumed).all()
 
 
 @settings(max_examples=25, deadline=None)

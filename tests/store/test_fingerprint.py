@@ -247,6 +247,36 @@ def test_version_of_a_dependency_counts(
     assert seen[1] == seen[2] == seen[3]
 
 
+def test_what_comes_with_an_import_counts(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(project, "clipsteer/steering/grid.py", "START = 1\nimport zarr\nimport transformers\n")
+    site = tmp_path / "site"
+    monkeypatch.setattr(sys, "path", [str(site), *sys.path])
+    seen = []
+    for version in ("1.0", "1.1"):
+        packages._versions.cache_clear()
+        info = site / f"numcodecs-{version}.dist-info"
+        info.mkdir(parents=True)
+        code = inspect_code(project / SCRIPT, project)
+        assert code.packages["numcodecs"] == f"numcodecs {version}"
+        seen.append(code.fingerprint)
+        info.rmdir()
+    packages._versions.cache_clear()
+    assert len(set(seen)) == 2
+    assert set(code.packages) >= {"zarr", "transformers", "tokenizers", "safetensors"}
+    assert list(code.packages) == sorted(code.packages)
+
+
+def test_what_should_come_with_an_import_and_is_not_there_is_absent(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(packages.COMES_WITH, "numpy", ("no-such-companion",))
+    # The quick way is enough: no map of all modules is made for it.
+    monkeypatch.setattr(packages, "_owners", None)
+    assert packages.with_companions(["numpy"])["no-such-companion"] == "absent"
+
+
 def test_package_that_is_not_installed_is_absent(project: Path) -> None:
     write(project, "clipsteer/steering/grid.py", "START = 1\nimport no_such_package.inner\n")
     assert inspect_code(project / SCRIPT, project).packages["no_such_package"] == "absent"

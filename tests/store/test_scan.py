@@ -12,7 +12,7 @@ import pytest
 from clipsteer.errors import ClipsteerError
 from clipsteer.store import scan as module
 from clipsteer.store.digest import digest_bytes
-from clipsteer.store.scan import ScanResult, cached_digests, scan, write_token
+from clipsteer.store.scan import ScannedTree, ScanResult, cached_digests, scan, write_token
 
 FILES = {
     "list_attr.txt": b"attributes",
@@ -165,15 +165,53 @@ def test_labels_watches_contents_of_labels_and_names_of_the_rest(root: Path) -> 
     assert list(deep.digests) == ["images/deep/list_attr.txt", "list_attr.txt"]
 
 
-def test_off_looks_at_the_names_of_label_files_only(root: Path) -> None:
-    first = look(root, watch="off")
-    assert first.digests == {}
+def test_off_looks_at_the_label_files_directly_in_the_root_only(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patterns = ["list_attr*", "**/list_attr*"]
+    (root / "list_attr_folder").mkdir()
+    monkeypatch.setattr(module, "_walk", None)  # no folder below is looked into
+    first = look(root, watch="off", label_patterns=patterns)
+    assert first.digests == {"list_attr.txt": digest_bytes(b"attributes")}
     (root / "images/000001.jpg").unlink()
-    (root / "list_attr.txt").write_bytes(b"other")
-    assert look(root, watch="off").token == first.token
+    (root / "images/deep/list_attr.txt").write_bytes(b"another")
+    assert look(root, watch="off", label_patterns=patterns).token == first.token
     (root / "list_attr.txt").unlink()
-    assert look(root, watch="off").token != first.token
-    assert not (root.parent / "cache").exists()
+    assert look(root, watch="off", label_patterns=patterns).token != first.token
+
+
+@pytest.mark.usefixtures("no_grain")
+def test_off_tells_data_sets_apart_and_opens_a_label_file_once(root: Path) -> None:
+    first = look(root, watch="off")
+    again = look(root, watch="off")
+    assert (first.hashed, again.hashed) == (1, 0)
+    assert again.token == first.token
+    other = root.parent / "other"
+    other.mkdir()
+    (other / "list_attr.txt").write_bytes(b"ATTRIBUTES")
+    assert look(other, cache="other_cache", watch="off").token != first.token
+    (other / "list_attr.txt").write_bytes(b"attributes")
+    assert look(other, cache="third_cache", watch="off").token == first.token
+
+
+def test_scanned_tree_refuses_what_has_changed_since(root: Path) -> None:
+    tree = ScannedTree(root, look(root).digests)
+    assert {path: tree.read(path) for path in tree.paths()} == FILES
+    (root / "list_attr.txt").write_bytes(b"Attributes")  # of the same length
+    with pytest.raises(ClipsteerError, match=r"list_attr\.txt: .*run the same command again"):
+        tree.read("list_attr.txt")
+    assert tree.digest("list_attr.txt") == digest_bytes(b"attributes")
+    assert tree.read("images/000001.jpg") == b"first"
+    (root / "images/000001.jpg").unlink()
+    with pytest.raises(ClipsteerError, match=r"000001\.jpg"):
+        tree.read("images/000001.jpg")
+
+
+def test_scanned_tree_leaves_other_files_unchecked(root: Path) -> None:
+    tree = ScannedTree(root, look(root, watch="labels").digests)
+    (root / "images/000001.jpg").write_bytes(b"changed")
+    assert tree.read("images/000001.jpg") == b"changed"
+    assert tree.digest("images/000001.jpg") == digest_bytes(b"changed")
 
 
 def test_the_three_watches_have_different_tokens(root: Path) -> None:

@@ -1,4 +1,5 @@
-"""docs/configuration.md stays true: every key is there, no other is, and its examples work."""
+"""The docs stay true: docs/configuration.md names every key and no other, its examples work, and the
+settings that docs/method.md gives are those of the config."""
 
 from __future__ import annotations
 
@@ -140,6 +141,76 @@ def test_example_manifest_is_read(tmp_path: Path) -> None:
     frame = folder.read(FolderTree(tmp_path))
     assert frame.height == table.count("\n") - 1
     assert frame["split"].to_list()[-2:] == ["validation", "test"]
+
+
+METHOD = (BASE / "docs/method.md").read_text(encoding="utf-8")
+PAPER = merge(
+    json.loads(json.dumps(CONFIG)),
+    yaml.safe_load((BASE / "config/paper.yaml").read_text(encoding="utf-8")),
+)
+# Row of the settings table of docs/method.md -> (dictionaries' architecture or None for all, key).
+METHOD_ROWS = {
+    "expansion": (None, "expansion"),
+    "k": ("topk", "k"),
+    "epochs": (None, "epochs"),
+    "batch, tokens": (None, "batch_size"),
+    "`l1`, vanilla": ("vanilla", "l1"),
+    "peak `lr`, vanilla": ("vanilla", "lr"),
+    "peak `lr`, Top-K": ("topk", "lr"),
+    "warm-up steps": (None, "warmup_steps"),
+    "`mse`": (None, "mse"),
+    "`dead_window`": (None, "dead_window"),
+}
+
+
+def trainings(config: dict[str, Any], architecture: str | None, key: str) -> list[str]:
+    """The values of a training key over the tables' dictionaries, as YAML reads them back."""
+    used = {name for names in config["tables"].values() for name in names}
+    found = {
+        str(config["dictionaries"][name]["training"][key])
+        for name in used
+        if config["dictionaries"][name]["architecture"]
+        in ([architecture] if architecture else ["vanilla", "topk"])
+    }
+    return sorted(found)
+
+
+def values(cell: str) -> list[str]:
+    """Words and numbers at the start of a cell: `1 general, 2 task-specific` -> 1, 2."""
+    plain = re.sub(r"\(.*?\)", "", cell).replace("`", "")
+    found = {str(yaml.safe_load(part.split()[0])) for part in plain.split(", ") if part.strip()}
+    return sorted(found)
+
+
+@pytest.mark.parametrize("row", METHOD_ROWS)
+def test_method_gives_the_settings_of_the_config(row: str) -> None:
+    cells = re.search(rf"^\| {re.escape(row)} \| (.*) \| (.*) \|$", METHOD, re.MULTILINE)
+    assert cells
+    architecture, key = METHOD_ROWS[row]
+    assert values(cells[1]) == trainings(PAPER, architecture, key)
+    assert values(cells[2]) == trainings(CONFIG, architecture, key)
+
+
+def test_open_points_give_the_settings_of_the_config() -> None:
+    def row(key: str) -> str:
+        found = re.findall(rf"^.*\| `dictionaries\.<name>\.training\.{key}` \|.*$", METHOD, re.M)
+        assert len(found) == 1
+        return str(found[0])
+
+    def number(config: dict[str, Any], name: str, key: str) -> str:
+        value = config["dictionaries"][name]["training"][key]
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+
+    l1, lr = ([number(c, "vanilla", key) for c in (PAPER, CONFIG)] for key in ("l1", "lr"))
+    topk = [number(PAPER, "topk_64", "lr"), number(CONFIG, "topk", "lr")]
+    assert f"| {l1[0]} (paper), {l1[1]} (default) |" in row("l1")
+    for vanilla, other, word in zip(lr, topk, ("paper", "default"), strict=True):
+        assert f"{vanilla} vanilla, {other} Top-K ({word})" in row("lr")
+    windows = [c["dictionaries"]["vanilla"]["training"]["dead_window"] for c in (PAPER, CONFIG)]
+    assert f"{windows[0]} steps (paper), {windows[1]} (default)" in row("dead_window")
+    variants = [c["dictionaries"]["vanilla"]["training"]["mse"] for c in (PAPER, CONFIG)]
+    assert f"`{variants[0]}` (paper), `{variants[1]}` (default)" in row("mse")
 
 
 def test_links_within_the_docs_lead_somewhere() -> None:

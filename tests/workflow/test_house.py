@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from clipsteer.store import packages
+from clipsteer.store.fingerprint import inspect_code
+
 BASE = Path(__file__).parents[2]
 # What each room may import of the others; every room may import the modules beside the rooms.
 MAY_IMPORT = {
@@ -82,6 +85,82 @@ def test_conda_pins_equal_pyproject() -> None:
         for line in pip:
             name, version = line.split("==")
             assert pins[name] == version, f"{path}: {line}, pyproject has {pins[name]}"
+
+
+# Package -> its modules that steps import by a name in their settings.
+BY_NAME = {
+    "clipsteer.data.layouts": ("celeba", "waterbirds", "imagenet", "folder"),
+    "clipsteer.data.painters": ("faces", "birds", "general"),
+    "clipsteer.dictionaries": ("vanilla", "topk", "neurons"),
+}
+# The step that does so; a dictionary's architecture is imported by every step with the registry.
+SAYS = {
+    "clipsteer.data.layouts": "build_manifest",
+    "clipsteer.data.painters": "paint_world",
+}
+
+
+def rule_bodies() -> dict[str, str]:
+    found = {}
+    for path in sorted((BASE / "rules").glob("*.smk")):
+        for body in re.split(r"^\s*rule ", path.read_text(), flags=re.M)[1:]:
+            found[body.split(":")[0]] = body
+    return found
+
+
+RULES = rule_bodies()
+
+
+def script_of(rule: str) -> str:
+    found = re.findall(r'shell_words\("([a-z_]+)"\)', RULES[rule])
+    assert len(found) == 1, rule
+    return str(found[0])
+
+
+def modules_by_name(script: str) -> list[str]:
+    """The modules that a script imports by a name in its settings."""
+    found = [
+        f"{prefix}.{name}"
+        for prefix, step in SAYS.items()
+        if step == script
+        for name in BY_NAME[prefix]
+    ]
+    path = BASE / "workflow_scripts" / f"{script}.py"
+    if "clipsteer.dictionaries.registry" in inspect_code(path, BASE).modules:
+        found += [f"clipsteer.dictionaries.{name}" for name in BY_NAME["clipsteer.dictionaries"]]
+    return found
+
+
+def test_the_modules_imported_by_name_are_all() -> None:
+    for prefix in SAYS:
+        for name in BY_NAME[prefix]:
+            assert (BASE / prefix.replace(".", "/") / f"{name}.py").exists()
+    scripts = {path.stem for path in (BASE / "workflow_scripts").glob("*.py")}
+    assert {script_of(rule) for rule in RULES} == scripts
+    for prefix, step in SAYS.items():
+        assert prefix in (BASE / "workflow_scripts" / f"{step}.py").read_text()
+
+
+def test_an_edit_to_the_shard_writer_leaves_dictionaries_fresh() -> None:
+    modules = inspect_code(BASE / "workflow_scripts/train_dictionary.py", BASE).modules
+    assert "clipsteer.activations.batches" in modules
+    assert "clipsteer.activations.writer" not in modules
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_environment_holds_what_the_script_imports(rule: str) -> None:
+    script = script_of(rule)
+    code = inspect_code(BASE / "workflow_scripts" / f"{script}.py", BASE, modules_by_name(script))
+    env = re.search(r'conda:\s*"\.\./(envs/[a-z]+\.yaml)"', RULES[rule])
+    assert env
+    dependencies = yaml.safe_load((BASE / env[1]).read_text())["dependencies"]
+    pip = next(d["pip"] for d in dependencies if isinstance(d, dict))
+    held = {line.split("==")[0] for line in pip}
+    # "distribution version"; polars asks for its runtime at its own version
+    needed = {found.split(" ")[0] for found in code.packages.values()} - {"polars-runtime-32"}
+    assert packages.ABSENT not in needed
+    assert needed
+    assert sorted(needed - held) == [], f"{env[1]} lacks what {script} imports"
 
 
 def test_every_rule_names_its_environment_log_and_recipe() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from clipsteer.data import labels
-from clipsteer.errors import ClipsteerError
+from clipsteer.errors import ClipsteerError, close_match
 from clipsteer.store.trees import FileTree
 
 LABEL_PATTERNS: tuple[str, ...] = (
@@ -130,7 +130,7 @@ def _read_attributes(data: bytes, file: str, wanted: dict[str, str]) -> pl.DataF
         if name not in known:
             raise ClipsteerError(
                 f"{file}: found no attribute {name!r} (option {option!r}) among its {len(known)} "
-                f"attributes.{labels.close_match(name, known)}"
+                f"attributes.{close_match(name, known)}"
             )
     table = labels.read_table(data, file, separator=separator)
     images = table.to_series(0).alias("image")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from clipsteer.data import labels
-from clipsteer.errors import ClipsteerError
+from clipsteer.errors import ClipsteerError, close_match
 from clipsteer.store.trees import FileTree
 from clipsteer.tables import read_parquet
 
@@ -88,7 +88,7 @@ def _manifest_file(listing: Sequence[str], manifest: str | None) -> str:
         tables = [path for path in listing if path.endswith((".csv", ".parquet"))]
         raise ClipsteerError(
             f"option 'manifest': found no file {manifest!r} under the data set's root; expected "
-            f"the path of a .csv or .parquet file there.{labels.close_match(manifest, tables)}"
+            f"the path of a .csv or .parquet file there.{close_match(manifest, tables)}"
         )
     return manifest
 
