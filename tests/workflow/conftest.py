@@ -1,0 +1,65 @@
+"""Runs that many tests look at: made once, also where several workers of pytest-xdist ask for them."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.real_trees import celeba_tree, make_model, real_config
+from tests.workflow.runs import Outcome, WorkingCopy
+
+Share = Callable[[str, Callable[[WorkingCopy], Outcome]], WorkingCopy]
+
+
+@pytest.fixture(scope="session")
+def share(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Share:
+    """`share(name, act)`: a working copy on which `act` has been done, successfully, by someone."""
+    base = tmp_path_factory.getbasetemp()
+    if worker_id != "master":  # the folder above is common to all workers
+        base = base.parent
+
+    def made(name: str, act: Callable[[WorkingCopy], Outcome]) -> WorkingCopy:
+        place = base / name
+        place.mkdir(exist_ok=True)
+        with (place / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            copy = WorkingCopy(place / "copy", place / "store")
+            if not (place / "said").exists():
+                text = act(copy).ok().text
+                (place / "said").write_text(text)
+        return copy
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def finished(share: Share) -> WorkingCopy:
+    """Both tables of the tiny configuration; not to be changed: take a `twin` of it."""
+    return share("finished", lambda copy: copy.run())
+
+
+@pytest.fixture(scope="session")
+def real(share: Share) -> WorkingCopy:
+    """A table from a CelebA tree and a random CLIP, both of them files; not to be changed."""
+
+    def act(copy: WorkingCopy) -> Outcome:
+        place = copy.folder.parent
+        config = real_config(make_model(place / "clip"), celeba_tree(place / "celeba"))
+        return copy.run("results/celeba_table.csv", config=config)
+
+    return share("real", act)
+
+
+@pytest.fixture
+def twin(finished: WorkingCopy, tmp_path: Path) -> WorkingCopy:
+    """A copy of the finished working directory, on the same store."""
+    return finished.twin(tmp_path / "twin")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> WorkingCopy:
+    """An empty working directory with an empty store."""
+    return WorkingCopy(tmp_path / "copy", tmp_path / "store")

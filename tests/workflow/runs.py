@@ -1,0 +1,157 @@
+"""Real Snakemake runs in folders of their own, for the tests that go through the whole workflow."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clipsteer.store.actions import ActionStore
+
+BASE = Path(__file__).parents[2]
+TINY = BASE / "config/tiny.yaml"
+REFS = Path("artifacts/refs")
+_COUNTS = re.compile(r"^clipsteer: computed=(\d+) restored=(\d+)$", re.M)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended; `text` is all it said."""
+
+    code: int
+    text: str
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """(computed, restored) of the closing summary."""
+        found = _COUNTS.search(self.text)
+        assert found, self.text
+        return int(found[1]), int(found[2])
+
+    @property
+    def idle(self) -> bool:
+        """Whether Snakemake found nothing to do."""
+        return "Nothing to be done" in self.text
+
+    def ok(self) -> Outcome:
+        assert self.code == 0, self.text
+        return self
+
+    def refused(self, *parts: str) -> Outcome:
+        """The run failed with a message of ours that has all `parts` in one line, not with a trace.
+
+        The message may stand in several places (terminal, log), but it is one.
+        """
+        assert self.code != 0, self.text
+        assert "Traceback" not in self.text, self.text
+        lines = {line.strip() for line in self.text.splitlines()}
+        # Snakemake repeats a job's log when the job has failed: one set of lines all the same
+        told = [line for line in lines if all(part in line for part in parts)]
+        assert len(told) == 1, f"{parts} stand in {len(told)} lines of\n{self.text}"
+        return self
+
+
+class WorkingCopy:
+    """A working directory beside the checkout: its own results and pointers, a store of its choice."""
+
+    def __init__(self, folder: Path, store: Path) -> None:
+        self.folder, self.store = folder, store
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(BASE / "config.yaml", folder)
+
+    def command(
+        self,
+        *targets: str,
+        config: Mapping[str, Any] | None = None,
+        overlays: Sequence[Path] = (TINY,),
+        cores: int = 2,
+        options: Sequence[str] = (),
+    ) -> list[str]:
+        """The words of one run; `config` is laid over the overlays."""
+        extra = merged({"store": {"root": str(self.store)}}, config or {})
+        (self.folder / "overlay.yaml").write_text(yaml.safe_dump(extra))
+        words = [sys.executable, "-m", "snakemake", "--snakefile", str(BASE / "Snakefile")]
+        words += ["--cores", str(cores), *targets, *options]
+        return [*words, "--configfile", *map(str, overlays), "overlay.yaml"]
+
+    def run(self, *targets: str, script: str = 'exec "$@"', **settings: Any) -> Outcome:
+        """One run of Snakemake, whose words are `$@` in the Bash `script`."""
+        words = self.command(*targets, **settings)
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
+        done = subprocess.run(
+            ["bash", "-c", script, "bash", *words],
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=500,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout)
+
+    def twin(self, folder: Path) -> WorkingCopy:
+        """A copy of this working directory, Snakemake's memory and time stamps too; same store."""
+        shutil.copytree(self.folder, folder)
+        return WorkingCopy(folder, self.store)
+
+    def pointer(self, name: str) -> bytes:
+        return (self.folder / REFS / name).read_bytes()
+
+    def members(self, name: str) -> dict[str, Any]:
+        """The members of a pointer, as JSON."""
+        return json.loads(self.pointer(name))["members"]
+
+    def pointers(self) -> dict[str, bytes]:
+        """Bytes of all pointers by their place."""
+        root = self.folder / REFS
+        return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*.json")}
+
+    def results(self) -> list[str]:
+        """Names of all files in results/, hidden ones too."""
+        return sorted(p.name for p in (self.folder / "results").rglob("*") if p.is_file())
+
+    def steps(self) -> list[str]:
+        """The step of each action record in the store."""
+        actions = ActionStore(self.store)
+        keys = list(actions.keys())
+        return sorted(str((actions.get(key) or {})["step"]) for key in keys)
+
+    def leftovers(self) -> list[str]:
+        """Half-written things: scratch folders, temporary files of the store and of the results."""
+        found = [p for place in ("scratch", "tmp") for p in _files(self.store / place)]
+        hidden = [p for place in ("results", REFS) for p in _files(self.folder / place)]
+        return [str(p) for p in (*found, *(p for p in hidden if p.name.startswith(".")))]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else iter(())
+
+
+def merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """As Snakemake lays one configuration over another: mappings merge, all else is replaced."""
+    result = copy.deepcopy(dict(base))
+    for key, value in overlay.items():
+        old = result.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(old, value) if both else copy.deepcopy(value)
+    return result
+
+
+def nested(key: str, value: object) -> dict[str, Any]:
+    """`nested("a.b", 1)` is {"a": {"b": 1}}."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return value

@@ -1,0 +1,242 @@
+"""Bad input through the whole workflow: one clear message, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from safetensors.torch import load_file, save_file
+
+from tests.clip.tiny import make_tiny
+from tests.data.small_trees import celeba_text, face_name, write
+from tests.workflow.real_trees import FACES, celeba_tree, photo, real_config
+from tests.workflow.runs import BASE, Outcome, WorkingCopy, nested
+
+REFS = "artifacts/refs"
+MANIFEST = f"{REFS}/celeba/manifest.json"
+TRAIN = f"{REFS}/celeba/activations/train/part_0.json"
+MODEL = f"{REFS}/model/model.json"
+
+
+def nothing_done(copy: WorkingCopy, target: str, step: str | None = None) -> None:
+    """No pointer, no table, no action of the step, no half-written file."""
+    assert not (copy.folder / target).exists()
+    assert copy.results() == []
+    assert copy.leftovers() == []
+    if step is None:
+        assert not (copy.store / "actions").exists(), "a run that could not be planned has acted"
+    else:
+        assert step not in copy.steps()
+
+
+@pytest.fixture
+def celeba(tmp_path: Path) -> Path:
+    return celeba_tree(tmp_path / "celeba")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny(tmp_path_factory.mktemp("model") / "clip")
+
+
+# ------------------------------------------------------------------------- found before the DAG
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("steering.agregate", "max", ("steering.agregate: unknown key", "Did you mean aggregate?")),
+        ("activations.layers", [0, 3], ("activations.layers: layer 3 is out of range", "0 to 2")),
+        (
+            "dictionaries.topk.training.k",
+            129,
+            ("dictionaries.topk.training.k: found 129", "m = expansion * d = 128"),
+        ),
+        ("dictionaries.topk.training.lr", "1e-4", ("topk.training.lr: found '1e-4'", "1.0e-4")),
+    ],
+)
+def test_faults_of_the_configuration(
+    fresh: WorkingCopy, key: str, value: object, message: tuple[str, ...]
+) -> None:
+    fresh.run(config=nested(key, value)).refused(*message)
+    nothing_done(fresh, "results/celeba_table.csv")
+
+
+def test_paper_configuration_without_data_and_weights(fresh: WorkingCopy) -> None:
+    """What to put where, for the model and for all data sets, in one go."""
+    overlays = (BASE / "config/paper.yaml",)
+    outcome = fresh.run("results/celeba_table.csv", overlays=overlays)
+    wanted = yaml.safe_load(overlays[0].read_text())
+    outcome.refused("model.source", wanted["model"]["source"], "model.safetensors")
+    outcome.refused("datasets.celeba.root", "data/celeba")
+    outcome.refused("datasets.waterbirds.root", "data/waterbirds")
+    outcome.refused("datasets.general.root", "data/imagenet")
+    assert "list_attr_celeba.txt" in outcome.text
+    assert "metadata.csv" in outcome.text
+    assert "train/<wnid>/" in outcome.text
+    nothing_done(fresh, "results/celeba_table.csv")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 2},
+        {"model_type": "clip_text_model", "hidden_size": 8, "num_hidden_layers": 2},
+    ],
+    ids=["bert", "text tower"],
+)
+def test_model_without_a_vision_tower(
+    fresh: WorkingCopy, tmp_path: Path, content: dict[str, Any]
+) -> None:
+    write(tmp_path / "text/config.json", json.dumps(content))
+    config = nested("model.source", str(tmp_path / "text"))
+    fresh.run(config=config).refused("model.source", "config.json", "vision tower")
+    nothing_done(fresh, "results/celeba_table.csv")
+
+
+def test_folder_that_is_not_there(fresh: WorkingCopy) -> None:
+    config = nested("datasets.celeba.root", "data/celebaa")
+    outcome = fresh.run("results/celeba_table.csv", config=config)
+    outcome.refused("datasets.celeba.root", "data/celebaa")
+    assert "list_attr_celeba.txt" in outcome.text
+    nothing_done(fresh, "results/celeba_table.csv")
+
+
+# --------------------------------------------------------------------------- found in the data
+
+
+def manifest_of(copy: WorkingCopy, dataset: dict[str, Any]) -> Outcome:
+    outcome = copy.run(MANIFEST, config={"datasets": {"celeba": dataset}}, cores=1)
+    nothing_done(copy, MANIFEST, "build_manifest")
+    return outcome
+
+
+def test_missing_image(fresh: WorkingCopy, celeba: Path) -> None:
+    (celeba / "img_align_celeba/000003.jpg").unlink()
+    outcome = manifest_of(fresh, {"root": str(celeba)})
+    outcome.refused("build_manifest", "img_align_celeba/000003.jpg", "missing")
+
+
+def test_unknown_attribute(fresh: WorkingCopy, celeba: Path) -> None:
+    outcome = manifest_of(fresh, {"root": str(celeba), "options": {"target": "Mael"}})
+    outcome.refused("list_attr_celeba.txt", "no attribute 'Mael'", "Did you mean Male?")
+
+
+def test_split_that_lacks_a_group(fresh: WorkingCopy, celeba: Path) -> None:
+    faces = [(s, m, 0 if s == 1 and m == 1 else b) for s, m, b in FACES]
+    write(celeba / "list_attr_celeba.txt", celeba_text(faces)[0])
+    outcome = manifest_of(fresh, {"root": str(celeba)})
+    outcome.refused("split 'validation'", "lacks group 3 (target 1, spurious 1)")
+
+
+def test_group_too_small_for_the_evaluation(fresh: WorkingCopy, celeba: Path) -> None:
+    sizes = {"validation": 2, "test": 4}
+    outcome = manifest_of(fresh, {"root": str(celeba), "evaluation": sizes})
+    outcome.refused("split 'test' has 3 images of group 0", "asks for 4")
+
+
+def test_path_that_leaves_the_folder(fresh: WorkingCopy, tmp_path: Path) -> None:
+    write(tmp_path / "secret.jpg", photo("plain", 0))
+    root = tmp_path / "mine"
+    write(root / "a.jpg", photo("plain", 1))
+    rows = "a.jpg,train,0,0\n../secret.jpg,train,0,1\n"
+    write(root / "manifest.csv", f"path,split,target,spurious\n{rows}")
+    own = folder_dataset({"root": str(root), "layout": "folder"})
+    target = f"{REFS}/mine/manifest.json"
+    outcome = fresh.run(target, config=own, cores=1)
+    outcome.refused("manifest.csv", "row 2", "'../secret.jpg'")
+    nothing_done(fresh, target, "build_manifest")
+
+
+def folder_dataset(settings: dict[str, Any]) -> dict[str, Any]:
+    """A data set of the user's own, with a table."""
+    return {
+        "datasets": {
+            "mine": {
+                **settings,
+                "class_names": ["cat", "dog"],
+                "group_names": ["a", "b", "c", "d"],
+                "templates": ["a photo of a {}."],
+                "evaluation": {"validation": None, "test": None},
+                "augment": 0,
+            }
+        },
+        "tables": {"mine": ["topk", "neurons"]},
+    }
+
+
+# -------------------------------------------------------------------------- found while computing
+
+
+def test_truncated_jpeg(fresh: WorkingCopy, celeba: Path, model: Path) -> None:
+    victim = celeba / "img_align_celeba" / face_name(6)
+    victim.write_bytes(victim.read_bytes()[:-200])
+    outcome = fresh.run(TRAIN, config=real_config(model, celeba))
+    outcome.refused("extract_activations", "000007.jpg", "cut short")
+    nothing_done(fresh, TRAIN, "extract_activations")
+
+
+def test_nan_in_the_activations(
+    fresh: WorkingCopy, celeba: Path, model: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in model.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    weights = load_file(broken / "model.safetensors")
+    weights["vision_model.encoder.layers.1.mlp.fc2.bias"][3] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    outcome = fresh.run(TRAIN, config=real_config(broken, celeba))
+    outcome.refused("extract_activations", "image 0", "NaN in resid_post of layer 1")
+    nothing_done(fresh, TRAIN, "extract_activations")
+
+
+# ------------------------------------------------------------------------------------- a full disk
+
+
+def test_file_size_limit(fresh: WorkingCopy, celeba: Path, tmp_path: Path) -> None:
+    """Files larger than any may be; without the limit the same command goes on."""
+    limited = 'ulimit -f 32; exec "$@"'  # KiB
+    # many tokens an image, so that a shard is larger than all that Snakemake itself writes
+    config = real_config(make_tiny(tmp_path / "clip", image_size=224), celeba)
+    outcome = fresh.run(MODEL, config=config, script=limited)
+    outcome.refused(str(fresh.store), "size limit", "store.root")
+    nothing_done(fresh, MODEL, "import_clip")
+    assert fresh.run(MODEL, MANIFEST, config=config).ok().counts == (2, 0)
+
+    # Zarr writes its shards through a library of its own, into the scratch folder
+    outcome = fresh.run(TRAIN, config=config, script=limited)
+    outcome.refused("extract_activations", str(fresh.store), "store.root")
+    nothing_done(fresh, TRAIN, "extract_activations")
+
+
+def can_mount() -> bool:
+    mount = "mount -t tmpfs -o size=64k none /tmp"
+    found = subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False)
+    return found.returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="no tmpfs can be mounted here")
+def test_full_disk(fresh: WorkingCopy, celeba: Path, model: Path) -> None:
+    """A store on a disk of 128 KiB, mounted for this run only."""
+    fresh.store.mkdir()
+    inner = f"""
+        mount -t tmpfs -o size=128k none {fresh.store} || exit 77
+        "$@"
+        code=$?
+        find {fresh.store} -type f
+        exit $code
+    """
+    script = f'exec unshare -rm bash -c {shlex.quote(inner)} bash "$@"'
+    outcome = fresh.run(MODEL, config=real_config(model, celeba), script=script)
+    outcome.refused(str(fresh.store), "the disk is full", "store.root")
+    listed = [line for line in outcome.text.splitlines() if line.startswith(str(fresh.store))]
+    kinds = {Path(line).relative_to(fresh.store).parts[0] for line in listed}
+    assert "clipsteer-store.json" in kinds, outcome.text
+    assert not kinds & {"actions", "tmp", "scratch"}
+    assert not (fresh.folder / MODEL).exists()

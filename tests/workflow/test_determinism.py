@@ -1,0 +1,59 @@
+"""The same bytes again: from scratch, from other shards, on other numbers of threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.workflow.runs import WorkingCopy, merged, nested
+
+# A training large enough that torch uses two threads where it is given two.
+LARGE = nested(
+    "dictionaries.topk.training", {"expansion": 32, "batch_size": 256, "epochs": 4, "k": 8}
+)
+TOPK = "dictionaries/topk/layers_00-02.json"
+ACTIVATIONS = "general/activations/train"
+
+
+def objects(store: Path) -> set[str]:
+    return {path.name for path in (store / "objects").rglob("*") if path.is_file()}
+
+
+def test_two_runs_from_scratch(finished: WorkingCopy, fresh: WorkingCopy) -> None:
+    """Another store, other numbers of threads and another order of jobs: equal pointers and files."""
+    threads = ["pretrain_clip=1", "extract_activations=2", "train_dictionary=2"]
+    outcome = fresh.run("results/celeba_table.csv", options=["--set-threads", *threads]).ok()
+    assert outcome.counts[1] == 0
+    first, second = finished.pointers(), fresh.pointers()
+    assert {"celeba/table.json", "model/model.json", TOPK} <= set(second)
+    assert second == {name: first[name] for name in second}
+    for name in fresh.results():
+        assert (fresh.folder / "results" / name).read_bytes() == (
+            finished.folder / "results" / name
+        ).read_bytes()
+    # not only what the pointers name: every blob of the second store is in the first
+    assert objects(fresh.store)
+    assert objects(fresh.store) <= objects(finished.store)
+
+
+def test_shards_threads_and_parts_do_not_reach_the_dictionary(twin: WorkingCopy) -> None:
+    """Shards of 40 (as the shared run), of 14 (cuts batches of 16) and of 64; one thread and two."""
+    target = f"artifacts/refs/{TOPK}"
+    assert twin.run(target, config=LARGE).ok().counts == (2, 0)
+    dictionary, shards = twin.pointer(TOPK), twin.members(f"{ACTIVATIONS}/part_0.json")
+    assert len(shards) == 3
+
+    small = {
+        "activations": {"images_per_shard": 14},
+        "jobs": {"extraction_parts": 2},
+        "runtime": {"threads": 2},
+    }
+    outcome = twin.run(target, config=merged(LARGE, small)).ok()
+    assert outcome.counts == (8 + 2, 0)
+    assert len(twin.members(f"{ACTIVATIONS}/part_1.json")) == 4
+    assert twin.pointer(TOPK) == dictionary
+
+    large = nested("activations.images_per_shard", 64)
+    outcome = twin.run(target, config=merged(LARGE, large)).ok()
+    assert outcome.counts == (2 + 2, 0)
+    assert twin.members(f"{ACTIVATIONS}/part_0.json") != shards
+    assert twin.pointer(TOPK) == dictionary

@@ -1,0 +1,245 @@
+"""From nothing to both tables by Snakemake, on painted worlds; then again, and again after a loss."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from PIL import Image
+
+from clipsteer.config import validate
+from clipsteer.store.digest import digest_file
+from clipsteer.store.objects import ObjectStore
+from tests.workflow.runs import BASE, TINY, WorkingCopy, merged, nested
+
+# Item 8 of the table's specification, in its order.
+COLUMNS = [
+    "dataset",
+    "source",
+    "model",
+    "hook_point",
+    "layer",
+    "dictionary",
+    "trained_on",
+    "ablation",
+    "condition",
+    "aggregate",
+    "tokens",
+    "error_term",
+    "threshold",
+    "n_features",
+    "overall",
+    "overall_low",
+    "overall_high",
+    "worst",
+    "worst_low",
+    "worst_high",
+    "worst_group",
+    "baseline_overall",
+    "baseline_worst",
+    "baseline_worst_group",
+    "p_value",
+    "p_value_overall",
+    "n_images",
+    "seed",
+    "random_seeds",
+    "paper_overall",
+    "paper_worst",
+]
+LAYERS = [0, 2]
+TABLES = {"celeba": ["topk", "neurons"], "waterbirds": ["vanilla", "neurons"]}
+TRAINED_ON = {"topk": "general", "vanilla": "waterbirds"}
+ACTIONS = 60  # paint 3, manifest 3, CLIP 1, heads 2, shards 13, train 4, four steps of 8, tables 2
+
+
+def tiny_config() -> dict[str, Any]:
+    default = yaml.safe_load((BASE / "config.yaml").read_text())
+    return merged(default, yaml.safe_load(TINY.read_text()))
+
+
+def read_table(copy: WorkingCopy, name: str) -> pl.DataFrame:
+    return pl.read_csv(copy.folder / "results" / name, infer_schema_length=None)
+
+
+def test_tiny_is_a_valid_overlay() -> None:
+    config = tiny_config()
+    validate(config, yaml.safe_load((BASE / "schemas/config.schema.yaml").read_text()), BASE)
+    assert config["activations"]["layers"] == LAYERS
+    assert config["tables"] == TABLES
+
+
+@pytest.mark.parametrize("dataset", TABLES)
+def test_table_has_every_row_and_column(finished: WorkingCopy, dataset: str) -> None:
+    table = read_table(finished, f"{dataset}_table.csv")
+    assert table.columns == COLUMNS
+    expected = [
+        (layer, dictionary, ablation, condition)
+        for layer in LAYERS
+        for dictionary in TABLES[dataset]
+        for ablation in ("targeted", "random")
+        for condition in ("strict", "relaxed")
+    ]
+    assert table.select("layer", "dictionary", "ablation", "condition").rows() == expected
+    for column, value in {
+        "dataset": dataset,
+        "source": "painted",
+        "model": "tiny-clip-for-tests",
+        "hook_point": "resid_post",
+        "aggregate": "mean",
+        "tokens": "all",
+        "error_term": "keep",
+        "n_images": 40,
+    }.items():
+        assert table[column].unique().to_list() == [value]
+    for column in ("paper_overall", "paper_worst"):  # these are painted images
+        assert table[column].is_null().all()
+    for dictionary, where in table.select("dictionary", "trained_on").rows():
+        assert where == TRAINED_ON.get(dictionary)
+
+
+@pytest.mark.parametrize("dataset", TABLES)
+def test_rows_make_sense(finished: WorkingCopy, dataset: str) -> None:
+    table = read_table(finished, f"{dataset}_table.csv")
+    groups = set(tiny_config()["datasets"][dataset]["group_names"])
+    for row in table.iter_rows(named=True):
+        assert 0 <= row["overall_low"] <= row["overall"] <= row["overall_high"] <= 100
+        assert 0 <= row["worst_low"] <= row["worst_high"] <= 100
+        assert row["worst"] <= row["overall"]
+        assert row["baseline_worst"] <= row["baseline_overall"]
+        assert {row["worst_group"], row["baseline_worst_group"]} <= groups
+        targeted = row["ablation"] == "targeted"
+        assert (row["p_value"] is None) == (row["p_value_overall"] is None) == (not targeted)
+        assert row["seed"] == (0 if targeted else None)
+        assert row["random_seeds"] == (None if targeted else 2)
+        if targeted:
+            assert (row["threshold"] is None) == (row["n_features"] == 0)
+        else:
+            assert row["threshold"] is None
+    # the random control has as many features as the set that it controls for
+    sizes = table.pivot("ablation", index=["layer", "dictionary", "condition"], values="n_features")
+    assert (sizes["targeted"] == sizes["random"]).all()
+    assert table["baseline_overall"].n_unique() == 1
+
+
+def test_something_was_ablated(finished: WorkingCopy) -> None:
+    """Guards the other tests: tables without any feature would prove nothing."""
+    sizes = [read_table(finished, f"{dataset}_table.csv")["n_features"] for dataset in TABLES]
+    assert max(size for column in sizes for size in column) > 0
+
+
+@pytest.mark.parametrize("dataset", TABLES)
+def test_rows_follow_from_the_stored_predictions(finished: WorkingCopy, dataset: str) -> None:
+    """Accuracies counted afresh from the predictions in the store, without the report's code."""
+    table = read_table(finished, f"{dataset}_table.csv").filter(pl.col("ablation") == "targeted")
+    store = ObjectStore(finished.store)
+    names = tiny_config()["datasets"][dataset]["group_names"]
+
+    def parquet(outputs: dict[str, Any], name: str) -> pl.DataFrame:
+        return pl.read_parquet(io.BytesIO(store.get_bytes(outputs[name]["digest"])))
+
+    for row in table.iter_rows(named=True):
+        place = f"{dataset}/{row['dictionary']}/layers_00-02/ablation.json"
+        member = f"{row['dictionary']}/layer_{row['layer']:02d}"
+        outputs = finished.members(place)[member]["outputs"]
+        rows, images = parquet(outputs, "ablation"), parquet(outputs, "images")
+        chosen = rows.filter(
+            (pl.col("ablation") == "targeted") & (pl.col("condition") == row["condition"])
+        )
+        for column, predicted in (
+            ("", chosen["predictions"][0]),
+            ("baseline_", images["baseline"]),
+        ):
+            right = [p == t for p, t in zip(predicted, images["target"], strict=True)]
+            shares = {}
+            for group in range(4):
+                here = [r for r, g in zip(right, images["group"], strict=True) if g == group]
+                assert len(here) == 10  # the balanced evaluation subset of twelve
+                shares[names[group]] = 100 * sum(here) / len(here)
+            assert row[f"{column}overall"] == pytest.approx(100 * sum(right) / 40)
+            assert row[f"{column}worst"] == pytest.approx(min(shares.values()))
+            assert shares[row[f"{column}worst_group"]] == min(shares.values())
+
+
+@pytest.mark.parametrize("dataset", TABLES)
+def test_what_stands_beside_the_table(finished: WorkingCopy, dataset: str) -> None:
+    results = finished.folder / "results"
+    quality = read_table(finished, f"{dataset}_dictionaries.csv")
+    rows = quality.select("dictionary", "layer").rows()
+    assert rows == [(name, layer) for name in TABLES[dataset] for layer in LAYERS]
+    # of the set that is edited: its validation images
+    assert quality["n_images"].unique().to_list() == [{"celeba": 32, "waterbirds": 16}[dataset]]
+    for row in quality.iter_rows(named=True):
+        assert row["explained_variance"] <= 1
+        if row["dictionary"] == "neurons":
+            assert row["explained_variance"] == 1
+        elif "topk" in row["dictionary"]:
+            assert 0 < row["l0"] <= 4  # k
+    text = (results / f"{dataset}_table.md").read_text()
+    for name in (*TABLES[dataset], "Strict", "Relaxed"):
+        assert name.lower() in text.lower()
+    with Image.open(results / f"{dataset}_layers.png") as picture:
+        picture.load()
+        assert picture.format == "PNG"
+        assert min(picture.size) > 400
+    summary = (results / f"{dataset}_summary.txt").read_text()
+    headline = json.loads((results / f"{dataset}_headline.json").read_text())
+    assert "painted" in summary
+    assert f"layer {headline['layer']}, {headline['dictionary']}" in summary
+    # the pointer ties every file to the object that it is a copy of
+    outputs = finished.members(f"{dataset}/table.json")["all"]["outputs"]
+    for name, file in {
+        "csv": f"{dataset}_table.csv",
+        "markdown": f"{dataset}_table.md",
+        "figure": f"{dataset}_layers.png",
+        "dictionaries": f"{dataset}_dictionaries.csv",
+        "summary": f"{dataset}_summary.txt",
+        "headline": f"{dataset}_headline.json",
+    }.items():
+        assert outputs[name]["digest"] == digest_file(results / file)
+
+
+def test_nothing_is_left_lying_about(finished: WorkingCopy) -> None:
+    assert finished.leftovers() == []
+    said = (finished.folder.parent / "said").read_text()
+    assert f"computed={ACTIONS} restored=0" in said
+    assert "clipsteer: results/celeba_table.csv" in said
+
+
+def test_second_run_has_nothing_to_do(twin: WorkingCopy) -> None:
+    assert twin.run().ok().idle
+    # settings of the machine are no part of a result
+    runtime = {"runtime": {"device": "cpu", "threads": 2}, "raw": {"threads": 1}}
+    assert twin.run(config=runtime).ok().idle
+
+
+def test_lost_working_copy_is_restored_from_the_store(
+    finished: WorkingCopy, twin: WorkingCopy
+) -> None:
+    for name in ("artifacts", "results", ".snakemake", "logs"):
+        shutil.rmtree(twin.folder / name)
+    computed, restored = twin.run().ok().counts
+    assert (computed, restored) == (0, ACTIONS)
+    assert twin.pointers() == finished.pointers()
+    for name in finished.results():
+        assert (twin.folder / "results" / name).read_bytes() == (
+            finished.folder / "results" / name
+        ).read_bytes()
+    assert twin.results() == finished.results()
+
+
+def test_one_key_of_one_dictionary(twin: WorkingCopy, finished: WorkingCopy) -> None:
+    """Training, evaluation, statistics, selection, ablation of its two layers, and the table."""
+    change = nested("dictionaries.vanilla.training.l1", 0.5)
+    outcome = twin.run(config=change).ok()
+    assert outcome.counts == (2 * 5 + 1, 0)
+    stale = {name for name, data in twin.pointers().items() if finished.pointers()[name] != data}
+    assert "dictionaries/vanilla/layers_00-02.json" in stale
+    assert all("vanilla" in name or name == "waterbirds/table.json" for name in stale)
+    # and back: what was computed before is still in the store
+    assert twin.run().ok().counts == (0, 11)
+    assert twin.pointers() == finished.pointers()

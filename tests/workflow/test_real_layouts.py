@@ -1,0 +1,176 @@
+"""The real path in small: image files of every kind in the real layouts, and a CLIP from a folder."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image, ImageOps
+from safetensors.torch import load
+
+from clipsteer.store.objects import ObjectStore
+from clipsteer.store.trees import StoreTree
+from tests.data.small_trees import write
+from tests.workflow.real_trees import (
+    FACES,
+    KINDS,
+    photo,
+    waterbirds_tree,
+)
+from tests.workflow.runs import WorkingCopy
+from tests.workflow.test_bad_input import folder_dataset
+
+BLOCK = "layers_01-01"
+NEAR = 1e-3  # cosines nearer than this may be told apart either way
+
+
+def outputs_of(copy: WorkingCopy, pointer: str, member: str) -> dict[str, Any]:
+    return {name: o["digest"] for name, o in copy.members(pointer)[member]["outputs"].items()}
+
+
+def parquet(copy: WorkingCopy, digest: str) -> pl.DataFrame:
+    return pl.read_parquet(io.BytesIO(ObjectStore(copy.store).get_bytes(digest)))
+
+
+def test_table(real: WorkingCopy) -> None:
+    table = pl.read_csv(real.folder / "results/celeba_table.csv", infer_schema_length=None)
+    assert table["source"].unique().to_list() == ["real"]
+    assert table["model"].unique().to_list() == ["random-clip"]
+    assert table.height == 1 * 2 * 2 * 2  # layers, dictionaries, ablations, conditions
+    assert set(table["trained_on"]) == {"celeba", None}
+    assert table["n_images"].unique().to_list() == [12]
+    # a real data set, but not the paper's setting
+    assert table["paper_worst"].is_null().all()
+    summary = (real.folder / "results/celeba_summary.txt").read_text()
+    assert "painted" not in summary
+    quality = pl.read_csv(real.folder / "results/celeba_dictionaries.csv")
+    assert quality.select("dictionary", "n_images").rows() == [("celeba_topk", 8), ("neurons", 8)]
+
+
+def test_users_images_are_not_copied_into_the_store(real: WorkingCopy) -> None:
+    manifest = parquet(real, outputs_of(real, "celeba/manifest.json", "all")["manifest"])
+    store = ObjectStore(real.store)
+    assert manifest.height == len(FACES)
+    assert not any(store.exists(digest) for digest in manifest["digest"])
+
+
+def test_predictions_equal_transformers_own(real: WorkingCopy) -> None:
+    """Baseline and targeted ablation, recomputed with plain transformers, a hook and float64."""
+    from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
+
+    root = real.folder.parent
+    model = CLIPModel.from_pretrained(root / "clip").double().eval()
+    processor = CLIPImageProcessorPil.from_pretrained(root / "clip")
+    tokenizer = AutoTokenizer.from_pretrained(root / "clip")
+    manifest = parquet(real, outputs_of(real, "celeba/manifest.json", "all")["manifest"])
+    test = manifest.filter(pl.col("split") == "test")
+    assert {KINDS[int(path[-10:-4]) % 6 - 1] for path in test["path"]} == set(KINDS)
+    pixels = torch.cat([see(processor, root / "celeba" / path) for path in test["path"]])
+
+    member = "celeba_topk/layer_01"
+    trained = outputs_of(real, f"dictionaries/celeba_topk/{BLOCK}.json", member)
+    tree = StoreTree(ObjectStore(real.store), trained["dictionary"])
+    weights = {k: v.double() for k, v in load(tree.read("dictionary.safetensors")).items()}
+    place = f"celeba/celeba_topk/{BLOCK}"
+    selection = json.loads(
+        ObjectStore(real.store).get_bytes(
+            outputs_of(real, f"{place}/selection.json", member)["selection"]
+        )
+    )
+    found = outputs_of(real, f"{place}/ablation.json", member)
+    images, ablation = parquet(real, found["images"]), parquet(real, found["ablation"])
+    assert images["target"].to_list() == test["target"].to_list()
+    assert images["group"].to_list() == test["group"].to_list()
+
+    def predict(features: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Classes, and whether they are clear."""
+
+        def ablate(_module: object, _inputs: object, output: Any) -> Any:
+            x = output[0] if isinstance(output, tuple) else output
+            pre = (x - weights["b_dec"]) @ weights["W_enc"] + weights["b_enc"]
+            kept = pre.topk(4, dim=-1)
+            code = torch.zeros_like(pre).scatter(-1, kept.indices, kept.values.relu())
+            edited = x - code[..., features] @ weights["W_dec"][features]
+            return (edited, *output[1:]) if isinstance(output, tuple) else edited
+
+        hook = model.vision_model.encoder.layers[1].register_forward_hook(ablate)
+        texts = tokenizer(
+            ["a photo of a woman.", "a photo of a man."], padding=True, return_tensors="pt"
+        )
+        with torch.no_grad():
+            seen = model.visual_projection(model.vision_model(pixels.double()).pooler_output)
+            read = model.text_projection(model.text_model(**texts).pooler_output)
+        hook.remove()
+        unit = torch.nn.functional.normalize
+        cosines = unit(seen, dim=-1) @ unit(read, dim=-1).T
+        return cosines.argmax(-1).numpy(), ((cosines[:, 0] - cosines[:, 1]).abs() > NEAR).numpy()
+
+    base, clear = predict([])
+    assert clear.sum() >= 8
+    assert (images["baseline"].to_numpy() == base)[clear].all()
+    assert (images["resumed"].to_numpy() == base)[clear].all()
+    for condition in ("strict", "relaxed"):
+        features = selection[condition]["features"]
+        row = ablation.filter(
+            (pl.col("ablation") == "targeted") & (pl.col("condition") == condition)
+        )
+        assert row["n_features"].item() == len(features)
+        expected, clear = predict(features)
+        assert (row["predictions"][0].to_numpy() == expected)[clear].all()
+        if condition == "strict":
+            assert (expected != base).any(), "no prediction changes: this test would show little"
+    assert 2 <= base.sum() <= 10, "the classes are not both there: this test would show little"
+
+
+def see(processor: Any, file: Path) -> torch.Tensor:
+    """An image as the model sees it, decoded without our code."""
+    image = ImageOps.exif_transpose(Image.open(file))
+    if image.mode == "RGBA":
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return processor(images=[image.convert("RGB")], return_tensors="pt")["pixel_values"]
+
+
+def groups_of(copy: WorkingCopy, dataset: str) -> dict[tuple[str, int], int]:
+    digest = outputs_of(copy, f"{dataset}/manifest.json", "all")["groups"]
+    rows = parquet(copy, digest).select("split", "group", "images").rows()
+    return {(split, group): images for split, group, images in rows}
+
+
+def test_waterbirds_layout(fresh: WorkingCopy, tmp_path: Path) -> None:
+    config = {"datasets": {"waterbirds": {"root": str(waterbirds_tree(tmp_path / "birds"))}}}
+    fresh.run("artifacts/refs/waterbirds/manifest.json", config=config, cores=1).ok()
+    splits = ("train", "validation", "test")
+    assert groups_of(fresh, "waterbirds") == {(s, g): 1 for s in splits for g in range(4)}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_folder_with_a_manifest(fresh: WorkingCopy, tmp_path: Path, form: str) -> None:
+    rows = [
+        {
+            "path": f"{split}/{target}{spurious}.png",
+            "split": split,
+            "target": target,
+            "spurious": spurious,
+        }
+        for split in ("train", "val", "test")
+        for target in (0, 1)
+        for spurious in (0, 1)
+    ]
+    for i, row in enumerate(rows):
+        write(tmp_path / "mine" / str(row["path"]), photo("rgba", i))
+    frame = pl.DataFrame(rows)
+    if form == "csv":
+        frame.write_csv(tmp_path / "mine/manifest.csv")
+    else:
+        frame.write_parquet(tmp_path / "mine/manifest.parquet")
+    config = folder_dataset({"root": str(tmp_path / "mine"), "layout": "folder"})
+    fresh.run("artifacts/refs/mine/manifest.json", config=config, cores=1).ok()
+    assert set(groups_of(fresh, "mine").values()) == {1}
+    assert ("validation", 3) in groups_of(fresh, "mine")
