@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from clipsteer.steering.ablation import (
     predict_selected,
     predict_sets,
 )
-from clipsteer.steering.intervention import ErrorTerm, Tokens, edit
+from clipsteer.steering.intervention import ErrorTerm, Tokens
 
 D, M, T, N, P, CLASSES = 8, 24, 5, 37, 6, 3
 KINDS = ["vanilla", "topk", "neurons"]
@@ -384,75 +383,3 @@ def test_progress_adds_up() -> None:
         progress=seen.append,
     )  # fmt: skip
     assert sum(seen) == N
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from clipsteer.clip.model import load_clip
-    from clipsteer.clip.shaped import write_shaped
-
-    folder: Path = tmp_path_factory.mktemp("clip") / "model"
-    write_shaped(
-        folder,
-        vision={
-            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
-            "num_attention_heads": 2, "image_size": 32, "patch_size": 16,
-        },
-        text={
-            "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-        },
-        projection_dim=16,
-    )  # fmt: skip
-    return load_clip(folder, device="cpu")
-
-
-@pytest.mark.parametrize("hook_point", ["resid_post", "mlp_out"])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("layer", [0, 2])
-def test_the_usual_way_with_hooks_and_whole_forward_passes_agrees(
-    clip: Any, kind: str, layer: int, hook_point: str
-) -> None:
-    from clipsteer.clip.resume import resume
-    from clipsteer.clip.taps import forward_with_taps
-
-    pixels = torch.randn(48, 3, 32, 32, generator=torch.Generator().manual_seed(3))
-    embeddings, taps = forward_with_taps(clip, pixels, ["resid_post", "mlp_out"])
-    x = taps[hook_point][layer]
-    base = None if hook_point == "resid_post" else taps["resid_post"][layer].numpy()
-    # Many classes around the embeddings' mean, so that small edits turn predictions.
-    centred = embeddings - embeddings.mean(dim=0)
-    head = centred[:7]
-
-    def logits(found: torch.Tensor) -> torch.Tensor:
-        return (found - embeddings.mean(dim=0)) @ head.T
-
-    dictionary = make(kind, d=32, m=96, k=6)
-    order = np.random.default_rng(0).permutation(dictionary.m)
-    sizes = [0, 2, 8, 20, 31]
-    found = predict_prefixes(
-        dictionary, batches(x.numpy(), 16, base),
-        lambda edited: resume(clip, edited, layer),
-        lambda values: logits(values).argmax(dim=1).numpy(), order, sizes,
-    )  # fmt: skip
-
-    block = clip.model.vision_model.encoder.layers[layer]
-    module = block if hook_point == "resid_post" else block.mlp
-    usual = []
-    for size in sizes:
-
-        def hook(_module: Any, _inputs: Any, output: torch.Tensor, size: int = size) -> Any:
-            return edit(output, dictionary, order[:size])
-
-        handle = module.register_forward_hook(hook)
-        try:
-            with torch.inference_mode():
-                whole = clip.model.get_image_features(pixel_values=pixels).pooler_output
-        finally:
-            handle.remove()
-        values = logits(whole).sort(dim=1).values
-        assert float((values[:, -1] - values[:, -2]).min() / values.abs().max()) > 1e-5
-        usual.append(logits(whole).argmax(dim=1).numpy())
-    np.testing.assert_array_equal(found, np.stack(usual))
-    np.testing.assert_array_equal(found[0], logits(embeddings).argmax(dim=1).numpy())
-    assert len(np.unique(found, axis=0)) > 1
