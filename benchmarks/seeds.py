@@ -49,7 +49,8 @@ A seed *holds* if the baseline's worst group is blond men, at least 10 points be
 
 The first setting of the default's dictionaries (2 epochs, l1 1.0e-2 for vanilla) held in 3 of these seeds under each
 reading. After that was seen, the setting was changed once, by explained variance and L0 alone (docs/method.md,
-section 4). These seeds had been seen by then, so fresh ones are the cleaner test: `python benchmarks/seeds.py --seeds 5 6 7 8 9`.
+section 4). These seeds had been seen by then, so fresh ones are the cleaner test:
+`python benchmarks/seeds.py --seeds 5 6 7 8 9`.
 """
 
 
