@@ -34,7 +34,7 @@ else:
         shell:
             shell_words("import_clip")
             + "--root "
-            + quoted(f"model={Path(config['model']['source']).expanduser()}")
+            + quoted(f"model={MODEL_SOURCE}")
             + " --inputs token {input} --pointer {output}"
 
 

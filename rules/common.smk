@@ -43,6 +43,8 @@ DICTIONARIES = config["dictionaries"]
 LAYERS = layers_of(config, Path.cwd())
 PARTS = range(config["jobs"]["extraction_parts"])
 TINY = config["model"]["source"] == "tiny"
+MODEL_SOURCE = Path(config["model"]["source"]).expanduser()
+LOCAL_MODEL = not TINY and MODEL_SOURCE.is_dir()  # else a hub name
 
 
 def blocks():
@@ -141,7 +143,7 @@ def scan_raw_data():
                 f"datasets.{dataset}.root",
                 layout.__doc__,
             )
-    if not TINY and Path(config["model"]["source"]).expanduser().is_dir():
+    if LOCAL_MODEL:
         from clipsteer.clip.weights import PATTERNS
 
         faults += scan_root(

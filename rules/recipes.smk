@@ -53,20 +53,15 @@ def manifest_words():
 
 def import_recipe(wildcards):
     model = config["model"]
-    hub = not Path(model["source"]).expanduser().is_dir()
     # a folder counts by the content of its files, which its token holds; a hub name by what it says
     return recipe(
         "import_clip",
-        {"hub": {k: model[k] for k in ("source", "revision")} if hub else None},
+        {"hub": None if LOCAL_MODEL else {k: model[k] for k in ("source", "revision")}},
     )
 
 
 def import_source(wildcards):
-    return (
-        [raw_token("model")]
-        if Path(config["model"]["source"]).expanduser().is_dir()
-        else []
-    )
+    return [raw_token("model")] if LOCAL_MODEL else []
 
 
 def head_recipe(wildcards):

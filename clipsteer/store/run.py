@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import canonical_json
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Output, Pointer
@@ -90,10 +89,6 @@ class Run:
         """The input blob `name`, parsed as JSON."""
         return json.loads(self.blob(name))
 
-    def path(self, name: str) -> Path:
-        """Read-only file of the input blob `name`."""
-        return self.store.path(self.inputs[name])
-
     def tree(self, name: str) -> StoreTree:
         """The input tree `name`."""
         return StoreTree(self.store, self.inputs[name])
@@ -101,26 +96,16 @@ class Run:
     def folder(self, name: str) -> Path:
         """A folder that shows the input tree `name` as files (links into the store; read-only).
 
-        For libraries that insist on a path. A file that the store does not hold is looked for under the
-        user's own root of that name.
+        For libraries that insist on a path.
         """
         target = self.scratch / "inputs" / name
         if target.exists():
             return target
         tree = self.tree(name)
-        root = self.runtime.roots.get(name)
         for path in tree.paths():
             place = target / path
             place.parent.mkdir(parents=True, exist_ok=True)
-            if self.store.exists(tree.digest(path)):
-                place.symlink_to(tree.local_path(path).resolve())
-            elif root is not None:
-                place.symlink_to((root / path).resolve())
-            else:
-                raise ClipsteerError(
-                    f"{name}: the store holds no copy of {path} and no folder of yours was given; "
-                    f"expected --root {name}=FOLDER. Check the `root` or `source` key in the config."
-                )
+            place.symlink_to(tree.local_path(path).resolve())
         return target
 
     def put_bytes(self, name: str, data: bytes) -> None:

@@ -28,7 +28,7 @@ from pathlib import Path
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.actions import ActionStore, action_key, complete
 from clipsteer.store.durable import write_atomic
-from clipsteer.store.fingerprint import code_fingerprint, inspect_code
+from clipsteer.store.fingerprint import Code, inspect_code
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Member, Output, Pointer, read_pointer, write_pointer
 from clipsteer.store.progress import Log
@@ -229,16 +229,19 @@ class _CodeCheck:
     def __init__(self, script: Path, recipe: Mapping[str, Json]) -> None:
         self._script, self._recipe = script, recipe
 
-    def __call__(self, when: str) -> None:
-        now = code_fingerprint(
+    def __call__(self, when: str) -> Code:
+        """What the code consists of; raises ClipsteerError where it is no longer the planned one."""
+        code = inspect_code(
             self._script, self._script.parents[1], self._recipe["modules"], FINGERPRINTS
         )
+        now = code.fingerprint
         if now != self._recipe["code"]:
             raise ClipsteerError(
                 f"the code of this step ({self._script.name} and what it imports) was changed {when}: "
                 f"found {now[:18]}..., the run was planned with {self._recipe['code'][:18]}.... "
                 "Nothing was published; run the same command again."
             )
+        return code
 
 
 def _compute(
@@ -260,7 +263,7 @@ def _compute(
     run = Run(action, objects, runtime, scratch, log, label)
     try:
         compute(run)
-        check("while it ran")
+        code = check("while it ran")
         record = {
             "step": recipe["step"],
             "script": script.relative_to(script.parents[1]).as_posix(),
@@ -281,9 +284,7 @@ def _compute(
                 "python": platform.python_version(),
                 "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                 **_machine(runtime),
-                "code": inspect_code(
-                    script, script.parents[1], recipe["modules"], FINGERPRINTS
-                ).material(),
+                "code": code.material(),
             },
         }
         published = cache.publish(key, record)
