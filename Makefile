@@ -39,7 +39,7 @@ lint: $(STAMP) ## ruff, snakefmt, mypy, snakemake --lint
 test: lint ## lint, then all tests
 	pytest -n auto
 
-seeds: $(STAMP) ## the whole pipeline under five seeds; writes docs/seeds.md
+seeds: $(STAMP) ## the whole pipeline under ten seeds; writes docs/seeds.md
 	python benchmarks/seeds.py
 
 negative-control: results/celeba_negative_control.csv ## Eq. 9 with shuffled training labels (about 10 minutes)
