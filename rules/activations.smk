@@ -1,10 +1,26 @@
 # All hooked layers of one split in one forward pass, into Zarr shards.
 
 
+rule list_shards:
+    input:
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+    output:
+        f"{REFS}/{{dataset}}/activations/{{split}}/shards.json",
+    log:
+        "logs/list_shards/{dataset}_{split}.log",
+    conda:
+        "../envs/data.yaml"
+    params:
+        recipe=shards_recipe,
+    shell:
+        shell_words("list_shards")
+        + "--name {wildcards.dataset} --input manifest={input.manifest} --pointer {output}"
+
+
 rule extract_activations:
     input:
         model=MODEL,
-        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        shards=f"{REFS}/{{dataset}}/activations/{{split}}/shards.json",
     output:
         f"{REFS}/{{dataset}}/activations/{{split}}/part_{{part}}.json",
     log:
@@ -17,4 +33,30 @@ rule extract_activations:
     shell:
         shell_words("extract_activations")
         + "--name {wildcards.dataset} --input model={input.model}"
-        " --input manifest={input.manifest} --pointer {output}"
+        " --input shards={input.shards} --pointer {output}"
+
+
+# With `activations.keep: false` a table asks for these: each split goes as soon as nothing in this run
+# reads it any more. Readers go before extraction (priority), so that few splits lie there at once.
+
+
+rule drop_activations:
+    input:
+        activations=lambda wildcards: activations(wildcards.dataset, wildcards.split),
+        readers=drop_readers,
+    output:
+        DROPPED,
+    log:
+        "logs/drop_activations/{table}_{result}_{dataset}_{split}.log",
+    wildcard_constraints:
+        table="|".join(TABLES) or "none",
+        result="table|negative_control",
+    priority: 2
+    conda:
+        "../envs/data.yaml"
+    params:
+        recipe=drop_recipe,
+    shell:
+        shell_words("drop_activations")
+        + "--name {wildcards.dataset}/{wildcards.split}"
+        " --inputs activations {input.activations} --pointer {output}"

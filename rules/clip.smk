@@ -33,9 +33,7 @@ else:
             recipe=import_recipe,
         shell:
             shell_words("import_clip")
-            + "--root "
-            + quoted(f"model={MODEL_SOURCE}")
-            + " --inputs token {input} --pointer {output}"
+            + "--name model --inputs token {input} --pointer {output}"
 
 
 rule build_head:
@@ -45,6 +43,7 @@ rule build_head:
         f"{REFS}/{{dataset}}/head.json",
     log:
         "logs/build_head/{dataset}.log",
+    priority: 1
     conda:
         "../envs/clip.yaml"
     params:

@@ -8,10 +8,14 @@ import atexit
 import functools
 import re
 import shlex
+import signal
 import sys
+from base64 import urlsafe_b64encode
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
+import psutil
 import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
@@ -21,11 +25,16 @@ sys.path.insert(0, str(BASE))
 
 from clipsteer.config import layers_of, model_shape, needed_datasets, validate
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.actions import STORE_SEMANTICS
+from clipsteer.store.bytecode import go_by_content
 from clipsteer.store.digest import canonical_json, digest_file
 from clipsteer.store.fingerprint import code_fingerprint
 from clipsteer.store.progress import Log, Progress
+from clipsteer.store.roots import sync
 from clipsteer.store.scan import scan, write_token
-from clipsteer.store.step import CACHES, FINGERPRINTS
+from clipsteer.store.code import CACHES, FINGERPRINTS
+from clipsteer.store.drop import expect
+from clipsteer.store.fence import begin
 
 try:
     validate(
@@ -89,6 +98,7 @@ def recipe(step, settings, modules=()):
             "config": settings,
             "modules": sorted(modules),
             "code": fingerprint(step, tuple(sorted(modules))),
+            "semantics": STORE_SEMANTICS,  # so that Snakemake too sees it rise
         }
     ).decode()
 
@@ -106,9 +116,14 @@ def shell_words(step):
         BASE / "workflow_scripts" / f"{step}.py",
     ]
     words += ["--store", STORE, "--device", config["runtime"]["device"]]
+    words += ["--checkpoint-steps", config["runtime"]["checkpoint_steps"]]
+    words += ["--verify-below", config["store"]["verify_below_mb"] * 2**20]
+    # of all data sets: a lost object may have to be made again by any step
     for dataset, settings in config["datasets"].items():
         if settings["root"] != "painted":
             words += ["--root", f"{dataset}={Path(settings['root']).expanduser()}"]
+    if LOCAL_MODEL:
+        words += ["--root", f"model={MODEL_SOURCE}"]
     return (
         f"PYTHONPATH={quoted(BASE)} "
         + " ".join(quoted(word) for word in words)
@@ -180,8 +195,27 @@ def scan_root(name, root, watch, patterns, key, layout):
     return []
 
 
+def distrust():
+    """Marks what is there as unfinished where Snakemake's memory of how it was made is gone.
+
+    Without it Snakemake would take any file for up to date, also one of an older configuration. So each
+    job runs once more, which restores it. The form of the marks is Snakemake's (persistence/file.py).
+    """
+    memory = Path(".snakemake")
+    if (memory / "metadata").is_dir():
+        return
+    pointers = (p for p in Path(REFS).rglob("*.json") if p.parent.name != "raw")
+    for path in [*pointers, *Path("results").glob("*")]:
+        mark = memory / "incomplete" / urlsafe_b64encode(str(path).encode()).decode()
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text('{"external_jobid": null}')
+
+
 if workflow.is_main_process:
+    distrust()
     scan_raw_data()
+    go_by_content(BASE / "clipsteer")
+    go_by_content(BASE / "workflow_scripts")
 
 
 # ------------------------------------------------------------------------------------ closing summary
@@ -225,8 +259,37 @@ def print_summary(before):
         and not workflow.touch
     )
     if executed:
+        with suppress(ClipsteerError, OSError):  # a store that cannot be written
+            sync(Path(STORE), Path.cwd())  # a clone that was copied or moved here, say
         print(summary(before), file=sys.stderr)
 
 
 if workflow.is_main_process:
     atexit.register(print_summary, log_stamps())
+
+
+# ------------------------------------------------------------------------------------- one run at a time
+
+
+def hand_on_signals():
+    """Lets SIGTERM and SIGINT reach the jobs too; Snakemake itself only waits until they have ended."""
+
+    def hand_on(number, frame, before):
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.terminate()
+        before(number, frame)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+        if callable(before):  # not where it is ignored
+            signal.signal(number, functools.partial(hand_on, before=before))
+
+
+onstart:
+    try:
+        begin()
+        expect(readers_of_this_run())
+    except ClipsteerError as error:
+        raise WorkflowError(str(error)) from None
+    hand_on_signals()

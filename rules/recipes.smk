@@ -78,6 +78,24 @@ def head_recipe(wildcards):
 # -------------------------------------------------------------------------------------- Activations
 
 
+def copies(wildcards):
+    """Augmented copies of each image in a split."""
+    if wildcards.split != "train_augmented":
+        return 0
+    return config["datasets"][wildcards.dataset]["augment"]
+
+
+def shards_recipe(wildcards):
+    return recipe(
+        "list_shards",
+        {
+            "split": wildcards.split.removesuffix("_augmented"),
+            "augment": copies(wildcards),
+            "images_per_shard": config["activations"]["images_per_shard"],
+        },
+    )
+
+
 def extract_recipe(wildcards):
     settings, model = config["activations"], config["model"]
     hook_points = set(settings["hook_points"]) | {
@@ -86,20 +104,12 @@ def extract_recipe(wildcards):
     return recipe(
         "extract_activations",
         {
-            **{
-                k: settings[k]
-                for k in ("dtype", "codec", "images_per_shard", "batch_size")
-            },
+            **{k: settings[k] for k in ("dtype", "codec", "batch_size")},
             "hook_points": sorted(hook_points),
             "layers": LAYERS,
             "model_dtype": model["dtype"],
             "split": wildcards.split,
-            "augment": (
-                config["datasets"][wildcards.dataset]["augment"]
-                if wildcards.split == "train_augmented"
-                else 0
-            ),
-            "seed": config["seed"] if wildcards.split == "train_augmented" else None,
+            "seed": config["seed"] if copies(wildcards) else None,
             # how this job is cut out of the split; the actions inside do not see it
             "part": int(wildcards.part),
             "parts": len(PARTS),
@@ -112,14 +122,11 @@ def activations(dataset, split):
     return [f"{REFS}/{dataset}/activations/{split}/part_{part}.json" for part in PARTS]
 
 
-def training_activations(dataset):
+def training_splits(dataset):
     """What a dictionary learns from: the training split, with its augmented copies if there are any."""
-    augmented = (
-        activations(dataset, "train_augmented")
-        if config["datasets"][dataset]["augment"]
-        else []
+    return ["train"] + ["train_augmented"] * bool(
+        config["datasets"][dataset]["augment"]
     )
-    return activations(dataset, "train") + augmented
 
 
 # ------------------------------------------------------------------------------------- Dictionaries
@@ -145,7 +152,12 @@ def train_recipe(wildcards):
 
 
 def train_inputs(wildcards):
-    return training_activations(DICTIONARIES[wildcards.dictionary]["trained_on"])
+    dataset = DICTIONARIES[wildcards.dictionary]["trained_on"]
+    return [
+        part
+        for split in training_splits(dataset)
+        for part in activations(dataset, split)
+    ]
 
 
 def trained(wildcards):
@@ -309,3 +321,80 @@ def control_inputs(wildcards):
         for block in BLOCKS
         if DICTIONARIES[dictionary]["architecture"] != "neurons"
     ]
+
+
+# ------------------------------------------------------------ Dropping activations that nothing reads
+
+KEEP = config["activations"]["keep"]
+PART = re.compile(rf"{REFS}/([^/]+)/activations/([^/]+)/part_\d+\.json")
+DROPPED = f"{REFS}/{{table}}/dropped/{{result}}/{{dataset}}/{{split}}.json"
+
+
+def split_readers(table, result):
+    """The pointers that a table, or its negative control, needs of each (data set, split)."""
+    found = {}
+
+    def read(dataset, split, *pointers):
+        found.setdefault((dataset, split), []).extend(pointers)
+
+    for dictionary in TABLES.get(table, []):
+        trained_on = DICTIONARIES[dictionary].get("trained_on")
+        for block in BLOCKS:
+            place = f"{REFS}/{table}/{dictionary}/{block}"
+            if result == "table":
+                for split in training_splits(trained_on) if trained_on else []:
+                    read(
+                        trained_on,
+                        split,
+                        f"{REFS}/dictionaries/{dictionary}/{block}.json",
+                    )
+                read(table, "train", f"{place}/statistics.json")
+                read(
+                    table,
+                    "validation",
+                    f"{place}/evaluation.json",
+                    f"{place}/selection.json",
+                )
+                read(table, "test", f"{place}/ablation.json")
+            elif trained_on:
+                for split in ("train", "validation", "test"):
+                    read(table, split, f"{place}/control.json")
+    return found
+
+
+def dropped(result):
+    """Markers that the activations behind a result have been dropped; none where they are kept."""
+
+    def markers(wildcards):
+        table = wildcards.dataset
+        return [
+            DROPPED.format(table=table, result=result, dataset=dataset, split=split)
+            for dataset, split in ([] if KEEP else split_readers(table, result))
+        ]
+
+    return markers
+
+
+def drop_readers(wildcards):
+    readers = split_readers(wildcards.table, wildcards.result)
+    return readers.get((wildcards.dataset, wildcards.split), [])
+
+
+def drop_recipe(wildcards):
+    return recipe("drop_activations", {})
+
+
+def readers_of_this_run():
+    """What the jobs of this run will write from the activations of each split: none may go before."""
+    found = {
+        f"{dataset}/{split}": []
+        for table in TABLES
+        for result in ("table", "negative_control")
+        for dataset, split in split_readers(table, result)
+    }
+    for job in workflow.dag.needrun_jobs():
+        parts = {PART.match(path) for path in job.input} - {None}
+        if job.rule.name != "drop_activations":
+            for name in {"/".join(part.groups()) for part in parts}:
+                found.setdefault(name, []).append(str(job.output[0]))
+    return found

@@ -2,56 +2,51 @@
 
 from __future__ import annotations
 
-from clipsteer.store.digest import canonical_json
+from typing import TYPE_CHECKING
+
 from clipsteer.store.step import Action, Job, Run, main
 
-_JOB_ONLY = ("part", "parts", "images_per_shard", "split")
+if TYPE_CHECKING:
+    from clipsteer.clip.model import Clip
+
+_JOB_ONLY = ("part", "parts", "split")
 
 
 def plan(job: Job) -> dict[str, Action]:
-    from clipsteer.data.manifest import split_rows
-    from clipsteer.tables import read_parquet
-
-    recipe = job.recipe
-    manifest = read_parquet(job.store.get_bytes(job.output("manifest", "manifest")))
-    rows = split_rows(manifest, recipe["split"].removesuffix("_augmented"))
-    copies = range(1, recipe["augment"] + 1) if recipe["augment"] else [0]
-    # image by image, so that appended images come last
-    sequence = [
-        (*row, copy) for row in rows.select("digest", "path").iter_rows() for copy in copies
-    ]
-
-    size, model = recipe["images_per_shard"], job.output("model", "model")
+    recipe, model = job.recipe, job.output("model", "model")
     settings = {k: v for k, v in recipe.items() if k not in _JOB_ONLY}
-    actions = {}
-    for shard, start in enumerate(range(0, len(sequence), size)):
-        if shard % recipe["parts"] != recipe["part"]:
-            continue
+    shards = sorted(job.inputs["shards"].members["all"].outputs)
+    return {
         # the images of this shard, and no others, are what its content depends on
-        listed = [list(item) for item in sequence[start : start + size]]
-        digest = job.store.put_bytes(canonical_json({"images": listed, "start": start}))
-        actions[f"{recipe['split']}/{shard:05d}"] = Action(
-            settings, {"model": model, "images": digest}
+        f"{recipe['split']}/{shard}": Action(
+            settings, {"model": model, "images": job.output("shards", shard)}
         )
-    return actions
+        for shard in shards[recipe["part"] :: recipe["parts"]]
+    }
 
 
-_state: dict[str, object] = {}  # the model stays loaded between the shards of one job
+_models: dict[tuple[str, ...], Clip] = {}  # stays loaded between the shards of one job
+
+
+def _model(run: Run) -> Clip:
+    from clipsteer.clip.model import load_clip
+
+    wanted = (run.inputs["model"], run.recipe["model_dtype"])
+    if wanted not in _models:
+        _models.clear()
+        _models[wanted] = load_clip(
+            run.folder("model"), device=run.runtime.device, dtype=run.recipe["model_dtype"]
+        )
+    return _models[wanted]
 
 
 def compute(run: Run) -> None:
     from clipsteer.activations.extract import extract_shard
-    from clipsteer.clip.model import Clip, load_clip
     from clipsteer.data.source import ImageSource
     from clipsteer.store.trees import StoreTree
 
     recipe, listing = run.recipe, run.json("images")
-    if "clip" not in _state:
-        _state["clip"] = load_clip(
-            run.folder("model"), device=run.runtime.device, dtype=recipe["model_dtype"]
-        )
-    clip = _state["clip"]
-    assert isinstance(clip, Clip)
+    clip = _model(run)
     start, images = listing["start"], listing["images"]
     source = ImageSource(
         run.store, run.runtime.roots.get(run.runtime.name), images, start, seed=recipe["seed"]

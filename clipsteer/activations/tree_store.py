@@ -62,6 +62,7 @@ class TreeStore(Store):
                 file.seek(start)
                 data = file.read(length)
         except FileNotFoundError as error:
+            self.tree.local_path(key)  # a store says so where it has just lost the object
             raise ClipsteerError(
                 f"{path}: the file of {key!r} in an activation shard is missing, expected its "
                 "bytes. Run the workflow again: it makes the shard anew."

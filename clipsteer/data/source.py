@@ -50,12 +50,9 @@ class ImageSource:
         return image
 
     def _read(self, digest: str, path: str) -> bytes:
-        if self._store.exists(digest):
+        # painted images are the store's own: one that is lost there is remade from its record
+        if self._root is None or self._store.exists(digest):
             return self._store.get_bytes(digest)
-        if self._root is None:
-            raise ClipsteerError(
-                f"{path}: the store holds no such image ({digest}) and the config names no folder for it."
-            )
         try:
             data = (self._root / check_name(path, "manifest")).read_bytes()
         except OSError as error:

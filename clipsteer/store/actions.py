@@ -27,7 +27,7 @@ from clipsteer.store.layout import (
     KEY,
     QUARANTINE,
     TMP,
-    TRASH,
+    discard,
     open_root,
     publish_link,
     resurrect,
@@ -74,9 +74,12 @@ def action_key(
 class ActionStore:
     """The action records of one store root; any number of processes may read and add at once."""
 
+    _open = staticmethod(open_root)
+
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = open_root(root)
-        self._actions = os.path.join(self.root, ACTIONS)
+        self.root = self._open(root)
+        self._root = os.fspath(self.root)
+        self._actions = f"{self._root}/{ACTIONS}"
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The record of an action, or None.
@@ -84,9 +87,9 @@ class ActionStore:
         A record that is damaged (its ``check`` does not hold) is moved to quarantine/ and counts
         as absent. Whether its objects are still there is another question: see ``complete``.
         """
-        path = self._file(key)
+        path = self.file(key)
         record = self._read(path, key)
-        if record is None and resurrect(self.root, os.path.relpath(path, self.root)):
+        if record is None and resurrect(self._root, self.relative(key)):
             record = self._read(path, key)
         return record
 
@@ -106,7 +109,7 @@ class ActionStore:
         if fault:
             raise ValueError(f"action record {key}: {fault}")
         text = json.dumps({**full, "check": _check(full)}, sort_keys=True, indent=1) + "\n"
-        path = self._file(key)
+        path = self.file(key)
         temp = os.path.join(self.root, TMP, token())
         with disk_errors(self.root, KEY):
             write_new(temp, text.encode("ascii"), mode=0o444, flush=True)
@@ -114,8 +117,7 @@ class ActionStore:
                 # A damaged record in the way is moved aside by ``get``; then we try again.
                 while not self._link(temp, path):
                     present = self.get(key)
-                    if present is not None:
-                        self.touch(key)
+                    if present is not None and self.touch(key):
                         return present
                     if os.path.exists(path):
                         raise ClipsteerError(
@@ -128,23 +130,27 @@ class ActionStore:
             flush_folder(os.path.dirname(path))
         return full
 
-    def touch(self, key: str) -> None:
-        """Mark a record as used just now, so that gc counts it as young. Never fails."""
-        with contextlib.suppress(OSError):
-            os.utime(self._file(key))
+    def touch(self, key: str) -> bool:
+        """Mark a record as used just now, so that gc counts it as young; whether it is (still) here.
+
+        What gc has moved away in the meantime comes back. Touch a record before you count on it:
+        from then on gc keeps what it names. Never fails.
+        """
+        try:
+            os.utime(self.file(key))
+        except FileNotFoundError:
+            return resurrect(self._root, self.relative(key))
+        except OSError:  # somebody else's, or a read-only store: gc goes by what pointers reach
+            return os.path.exists(self.file(key))
+        return True
 
     def forget(self, key: str) -> bool:
         """Take a record away (into trash/ under a name of its own); whether it was there.
 
         For an action whose result is known to be wrong or lost for good: it is computed anew.
         """
-        path = self._file(key)
-        away = os.path.join(self.root, TRASH, f"action-{parse_digest(key)[1]}-{token()}.json")
         with disk_errors(self.root, KEY):
-            for source, target in ((path, away), (self._trashed(path), away + ".old")):
-                with contextlib.suppress(FileNotFoundError):
-                    os.replace(source, target)
-            return os.path.exists(away)
+            return discard(self.root, self.relative(key))
 
     def keys(self) -> Iterator[str]:
         """The key of every record here, in sorted order."""
@@ -154,19 +160,15 @@ class ActionStore:
                 if len(folder) == 2 and name.endswith(".json") and is_digest(key):
                     yield key
 
-    def producers(self, digest: str) -> Iterator[dict[str, Any]]:
-        """Every record that names ``digest`` as an output (one read of all records)."""
-        for key in self.keys():
-            record = self.get(key)
-            if record and any(o["digest"] == digest for o in record["outputs"].values()):
-                yield record
+    def file(self, key: str) -> str:
+        """Where the record of an action lies, or would lie."""
+        return f"{self._root}/{self.relative(key)}"
 
-    def _file(self, key: str) -> str:
+    @staticmethod
+    def relative(key: str) -> str:
+        """The same within the root, and within trash/."""
         name = parse_digest(key)[1]
-        return f"{self._actions}/{name[:2]}/{name[2:]}.json"
-
-    def _trashed(self, path: str) -> str:
-        return os.path.join(self.root, TRASH, os.path.relpath(path, self.root))
+        return f"{ACTIONS}/{name[:2]}/{name[2:]}.json"
 
     def _read(self, path: str, key: str) -> dict[str, Any] | None:
         try:
@@ -181,11 +183,14 @@ class ActionStore:
             ) from error
         except OSError:
             data = b""
-        record = _parse(data, key)
+        record = parse_record(data, key)
         if record is None:
             away = self.root / QUARANTINE / f"action-{parse_digest(key)[1]}-{token()}.json"
             with contextlib.suppress(OSError):
                 os.replace(path, away)
+                record = parse_record(away.read_bytes(), key)
+                if record is not None:  # a writer had just replaced the damaged one
+                    os.replace(away, path)
         return record
 
     def _link(self, temp: str, path: str) -> bool:
@@ -217,7 +222,7 @@ def _check(record: Mapping[str, Any]) -> str:
     return digest_bytes(canonical_json(record))
 
 
-def _parse(data: bytes, key: str) -> dict[str, Any] | None:
+def parse_record(data: bytes, key: str) -> dict[str, Any] | None:
     """The record in a file's bytes, or None where anything about it is wrong."""
     try:
         record = json.loads(data)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -53,6 +54,11 @@ def token() -> str:
     return f"{os.getpid()}-{secrets.token_hex(8)}"
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one that `write_atomic` gives to what it has not finished."""
+    return re.fullmatch(r"\..+\.\d+-[0-9a-f]{16}\.tmp", name) is not None
+
+
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write every byte of ``data`` (one ``write`` may take fewer)."""
     view = memoryview(data)
@@ -83,13 +89,30 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """
     temp = os.fspath(path.with_name(f".{path.name}.{token()}.tmp"))
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         write_new(temp, data, mode=mode, flush=True)
         try:
             os.replace(temp, path)
         except BaseException:
             remove(temp)
             raise
+        flush_folder(path.parent)
+
+
+def make_folder(path: str) -> bool:
+    """Make a folder in one that is there; whether it was new."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return False
+    return True
+
+
+def make_folders(path: Path) -> None:
+    """Make a folder, and those above it, where they are missing; their names are durable on return."""
+    if not path.is_dir():
+        make_folders(path.parent)
+        path.mkdir(exist_ok=True)
         flush_folder(path.parent)
 
 

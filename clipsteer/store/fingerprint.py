@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import canonical_json, digest_bytes
@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # parsing is needed only for files that the memo does not kno
     import ast
 
 FORMAT = "clipsteer-code/1"
+Part = Literal["module", "package", "python"]
 _SCRIPT = "__main__"
 _OUTSIDE = ("clipsteer.store", "clipsteer.errors")
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -103,20 +104,34 @@ def closure(
     return inspect_code(script, project_root, extra_modules, memo).modules
 
 
+def changes(
+    old: Mapping[str, Any], new: Mapping[str, Any]
+) -> list[tuple[Part, str, str | None, str | None]]:
+    """(part, name, old, new) of all that differs between two materials.
+
+    Sorted; `None` stands for what is not in the closure.
+    """
+    found: list[tuple[Part, str, str | None, str | None]] = []
+    kinds: tuple[tuple[str, Part], ...] = (("modules", "module"), ("packages", "package"))
+    for kind, word in kinds:
+        before, after = old.get(kind, {}), new.get(kind, {})
+        for name in sorted(before.keys() | after.keys()):
+            if before.get(name) != after.get(name):
+                found.append((word, name, before.get(name), after.get(name)))
+    if old.get("python") != new.get("python"):
+        found.append(("python", "", old.get("python"), new.get("python")))
+    return found
+
+
 def explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What changed between two materials, one line each, sorted; empty when nothing did.
 
     A `None` value reads as "not in the closure".
     """
-    lines = []
-    for kind, word in (("modules", "module"), ("packages", "package")):
-        before, after = old.get(kind, {}), new.get(kind, {})
-        for name in sorted(before.keys() | after.keys()):
-            if before.get(name) != after.get(name):
-                lines.append(f"{word} {name}: {before.get(name)} -> {after.get(name)}")
-    if old.get("python") != new.get("python"):
-        lines.append(f"python: {old.get('python')} -> {new.get('python')}")
-    return lines
+    return [
+        f"{' '.join(filter(None, (kind, name)))}: {before} -> {after}"
+        for kind, name, before, after in changes(old, new)
+    ]
 
 
 def inspect_code(

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import ALGORITHM
-from clipsteer.store.durable import disk_errors, flush_folder, remove, token, write_new
+from clipsteer.store.durable import (
+    disk_errors,
+    flush_folder,
+    make_folders,
+    remove,
+    token,
+    write_new,
+)
 
 OBJECTS = "objects"
 ACTIONS = "actions"
@@ -49,9 +56,8 @@ def open_root(root: str | os.PathLike[str]) -> Path:
         text = f"({error})"
     _check(stamp, text)
     for name in FOLDERS:
-        if not (folder / name).is_dir():
-            with disk_errors(folder / name, KEY):
-                (folder / name).mkdir(exist_ok=True)
+        with disk_errors(folder / name, KEY):
+            make_folders(folder / name)
     return folder
 
 
@@ -66,7 +72,7 @@ def _create(folder: Path, stamp: Path) -> str:
             )
     with disk_errors(folder, KEY):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folders(folder)
         except FileExistsError:
             raise ClipsteerError(
                 f"store.root {folder}: found a file where a folder was expected; remove the file "
@@ -116,6 +122,23 @@ def publish_link(temp: str, path: str) -> bool:
     return True
 
 
+def discard(root: str | os.PathLike[str], relative: str) -> bool:
+    """Move ``relative`` to trash/ under a name from which it never comes back; whether it was there.
+
+    Raises OSError for a disk that refuses.
+    """
+    base = os.fspath(root)
+    kind, _, name = os.path.splitext(relative)[0].partition("/")
+    target = f"{base}/{TRASH}/{kind.removesuffix('s')}-{name.replace('/', '')}"
+    found = False
+    # Thrice, as gc or a reader may be moving it from one place to the other.
+    for source in (f"{base}/{relative}", f"{base}/{TRASH}/{relative}", f"{base}/{relative}"):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(source, f"{target}-{token()}{os.path.splitext(relative)[1]}")
+            found = True
+    return found
+
+
 def resurrect(root: str | os.PathLike[str], relative: str) -> bool:
     """Bring ``relative`` (such as objects/ab/cdef...) back from trash/; whether it is there now.
 
@@ -123,10 +146,11 @@ def resurrect(root: str | os.PathLike[str], relative: str) -> bool:
     in the meantime, the rename puts the same content in its place.
     """
     path = f"{os.fspath(root)}/{relative}"
+    away = f"{os.fspath(root)}/{TRASH}/{relative}"
+    with contextlib.suppress(OSError):
+        os.utime(away)  # before it is back: gc must never find it in its place and old
     try:
-        os.replace(f"{os.fspath(root)}/{TRASH}/{relative}", path)
+        os.replace(away, path)
     except OSError:
         return os.path.exists(path)
-    with contextlib.suppress(OSError):
-        os.utime(path)
     return True

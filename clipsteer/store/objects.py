@@ -6,8 +6,9 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import (
@@ -23,12 +24,15 @@ from clipsteer.store.durable import (
     flush_file,
     flush_folder,
     flush_many,
+    make_folder,
     remove,
     token,
     write_all,
     write_new,
 )
-from clipsteer.store.layout import KEY, OBJECTS, QUARANTINE, TMP, open_root, resurrect
+from clipsteer.store.layout import KEY, OBJECTS, QUARANTINE, TMP, discard, open_root, resurrect
+
+T = TypeVar("T")
 
 VERIFY_BELOW = 64 * 2**20
 _READ_ONLY = 0o444
@@ -37,20 +41,18 @@ _CHUNK = 2**20
 _FEW = 8
 
 
-class MissingObjectError(ClipsteerError):
+class _ObjectError(ClipsteerError):
+    def __init__(self, message: str, digest: str = "") -> None:
+        super().__init__(message)
+        self.digest = digest
+
+
+class MissingObjectError(_ObjectError):
     """An object that something names is not in the store."""
 
-    def __init__(self, message: str, digest: str = "") -> None:
-        super().__init__(message)
-        self.digest = digest
 
-
-class DamagedObjectError(ClipsteerError):
+class DamagedObjectError(_ObjectError):
     """An object's bytes do not have its digest; it lies in quarantine/ now."""
-
-    def __init__(self, message: str, digest: str = "") -> None:
-        super().__init__(message)
-        self.digest = digest
 
 
 class ObjectStore:
@@ -60,8 +62,10 @@ class ObjectStore:
     Raises ClipsteerError where the root cannot be opened (see ``layout.open_root``).
     """
 
+    _open = staticmethod(open_root)
+
     def __init__(self, root: str | os.PathLike[str], *, verify_below: int = VERIFY_BELOW) -> None:
-        self.root = open_root(root)
+        self.root = self._open(root)
         self.verify_below = verify_below
         self._root = os.fspath(self.root)
         self._objects = f"{self._root}/{OBJECTS}"
@@ -70,33 +74,31 @@ class ObjectStore:
 
     def exists(self, digest: str) -> bool:
         """Whether the object is here (one ``stat``; brought back where gc just trashed it)."""
-        path = self._file(digest)
-        return os.path.exists(path) or self._resurrect(path)
+        try:
+            self.use_file(digest, os.stat)
+        except MissingObjectError:
+            return False
+        return True
 
     def path(self, digest: str) -> Path:
         """The object's read-only file, for reading in parts. Its content is not verified.
 
+        Its time is set to now where it may be, so that gc leaves it alone while the caller reads.
         Raises MissingObjectError.
         """
-        if not self.exists(digest):
-            raise self._missing(digest)
-        return Path(self._file(digest))
+        return Path(self.use_file(digest, _touch))
 
     def size(self, digest: str) -> int:
         """The object's size in bytes. Raises MissingObjectError."""
-        return os.stat(self.path(digest)).st_size
+        return self.use_file(digest, os.stat).st_size
 
     def get_bytes(self, digest: str) -> bytes:
         """The object's content, verified where it is smaller than ``verify_below``.
 
         Raises MissingObjectError, or DamagedObjectError once the object is in quarantine/.
         """
-        path = self.path(digest)
         try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            # gc came between the look and the read: the second look finds it in trash/.
-            data = self.path(digest).read_bytes()
+            data = self.use_file(digest, lambda path: Path(path).read_bytes())
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
@@ -105,12 +107,28 @@ class ObjectStore:
             raise self._damaged(digest)
         return data
 
+    def use_file(self, digest: str, use: Callable[[str], T]) -> T:
+        """What ``use`` makes of the object's file, also where gc moves it at this very moment.
+
+        Raises MissingObjectError, and what ``use`` raises.
+        """
+        path = self._file(digest)
+        try:
+            return use(path)
+        except FileNotFoundError:
+            if not self._resurrect(path):
+                raise self.missing(digest) from None
+        try:
+            return use(path)
+        except FileNotFoundError:
+            raise self.missing(digest) from None
+
     def verify(self, digest: str) -> None:
         """Hash the object whatever its size.
 
         Raises MissingObjectError, or DamagedObjectError once the object is in quarantine/.
         """
-        if not self._sound(self.path(digest), digest):
+        if not self.use_file(digest, lambda path: self._sound(path, digest)):
             raise self._damaged(digest)
 
     def digests(self) -> Iterator[str]:
@@ -150,6 +168,7 @@ class ObjectStore:
                 os.chmod(source, stat.S_IMODE(os.stat(source).st_mode) & _READ_ONLY)
                 flush_file(source)
                 os.replace(source, temp)
+                os.utime(temp)  # gc goes by an object's time, not by its file's former life
             else:
                 digest, size = self._copy(source, temp, flush=True)
             self._publish(temp, digest, size)
@@ -173,11 +192,11 @@ class ObjectStore:
                     if isinstance(item, bytes):
                         digest = digest_bytes(item)
                         if digest not in temps and not self._refresh(digest, len(item)):
-                            _make(folder)
+                            make_folder(folder)
                             write_new(temp, item, mode=_READ_ONLY, flush=False)
                             temps[digest] = temp
                     else:
-                        _make(folder)
+                        make_folder(folder)
                         digest, size = self._copy(os.fspath(item), temp, flush=False)
                         if digest in temps or self._refresh(digest, size):
                             remove(temp)
@@ -188,6 +207,11 @@ class ObjectStore:
             finally:
                 _sweep(folder)
         return digests
+
+    def forget(self, digest: str) -> bool:
+        """Take an object away (into trash/ under a name of its own); whether it was there."""
+        with disk_errors(self.root, KEY):
+            return discard(self._root, self.relative(digest))
 
     # ---- damage
 
@@ -203,21 +227,25 @@ class ObjectStore:
             os.replace(path, away)
         except OSError:
             return None
-        if self._sound(away, digest):
+        if self._sound(os.fspath(away), digest):
             os.replace(away, path)
             return None
         return away
 
     # ---- inside
 
-    def _file(self, digest: str) -> str:
+    def relative(self, digest: str) -> str:
+        """Where the object lies, or would lie, within the root and within trash/."""
         algorithm, name = parse_digest(digest)
         if algorithm != ALGORITHM:
             raise ClipsteerError(
                 f"{digest}: found a {algorithm} digest, but the store {self.root} names its "
                 f"objects by {ALGORITHM}; use the store that the digest came from."
             )
-        return f"{self._objects}/{name[:2]}/{name[2:]}"
+        return f"{OBJECTS}/{name[:2]}/{name[2:]}"
+
+    def _file(self, digest: str) -> str:
+        return f"{self._root}/{self.relative(digest)}"
 
     def _resurrect(self, path: str) -> bool:
         return resurrect(self._root, path[len(self._root) + 1 :])
@@ -225,7 +253,8 @@ class ObjectStore:
     def _temp(self) -> str:
         return f"{self._root}/{TMP}/{token()}"
 
-    def _missing(self, digest: str) -> MissingObjectError:
+    def missing(self, digest: str) -> MissingObjectError:
+        """The error that says so."""
         return MissingObjectError(
             f"{self.root}: object {digest} is not in the store (removed, or never copied here); "
             "expected every object that a pointer or record names. Run the same command again to "
@@ -244,7 +273,7 @@ class ObjectStore:
         )
 
     @staticmethod
-    def _sound(path: Path, digest: str) -> bool:
+    def _sound(path: str, digest: str) -> bool:
         try:
             return digest_file(path) == digest
         except OSError as error:
@@ -255,8 +284,10 @@ class ObjectStore:
     def _refresh(self, digest: str, size: int) -> bool:
         """Whether the object is here already; marked as new, so that gc spares it.
 
-        False also where it has another size (then it is quarantined), and where it belongs to
-        somebody else, so that we may not touch it but may replace it by our own copy.
+        If gc moves it away all the same, it had looked at its time before us; it looks again once
+        the object is in trash/ and brings it back. False also where the object has another size
+        (then it is quarantined), and where it belongs to somebody else, so that we may not touch
+        it but may replace it by our own copy.
         """
         path = self._file(digest)
         try:
@@ -339,7 +370,7 @@ class ObjectStore:
             flush_many(self._root, temps.values(), flush_file)
         paths = {digest: self._file(digest) for digest in temps}
         folders = sorted({os.path.dirname(path) for path in paths.values()})
-        if any([_make(folder) for folder in folders]):
+        if any([make_folder(folder) for folder in folders]):
             flush_folder(self._objects)
         for digest, temp in temps.items():
             os.replace(temp, paths[digest])
@@ -350,18 +381,19 @@ class ObjectStore:
             flush_many(self._root, folders, flush_folder)
 
 
+def _touch(path: str) -> str:
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        raise
+    except OSError:  # somebody else's, or read-only: then it has only to be there
+        os.stat(path)
+    return path
+
+
 def _sweep(folder: str) -> None:
     """Remove a folder of temporary files. What cannot be removed is left to gc."""
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             remove(f"{folder}/{name}")
         os.rmdir(folder)
-
-
-def _make(folder: str) -> bool:
-    """Make a folder; whether it was new."""
-    try:
-        os.mkdir(folder)
-    except FileExistsError:
-        return False
-    return True

@@ -104,8 +104,8 @@ def read_pointer(path: str | os.PathLike[str]) -> Pointer:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DamagedPointerError(
             f"{os.fspath(path)}: found a damaged or edited pointer, expected the format "
-            f"{POINTER_FORMAT} unaltered. Delete this file, then run the same command again: it "
-            "will be restored from the store."
+            f"{POINTER_FORMAT} unaltered. Run the same command again: it will be restored from the "
+            "store (delete the file if it is still there)."
         ) from error
 
 

@@ -45,8 +45,13 @@ class Progress:
     ) -> None:
         self._log, self._label, self._total, self._unit = log, label, total, unit
         self._scale, self._every = scale, every
-        self._done = 0
+        self._done = self._before = 0
         self._start = self._last = time.monotonic()
+
+    def resume(self, before: int) -> None:
+        """So many units were done by an earlier process: they count as done, not into the rate."""
+        self._before = before
+        self._log.line(f"{self._label}: resumes at {before:,} {self._unit}")
 
     def __call__(self, done: int) -> None:
         self._done += done
@@ -63,12 +68,13 @@ class Progress:
     def _report(self, seconds: float, closing: bool = False) -> None:
         rate = self._done / max(seconds, 1e-9)
         of = "" if self._total is None else f"/{self._total:,}"
-        parts = [f"{self._done:,}{of} {self._unit}", f"{rate:,.1f} {self._unit}/s"]
+        done = self._before + self._done
+        parts = [f"{done:,}{of} {self._unit}", f"{rate:,.1f} {self._unit}/s"]
         if self._scale:
             parts.append(f"{rate * self._scale[1]:,.0f} {self._scale[0]}/s")
         if closing:
             parts.append(f"{seconds:.1f} s")
         elif self._total is not None:
-            left = max(self._total - self._done, 0) / max(rate, 1e-9)
+            left = max(self._total - done, 0) / max(rate, 1e-9)
             parts.append(f"ETA {int(left) // 60}:{int(left) % 60:02d}")
         self._log.line(f"{self._label}: " + ", ".join(parts))

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import platform
+import resource
+import socket
+import sys
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from clipsteer.store.checkpoints import Checkpoints
 from clipsteer.store.digest import canonical_json
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Output, Pointer
@@ -29,25 +36,34 @@ class Action:
 class Runtime:
     """What may differ between two runs without changing a result: device, threads, where data lie.
 
-    `name` is the data set or dictionary that the job is about.
+    `name` is the data set or dictionary that the job is about; `checkpoint_steps` are the steps of
+    training between two checkpoints (0: only when asked to stop).
     """
 
     name: str = ""
     device: str = "auto"
     threads: int = 1
     roots: Mapping[str, Path] = field(default_factory=dict)
+    checkpoint_steps: int = 0
+
+    def like(self, told: Mapping[str, Json]) -> Runtime:
+        """The same for an action that a record tells of (the `run` in it).
+
+        Data lie where they lay then only if this configuration does not say where they are.
+        """
+        roots = {name: Path(folder) for name, folder in told.get("roots", {}).items()}
+        return replace(self, name=told.get("name", ""), roots={**roots, **self.roots})
 
 
 @dataclass(frozen=True)
 class Job:
-    """What `plan` sees: the job's recipe, the pointers of its inputs, and the store.
+    """What `plan` sees: the job's recipe and the pointers of its inputs, so that planning reads no objects.
 
     `name` is the data set or dictionary that the job is about; it may name members, never enter a key.
     """
 
     recipe: Mapping[str, Json]
     inputs: Mapping[str, Pointer]
-    store: ObjectStore
     runtime: Runtime
 
     @property
@@ -74,12 +90,16 @@ class Run:
         scratch: Path,
         log: Log,
         label: str,
+        checkpoints: Checkpoints,
     ) -> None:
         self.recipe, self.inputs = action.recipe, action.inputs
         self.store, self.runtime, self.scratch = store, runtime, scratch
+        self.checkpoints = checkpoints
         self.outputs: dict[str, Output] = {}
         self.facts: dict[str, Json] = {}
-        self._log, self._label = log, label
+        self._log, self.label = log, label
+        self._began, self._clock = datetime.now(UTC), time.monotonic()
+        self._circumstances: dict[str, Json] = {}
 
     def blob(self, name: str) -> bytes:
         """Bytes of the input blob `name`."""
@@ -96,7 +116,7 @@ class Run:
     def folder(self, name: str) -> Path:
         """A folder that shows the input tree `name` as files (links into the store; read-only).
 
-        For libraries that insist on a path.
+        For libraries that insist on a path. Files below the store's `verify_below` are verified.
         """
         target = self.scratch / "inputs" / name
         if target.exists():
@@ -106,6 +126,8 @@ class Run:
             place = target / path
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(tree.local_path(path).resolve())
+            if tree.size(path) < self.store.verify_below:
+                self.store.verify(tree.digest(path))
         return target
 
     def put_bytes(self, name: str, data: bytes) -> None:
@@ -136,8 +158,44 @@ class Run:
 
     def progress(self, total: int, unit: str, scale: tuple[str, int] | None = None) -> Progress:
         """A progress counter that reports under this action's name."""
-        return Progress(self._log, self._label, total, unit, scale)
+        return Progress(self._log, self.label, total, unit, scale)
 
     def say(self, text: str) -> None:
         """One line in the log and on the terminal."""
-        self._log.line(f"{self._label}: {text}")
+        self._log.line(f"{self.label}: {text}")
+
+    # ---- for the record
+
+    def output_values(self) -> dict[str, Json]:
+        """The outputs as they stand in an action record."""
+        return {
+            name: {"digest": out.digest, "size": out.size, "kind": out.kind}
+            for name, out in self.outputs.items()
+        }
+
+    def finished(self) -> Self:
+        """Stop the clock."""
+        seconds = round(time.monotonic() - self._clock, 3)
+        self._circumstances = {
+            "began": self._began.isoformat(timespec="seconds"),
+            "seconds": seconds,
+            "host": socket.gethostname(),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "label": self.label,
+            "name": self.runtime.name,
+            "roots": {name: str(path) for name, path in self.runtime.roots.items()},
+            "threads": self.runtime.threads,
+            "device": self.runtime.device,
+        }
+        torch = sys.modules.get("torch")  # the store itself does without
+        if torch is not None:
+            self._circumstances["instruction_set"] = torch.backends.cpu.get_cpu_capability()
+            gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+            self._circumstances["gpu"] = gpu
+        return self
+
+    def circumstances(self) -> dict[str, Json]:
+        """When, where and how it ran: recorded, never part of a key."""
+        return self._circumstances

@@ -236,16 +236,16 @@ class StoreTree:
         )
 
     def _check_size(self, entry: Entry) -> Path:
-        file = self.store.path(entry.digest)
-        if file.stat().st_size != entry.size:
+        size = self.store.size(entry.digest)
+        if size != entry.size:
             self.store.verify(entry.digest)
             raise DamagedObjectError(
-                f"tree {self.root_digest}: says {entry.size} bytes of {entry.digest}, found "
-                f"{file.stat().st_size} in {file}: the tree is damaged or was made by another "
+                f"tree {self.root_digest}: says {entry.size} bytes of {entry.digest}, found {size} "
+                f"in the store {self.store.root}: the tree is damaged or was made by another "
                 "program. Run the same command again.",
                 self.root_digest,
             )
-        return file
+        return self.store.path(entry.digest)
 
     def _changed(self, path: str, entry: Entry) -> ClipsteerError:
         return ClipsteerError(

@@ -273,7 +273,7 @@ def test_a_damaged_record_that_cannot_be_moved_is_an_error(
         store.publish(KEY, record())
 
 
-# ---- forgetting, trash, producers
+# ---- forgetting, trash
 
 
 def test_forgetting(store: ActionStore) -> None:
@@ -293,14 +293,47 @@ def test_readers_resurrect_a_trashed_record(store: ActionStore) -> None:
     assert file_of(store).exists()
 
 
-def test_producers_of_an_object(store: ActionStore) -> None:
+def test_forgetting_what_gc_has_just_moved(store: ActionStore) -> None:
+    store.publish(KEY, record())
+    trashed = store.root / "trash" / file_of(store).relative_to(store.root)
+    trashed.parent.mkdir(parents=True)
+    file_of(store).rename(trashed)
+    assert store.forget(KEY)
+    assert store.get(KEY) is None
+
+
+def test_touching_says_whether_it_is_here(store: ActionStore) -> None:
+    assert not store.touch(KEY)
+    store.publish(KEY, record())
+    os.utime(file_of(store), (0, 0))
+    assert store.touch(KEY)
+    assert file_of(store).stat().st_mtime > 1e9
+    trashed = store.root / "trash" / file_of(store).relative_to(store.root)
+    trashed.parent.mkdir(parents=True)
+    file_of(store).rename(trashed)
+    os.utime(trashed, (0, 0))
+    assert store.touch(KEY)
+    assert file_of(store).stat().st_mtime > 1e9
+
+
+def test_a_sound_record_is_not_quarantined(
+    store: ActionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = store.publish(KEY, record())
-    other = action_key("train", RECIPE, "code 2", {"shard": INPUT})
-    outputs = {"o": {"digest": digest_bytes(b"other"), "size": 5, "kind": "blob"}}
-    store.publish(other, record(code="code 2", outputs=outputs))
-    assert list(store.producers(digest_bytes(b"out"))) == [made]
-    assert list(store.producers(digest_bytes(b"nobody"))) == []
-    assert sorted(store.keys()) == sorted([KEY, other])
+    sound = file_of(store).read_bytes()
+    overwrite(file_of(store), b"{}")
+    real = os.replace
+
+    def mended_first(source: str, target: str) -> None:
+        if "quarantine" in str(target):
+            monkeypatch.setattr(os, "replace", real)
+            overwrite(file_of(store), sound)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", mended_first)
+    assert store.get(KEY) == made
+    assert store.get(KEY) == made
+    assert not quarantined(store)
 
 
 # ---- completeness

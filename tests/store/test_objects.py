@@ -132,6 +132,25 @@ def test_moving_a_file_in(store: ObjectStore, tmp_path: Path) -> None:
     assert clean(store)
 
 
+def test_an_old_file_becomes_a_new_object(store: ObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    os.utime(tmp_path / "file", (0, 0))
+    digest = store.put_file(tmp_path / "file", move=True)
+    assert (store.root / store.relative(digest)).stat().st_mtime > time.time() - 60
+
+
+def test_asking_for_a_path_keeps_the_object_young(store: ObjectStore) -> None:
+    digest = store.put_bytes(b"data")
+    place = store.root / store.relative(digest)
+    os.utime(place, (0, 0))
+    store.get_bytes(digest)
+    store.verify(digest)
+    assert store.exists(digest)
+    assert place.stat().st_mtime == 0
+    store.path(digest)
+    assert place.stat().st_mtime > time.time() - 60
+
+
 def test_moving_never_gives_away_a_file_with_another_name(
     store: ObjectStore, tmp_path: Path
 ) -> None:
@@ -195,7 +214,7 @@ def test_somebody_elses_object_is_replaced_to_be_young(
     with monkeypatch.context() as patch:
         patch.setattr(os, "utime", refuse)
         assert store.put_bytes(b"data") == digest
-    assert store.path(digest).stat().st_mtime > time.time() - 60
+    assert (store.root / store.relative(digest)).stat().st_mtime > time.time() - 60
 
 
 @pytest.mark.parametrize("read", ["exists", "path", "get_bytes", "put_bytes"])
@@ -226,6 +245,17 @@ def test_gc_between_look_and_read(store: ObjectStore, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     assert store.get_bytes(digest) == b"data"
     assert not moves
+
+
+def test_forgetting(store: ObjectStore) -> None:
+    digest = store.put_bytes(b"data")
+    assert store.forget(digest)
+    assert not store.forget(digest)
+    with pytest.raises(MissingObjectError):
+        store.get_bytes(digest)
+    (away,) = files(store.root / "trash")
+    assert away.name.startswith(f"object-{digest.partition(':')[2]}-")
+    assert store.put_bytes(b"data") == digest
 
 
 # ---- damage

@@ -142,7 +142,7 @@ def test_every_cut_is_found(tmp_path: Path) -> None:
     whole = pointer_bytes(POINTER)
     for length in range(len(whole) - 1):
         (tmp_path / "a.json").write_bytes(whole[:length])
-        with pytest.raises(DamagedPointerError, match=f"{tmp_path}.*Delete this file"):
+        with pytest.raises(DamagedPointerError, match=f"{tmp_path}.*Run the same command again"):
             read_pointer(tmp_path / "a.json")
 
 

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.workflow.real_trees import celeba_tree, make_model, real_config
-from tests.workflow.runs import Outcome, WorkingCopy
+from tests.workflow.runs import Outcome, WorkingCopy, making
 
 Share = Callable[[str, Callable[[WorkingCopy], Outcome]], WorkingCopy]
 
 
 @pytest.fixture(scope="session")
-def share(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Share:
-    """`share(name, act)`: a working copy on which `act` has been done, successfully, by someone."""
+def common(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A temporary folder that all workers of pytest-xdist share."""
     base = tmp_path_factory.getbasetemp()
-    if worker_id != "master":  # the folder above is common to all workers
-        base = base.parent
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def share(common: Path) -> Share:
+    """`share(name, act)`: a working copy on which `act` has been done, successfully, by someone."""
 
     def made(name: str, act: Callable[[WorkingCopy], Outcome]) -> WorkingCopy:
-        place = base / name
-        place.mkdir(exist_ok=True)
-        with (place / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        place = common / name
+        with making(place) as mine:
             copy = WorkingCopy(place / "copy", place / "store")
-            if not (place / "said").exists():
-                text = act(copy).ok().text
-                (place / "said").write_text(text)
+            if mine:
+                (place / "said").write_text(act(copy).ok().text)
         return copy
 
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,12 +64,16 @@ class Outcome:
 
 
 class WorkingCopy:
-    """A working directory beside the checkout: its own results and pointers, a store of its choice."""
+    """A working directory beside the checkout: its own results and pointers, a store of its choice.
 
-    def __init__(self, folder: Path, store: Path) -> None:
-        self.folder, self.store = folder, store
+    `base` is the checkout whose code runs; it may be the folder itself, as in a clone.
+    """
+
+    def __init__(self, folder: Path, store: Path, base: Path = BASE) -> None:
+        self.folder, self.store, self.base = folder, store, base
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(BASE / "config.yaml", folder)
+        if base != folder:
+            shutil.copy(base / "config.yaml", folder)
 
     def command(
         self,
@@ -80,7 +86,7 @@ class WorkingCopy:
         """The words of one run; `config` is laid over the overlays."""
         extra = merged({"store": {"root": str(self.store)}}, config or {})
         (self.folder / "overlay.yaml").write_text(yaml.safe_dump(extra))
-        words = [sys.executable, "-m", "snakemake", "--snakefile", str(BASE / "Snakefile")]
+        words = [sys.executable, "-m", "snakemake", "--snakefile", str(self.base / "Snakefile")]
         words += ["--cores", str(cores), *targets, *options]
         return [*words, "--configfile", *map(str, overlays), "overlay.yaml"]
 
@@ -96,7 +102,7 @@ class WorkingCopy:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=500,
+            timeout=1200,
             check=False,
         )
         return Outcome(done.returncode, done.stdout)
@@ -155,3 +161,13 @@ def nested(key: str, value: object) -> dict[str, Any]:
         value = {part: value}
     assert isinstance(value, dict)
     return value
+
+
+@contextmanager
+def making(place: Path) -> Iterator[bool]:
+    """Hold a folder; whether it is still to be filled, which happens once, by whichever process is first."""
+    place.mkdir(exist_ok=True)
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not (place / "done").exists()
+        (place / "done").touch()

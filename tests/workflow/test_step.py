@@ -13,7 +13,15 @@ import pytest
 from clipsteer.store.actions import ActionStore
 from clipsteer.store.fingerprint import code_fingerprint
 from clipsteer.store.objects import ObjectStore
-from clipsteer.store.pointers import Member, Output, Pointer, read_pointer, write_pointer
+from clipsteer.store.pointers import (
+    Member,
+    Output,
+    Pointer,
+    pointer_bytes,
+    read_pointer,
+    write_pointer,
+)
+from clipsteer.store.roots import copy_of, keep_pointer
 
 BASE = Path(__file__).parents[2]
 TOY = '''
@@ -154,13 +162,48 @@ def test_exports_are_real_files(toy: Toy) -> None:
     assert [p.name for p in (toy.root / "results").iterdir()] == ["a.json"]
 
 
-def test_a_lost_object_is_made_again(toy: Toy) -> None:
+def test_a_lost_object_is_remade_when_it_is_needed(toy: Toy) -> None:
     toy.run({"a": 2})
     digest = read_pointer(toy.root / "out.json").members["a"].outputs["value"].digest
-    lost = toy.objects.path(digest)
-    lost.unlink()
-    assert "computed=1 restored=0" in toy.run({"a": 2}).stderr
-    assert toy.value("a") == 6
+    toy.objects.path(digest).unlink()
+    assert "computed=0 restored=1" in toy.run({"a": 2}).stderr
+    assert not toy.objects.exists(digest)
+    exported = toy.run({"a": 2}, a="results/a.json")
+    assert "computed=1 restored=1" in exported.stderr, exported.stderr
+    assert "remade toy a blake3:" in (toy.root / "logs/toy.log").read_text()
+    assert toy.value("a") == json.loads((toy.root / "results/a.json").read_text()) == 6
+
+
+def test_a_damaged_pointer_is_mended_and_a_hopeless_one_put_away(toy: Toy) -> None:
+    toy.run({"a": 2})
+    member = read_pointer(toy.root / "out.json").members["a"]
+    sound = pointer_bytes(Pointer("number", {"all": member}))
+    keep_pointer(toy.root / "store", toy.root, toy.root / "number.json", sound)
+    (toy.root / "number.json").write_bytes(sound.replace(b"facts", b"fakts"))
+    assert "computed=1" in toy.run({"a": 3}).stderr
+    assert toy.value("a") == 18
+    assert (toy.root / "number.json").read_bytes() == sound
+    copy = copy_of(toy.root / "store", toy.root, toy.root / "number.json")
+    for path in (copy, toy.root / "number.json"):
+        path.write_bytes(sound[:-9])
+    refused = toy.run({"a": 3})
+    assert refused.returncode == 1
+    assert "number.json: found a damaged or edited pointer" in refused.stderr
+    assert not (toy.root / "number.json").exists()
+
+
+def test_a_job_of_an_older_run_writes_no_pointer(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    current = toy.root / ".snakemake/clipsteer/run"
+    current.parent.mkdir(parents=True)
+    current.write_text("newer")
+    monkeypatch.setenv("CLIPSTEER_RUN", "older")
+    late = toy.run({"a": 2}, a="results/a.json")
+    assert late.returncode == 1
+    assert "a newer run has begun" in late.stderr
+    assert not (toy.root / "out.json").exists()
+    assert not (toy.root / "results/a.json").exists()
+    monkeypatch.setenv("CLIPSTEER_RUN", "newer")
+    assert "computed=0 restored=1" in toy.run({"a": 2}).stderr
 
 
 def test_help_needs_no_arguments(toy: Toy) -> None:

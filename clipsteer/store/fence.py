@@ -1,0 +1,92 @@
+"""One run at a time in a working copy, and no words from the dead.
+
+Snakemake's own locks outlive a killed run and have to be removed by hand. Ours is the operating
+system's and dies with its process. Jobs of a killed run may live on: what they publish into the store
+is welcome, but only jobs of the newest run write pointers and results, so that a late one cannot put an
+older configuration's in their place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.code import CACHES
+from clipsteer.store.durable import is_temporary, token, write_atomic
+from clipsteer.store.locks import held_lock, try_lock
+from clipsteer.store.roots import REFS
+
+VARIABLE = "CLIPSTEER_RUN"
+_LOCK, _RUN, _WRITING = CACHES / "run.lock", CACHES / "run", CACHES / "writing.lock"
+_held: list[IO[str]] = []  # until this process ends
+
+
+def begin() -> None:
+    """Make this process the one run of the working copy (the current folder), until it ends.
+
+    Its jobs inherit the run's name by their environment. Waits for those of earlier runs that are just
+    writing, and clears what killed ones left half-written beside pointers and results. Raises
+    ClipsteerError while another run is going on.
+    """
+    with suppress(OSError):  # where the file system has no locks
+        lock = try_lock(_LOCK)
+        if lock is None:
+            raise ClipsteerError(
+                f"{Path.cwd()}: another run is going on in this folder ({_holder()}); expected one at a "
+                "time. Wait for it or stop it; or run in a clone with the same store.root: two clones "
+                "may share a store at any time."
+            )
+        _held.append(lock)
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"process {os.getpid()}, since {datetime.now():%H:%M:%S}")
+        lock.flush()
+    name = token()
+    with held_lock(_WRITING, fcntl.LOCK_EX) as alone:
+        if alone:
+            _sweep()
+        write_atomic(_RUN, name.encode())
+    os.environ[VARIABLE] = name
+
+
+@contextmanager
+def writing() -> Iterator[bool]:
+    """Inside, no newer run begins; gives whether this job may write pointers and results.
+
+    It may not where a newer run has followed its own. A job that no run has started (by hand, or
+    where the environment is not handed on) always may.
+    """
+    with held_lock(_WRITING, fcntl.LOCK_SH):
+        yield not _superseded()
+
+
+def _superseded() -> bool:
+    mine = os.environ.get(VARIABLE)
+    if mine is None:
+        return False
+    try:
+        return _RUN.read_text() != mine
+    except OSError:
+        return False
+
+
+def _sweep() -> None:
+    """Remove what killed jobs were writing; call it while no job can be writing."""
+    for place in (Path(REFS), Path("results")):
+        for path in place.rglob(".*.tmp"):
+            # tokens are written by any Snakemake that looks at the user's folders
+            if is_temporary(path.name) and path.parent != Path(REFS, "raw"):
+                with suppress(OSError):
+                    path.unlink()
+
+
+def _holder() -> str:
+    with suppress(OSError):
+        return _LOCK.read_text() or "just started"
+    return "unknown"

@@ -1,0 +1,148 @@
+"""A job as its command line says it: recipe, inputs, pointer, and what only the machine cares about.
+
+The words that Snakemake runs are the whole truth about a job, so whoever wants to know what a job
+would do (`clipsteer plan`) reads the same words with the same parser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.heal import read_or_heal
+from clipsteer.store.objects import VERIFY_BELOW
+from clipsteer.store.pointers import Member, Pointer
+from clipsteer.store.run import Job, Runtime
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that every workflow script has."""
+    words = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    words.add_argument(
+        "--recipe", required=True, help="canonical JSON: step, code, modules, config"
+    )
+    words.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=POINTER",
+        help="pointer file of an input",
+    )
+    words.add_argument(
+        "--inputs",
+        action="append",
+        default=[],
+        nargs="+",
+        metavar="NAME POINTER ...",
+        help="pointer files whose members together are one input; may be none",
+    )
+    words.add_argument(
+        "--name", default="", help="the data set or dictionary that the job is about"
+    )
+    words.add_argument("--pointer", required=True, type=Path, help="pointer file to write")
+    words.add_argument(
+        "--export",
+        default=[],
+        nargs="+",
+        metavar="MEMBER/OUTPUT=FILE",
+        help="also write these outputs as real files",
+    )
+    words.add_argument("--store", type=Path, default=Path("artifacts"), help="store root")
+    words.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
+    words.add_argument("--threads", type=int, default=1)
+    words.add_argument(
+        "--root", action="append", default=[], metavar="NAME=FOLDER", help="a folder of the user's"
+    )
+    words.add_argument(
+        "--checkpoint-steps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="steps of training between two checkpoints; 0: only when asked to stop",
+    )
+    words.add_argument(
+        "--verify-below",
+        type=int,
+        default=VERIFY_BELOW,
+        metavar="BYTES",
+        help="objects below this size are hashed whenever they are read",
+    )
+    words.add_argument("--log", type=Path, help="log file")
+    return words
+
+
+def pairs(items: Sequence[str], option: str) -> dict[str, str]:
+    """NAME=VALUE words as a mapping. Raises ClipsteerError for anything else."""
+    found = {}
+    for item in items:
+        name, separator, value = item.partition("=")
+        if not separator or not name:
+            raise ClipsteerError(f"{option} {item!r}: expected NAME=VALUE.")
+        found[name] = value
+    return found
+
+
+def runtime_of(arguments: argparse.Namespace) -> Runtime:
+    """What may differ between two runs without changing a result."""
+    return Runtime(
+        name=arguments.name,
+        device=arguments.device,
+        threads=arguments.threads,
+        roots={name: Path(folder) for name, folder in pairs(arguments.root, "--root").items()},
+        checkpoint_steps=arguments.checkpoint_steps,
+    )
+
+
+def input_paths(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """The pointer files of each input, by its name."""
+    paths = {name: [path] for name, path in pairs(arguments.input, "--input").items()}
+    return paths | {name: files for name, *files in arguments.inputs}
+
+
+def job_of(arguments: argparse.Namespace) -> Job:
+    """The job with its input pointers read.
+
+    Raises ClipsteerError for a pointer that is missing or damaged beyond mending.
+    """
+    inputs = {
+        name: joined([read(Path(path), arguments.store) for path in paths], paths)
+        for name, paths in input_paths(arguments).items()
+    }
+    return Job(json.loads(arguments.recipe)["config"], inputs, runtime_of(arguments))
+
+
+def joined(pointers: Sequence[Pointer], paths: Sequence[str]) -> Pointer:
+    """The members of several pointers as one. Raises ClipsteerError for a member that is in two."""
+    members: dict[str, Member] = {}
+    step = ""
+    for pointer, path in zip(pointers, paths, strict=True):
+        step = pointer.step
+        if both := set(members) & set(pointer.members):
+            raise ClipsteerError(f"{path}: members {sorted(both)} stand in another input as well.")
+        members |= pointer.members
+    return Pointer(step, members)
+
+
+def read(path: Path, store: Path) -> Pointer:
+    """A pointer, or a raw token as one member with facts only; a damaged pointer is mended.
+
+    Its copy in the store's roots/ has the same bytes. Raises ClipsteerError where there is none,
+    DamagedPointerError where the copy is damaged too.
+    """
+    return token_pointer(path) or read_or_heal(store, Path.cwd(), path)[0]
+
+
+def token_pointer(path: Path) -> Pointer | None:
+    """A raw token (clipsteer/store/scan.py) as a pointer with facts only; None for anything else."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(value, dict) or "members" in value or "check" in value:
+        return None
+    return Pointer("raw", {"all": Member(outputs={}, facts=value)})

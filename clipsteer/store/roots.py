@@ -1,0 +1,202 @@
+"""Root copies: what each working copy's pointers name, kept in the store so that gc spares it.
+
+A working copy that was moved or is not mounted is not dead, so gc never looks for it: it believes
+the copies under ``roots/<id>/``, and only ``gc --forget`` drops all of one working copy's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.digest import digest_bytes
+from clipsteer.store.durable import remove, write_atomic
+from clipsteer.store.layout import OBJECTS, ROOTS
+from clipsteer.store.pointers import DamagedPointerError, pointer_bytes, read_pointer
+
+REFS = "artifacts/refs"
+ROOT_FILE = "clipsteer-root.json"
+# Copies of pointers that lie elsewhere in the working copy; no data set's name begins with a dot.
+_ELSEWHERE = ".elsewhere"
+# Below REFS: what stands for the user's own files (clipsteer/store/scan.py); it names no objects.
+_RAW = "raw"
+# A step writes a pointer at once after its copy.
+GRACE = 3600.0  # seconds
+
+
+@dataclass(frozen=True)
+class Root:
+    """The copies of one working copy's pointers. ``host`` and ``path`` are for people only."""
+
+    id: str
+    host: str
+    path: str
+    folder: Path
+
+    def pointers(self) -> Iterator[Path]:
+        """The file of every copy, in sorted order."""
+        for folder, folders, names in os.walk(self.folder):
+            folders.sort()
+            for name in sorted(names):
+                if not _is_ours(name):
+                    yield Path(folder, name)
+
+
+def root_id(working_copy: Path) -> str:
+    """The name of a working copy's folder under roots/: it stands for the host and the real path."""
+    text = f"{socket.gethostname()}:{os.path.realpath(working_copy)}"
+    return digest_bytes(text.encode("utf-8", "surrogateescape")).partition(":")[2][:16]
+
+
+def copy_of(store_root: Path, working_copy: Path, pointer: Path) -> Path:
+    """Where the copy of ``pointer`` lies, whether it is there or not.
+
+    Raises ClipsteerError where the pointer lies outside the working copy.
+    """
+    relative = _relative(working_copy, pointer)
+    return Path(store_root, ROOTS, root_id(working_copy), relative)
+
+
+def keep_pointer(store_root: Path, working_copy: Path, pointer: Path, data: bytes) -> None:
+    """Keep ``data`` as the copy of a pointer that is about to be written; durable on return.
+
+    Call it just before the pointer itself is written. Raises ClipsteerError for a full disk and
+    for a pointer outside the working copy. A store where we may not add objects is left as it is:
+    its objects were put there by others, whose own copies spare them, and nobody depends on ours;
+    what its owner removes all the same has a record, and is missed aloud when it is read.
+    """
+    copy = copy_of(store_root, working_copy, pointer)
+    try:
+        _write_once(copy, data)
+        _write_once(Path(store_root, ROOTS, root_id(working_copy), ROOT_FILE), _about(working_copy))
+    except (ClipsteerError, PermissionError):
+        if os.access(Path(store_root, OBJECTS), os.W_OK):
+            raise
+
+
+def roots(store_root: Path) -> list[Root]:
+    """Every working copy that the store knows of, sorted by id."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(Path(store_root, ROOTS))):
+            folder = Path(store_root, ROOTS, name)
+            if folder.is_dir():
+                about = _read_about(folder / ROOT_FILE)
+                found.append(Root(name, about["host"], about["path"], folder))
+    return found
+
+
+def sync(store_root: Path, working_copy: Path, *, grace: float = GRACE) -> None:
+    """Make the copies of one working copy agree with its pointers.
+
+    Sound pointers without a copy (or with another content) are copied; ``stale`` copies are
+    dropped. Raises ClipsteerError for a full disk.
+    """
+    for pointer in pointers_of(working_copy):
+        try:
+            data = pointer_bytes(read_pointer(pointer))
+        except ClipsteerError as error:
+            if isinstance(error, DamagedPointerError) or not pointer.exists():
+                continue  # a copy, if there is one, says more
+            raise
+        keep_pointer(store_root, working_copy, pointer, data)
+    for copy in stale(store_root, working_copy, grace=grace):
+        remove(os.fspath(copy))
+
+
+def stale(store_root: Path, working_copy: Path, *, grace: float = GRACE) -> list[Path]:
+    """The copies whose pointers are no more, once they are older than ``grace`` seconds.
+
+    A younger one may belong to a step that has written the copy and is about to write the pointer.
+    """
+    folder = Path(store_root, ROOTS, root_id(working_copy))
+    limit = time.time() - grace
+    found = []
+    for copy in Root("", "", "", folder).pointers():
+        pointer = _pointer(working_copy, copy.relative_to(folder))
+        with contextlib.suppress(FileNotFoundError):
+            if not pointer.exists() and copy.stat().st_mtime < limit:
+                found.append(copy)
+    return found
+
+
+def pointer_of(root: Root, copy: Path) -> Path:
+    """Where the pointer of a copy lies on its host."""
+    return _pointer(Path(root.path), copy.relative_to(root.folder))
+
+
+def pointers_of(working_copy: Path) -> list[Path]:
+    """Every pointer below a working copy's artifacts/refs, sorted; raw tokens are no pointers."""
+    base = Path(working_copy, REFS)
+    return [
+        path
+        for path in sorted(base.rglob("*.json"))
+        if not _is_ours(path.name) and path.relative_to(base).parts[0] != _RAW
+    ]
+
+
+def forget(store_root: Path, id: str) -> None:
+    """Drop all copies of one working copy. Raises ClipsteerError where there is none of that id."""
+    known = [root.id for root in roots(store_root)]
+    if id not in known:
+        raise ClipsteerError(
+            f"{Path(store_root, ROOTS)}: found no working copy {id!r}; expected one of "
+            f"{', '.join(known) or '(none)'}. `store du` lists them with their folders."
+        )
+    shutil.rmtree(Path(store_root, ROOTS, id))
+
+
+def _relative(working_copy: Path, pointer: Path) -> Path:
+    base = Path(os.path.realpath(working_copy))
+    # The folder may lead through links, the name itself is the pointer's own.
+    place = Path(os.path.realpath(Path(pointer).parent), Path(pointer).name)
+    for folder, prefix in ((base / REFS, Path()), (base, Path(_ELSEWHERE))):
+        if place.is_relative_to(folder) and place.name not in ("", "..", ROOT_FILE):
+            return prefix / place.relative_to(folder)
+    raise ClipsteerError(
+        f"{pointer}: found a pointer outside its working copy {base} (or one that is called "
+        f"{ROOT_FILE}); expected one below {REFS}. Run the command in the working copy."
+    )
+
+
+def _pointer(working_copy: Path, relative: Path) -> Path:
+    """The pointer of a copy with this path below its root."""
+    if relative.parts[0] == _ELSEWHERE:
+        return Path(working_copy, relative.relative_to(_ELSEWHERE))
+    return Path(working_copy, REFS, relative)
+
+
+def _about(working_copy: Path) -> bytes:
+    about = {"host": socket.gethostname(), "path": os.path.realpath(working_copy)}
+    return (json.dumps(about, sort_keys=True, indent=1) + "\n").encode("ascii")
+
+
+def _read_about(path: Path) -> dict[str, str]:
+    """What the file says; question marks where it is missing or damaged: the copies still count."""
+    try:
+        value = json.loads(path.read_bytes())
+        return {name: str(value[name]) for name in ("host", "path")}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {"host": "?", "path": "?"}
+
+
+def _write_once(path: Path, data: bytes) -> None:
+    """Write a file unless it says that already; then its time is set to now, as if it were written."""
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == data:
+            os.utime(path)
+            return
+    write_atomic(path, data)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file beside the pointers is no pointer."""
+    return name == ROOT_FILE or (name.startswith(".") and name.endswith(".tmp"))

@@ -1,0 +1,30 @@
+"""Cuts the images of a split into shards: one list for each, so that a shard depends on its own images only."""
+
+from __future__ import annotations
+
+from clipsteer.store.step import Action, Job, Run, main
+
+
+def plan(job: Job) -> dict[str, Action]:
+    return {"all": Action(job.recipe, {"manifest": job.output("manifest", "manifest")})}
+
+
+def compute(run: Run) -> None:
+    from clipsteer.data.manifest import split_rows
+    from clipsteer.tables import read_parquet
+
+    recipe = run.recipe
+    rows = split_rows(read_parquet(run.blob("manifest")), recipe["split"])
+    copies = range(1, recipe["augment"] + 1) if recipe["augment"] else [0]
+    # image by image, so that appended images come last
+    sequence = [
+        [*row, copy] for row in rows.select("digest", "path").iter_rows() for copy in copies
+    ]
+    size = recipe["images_per_shard"]
+    for shard, start in enumerate(range(0, len(sequence), size)):
+        images = sequence[start : start + size]
+        run.put_json(f"{shard:05d}", {"images": images, "start": start})
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)
