@@ -38,14 +38,17 @@ def compute(run: Run) -> None:
             pixels[i] = np.asarray(source.load(place).resize((size, size)))
             i += 1
     progress = run.progress(recipe["steps"], "steps", ("images", recipe["batch_size"]))
-    log = pretrain(
-        pixels,
-        rows["text"].to_list(),
-        run.scratch / "clip",
-        config=recipe,
-        seed=seed,
-        progress=progress,
-    )
+    with run.checkpoints.running(progress) as resume:
+        log = pretrain(
+            pixels,
+            rows["text"].to_list(),
+            run.scratch / "clip",
+            config=recipe,
+            seed=seed,
+            progress=progress,
+            resume=resume,
+            offer=run.checkpoints.offer,
+        )
     progress.finish()
     run.put_tree("model", run.scratch / "clip")
     run.put_bytes("log", parquet_bytes(pl.DataFrame(log)))

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
 from clipsteer.activations.inputs import array_inputs, open_reader
 from clipsteer.dictionaries.inputs import member_name
 from clipsteer.store.step import Action, Job, Run, main
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _MEDIAN_IMAGES = 512  # sample for the decoder bias: this many images, evenly spaced
 
@@ -34,6 +41,8 @@ def compute(run: Run) -> None:
     training = dict(recipe["training"])
     buffer_bytes = training.pop("buffer_mb") * 2**20
     epochs, batch_size = training["epochs"], training["batch_size"]
+    # one stream of random numbers for each layer
+    seed = recipe["seed"] * 1000 + recipe["layer"]
     reader = open_reader(run)
     steps = epochs * batches_per_epoch(reader, batch_size=batch_size)
     if not steps:
@@ -41,23 +50,36 @@ def compute(run: Run) -> None:
             f"dictionaries.<name>.training.batch_size: found {batch_size}, but the training "
             f"split has only {reader.n_images * reader.n_tokens} tokens; expected at most that many."
         )
-    places = np.unique(np.linspace(0, reader.n_images - 1, _MEDIAN_IMAGES).astype(int))
-    sample = np.concatenate([reader.read(i, i + 1) for i in places.tolist()])
-    # one stream of random numbers for each layer
-    seed = recipe["seed"] * 1000 + recipe["layer"]
+
+    def sample() -> NDArray[np.floating]:
+        places = np.unique(np.linspace(0, reader.n_images - 1, _MEDIAN_IMAGES).astype(int))
+        images = np.concatenate([reader.read(i, i + 1) for i in places.tolist()])
+        return images.reshape(-1, reader.width)
+
+    def batches(done: int) -> Generator[NDArray[np.float32], None, None]:
+        return token_batches(
+            reader,
+            batch_size=batch_size,
+            epochs=epochs,
+            seed=seed,
+            buffer_bytes=buffer_bytes,
+            start=done,
+        )
+
     progress = run.progress(steps, "steps", ("tokens", batch_size))
-    dictionary, log = train(
-        token_batches(
-            reader, batch_size=batch_size, epochs=epochs, seed=seed, buffer_bytes=buffer_bytes
-        ),
-        steps=steps,
-        architecture=recipe["architecture"],
-        config=training,
-        sample=sample.reshape(-1, reader.width),
-        seed=seed,
-        device=resolve_device(run.runtime.device),
-        progress=progress,
-    )
+    with run.checkpoints.running(progress) as resume:
+        dictionary, log = train(
+            batches,
+            steps=steps,
+            architecture=recipe["architecture"],
+            config=training,
+            sample=sample,
+            seed=seed,
+            device=resolve_device(run.runtime.device),
+            progress=progress,
+            resume=resume,
+            offer=run.checkpoints.offer,
+        )
     progress.finish()
     folder = run.scratch / "dictionary"
     save(

@@ -8,7 +8,8 @@ fits the buffer whole is read once, whatever the number of epochs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -72,7 +73,8 @@ def token_batches(
     drop_last: bool = True,
     prefetch: bool = True,
     chunk_images: int | None = None,
-) -> Iterator[NDArray[np.float32]]:
+    start: int = 0,
+) -> Generator[NDArray[np.float32], None, None]:
     """Batches (batch_size, d) float32 of shuffled tokens, `epochs` times over all images.
 
     Each epoch gives every token exactly once, except the last ``total % batch_size`` of its order
@@ -80,13 +82,14 @@ def token_batches(
     images, tokens and d, and of `batch_size`, `seed`, `buffer_bytes`, `tokens` and `chunk_images`:
     not of shards, threads, stored format or `prefetch`; the order of one epoch does not depend on
     the number of epochs. `chunk_images` is by default what an inner chunk holds in 16-bit formats.
+    `start` leaves out the first batches; of the buffers before, at most what they left over is read.
 
     `buffer_bytes` bounds the tokens held, both buffers together and counted as float32 (stored as
     float16 they take half of it); a run of images being read and one batch come on top.
     ClipsteerError: a buffer too small for a batch and a chunk, an unknown selection `tokens`.
     """
     plan = _Plan(source, batch_size, seed, buffer_bytes, tokens, chunk_images)
-    for rows in _drain(plan, epochs, drop_last, prefetch):
+    for rows in _drain(plan, epochs, drop_last, prefetch, start):
         yield to_float32(rows, source.dtype)
 
 
@@ -128,6 +131,7 @@ class _Plan:
         self.first_chunk = source.start // chunk_images
         self.n_chunks = -(-source.stop // chunk_images) - self.first_chunk
         self.n_buffers = 1 if self.whole else -(-self.n_chunks // self.chunks_per_buffer)
+        self.abandoned = False
 
     def _random(self, *place: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, *place])))
@@ -151,6 +155,8 @@ class _Plan:
         buffer: NDArray[Any] | None = None
         filled = self.batch_size
         for low, high in spans:
+            if self.abandoned:  # nobody waits for this buffer
+                break
             values = self.source.read_stored(low, high)[:, self.select]
             if buffer is None:
                 buffer = np.empty((size, values.shape[-1]), values.dtype)
@@ -165,44 +171,93 @@ class _Plan:
         """The order in which the `size` rows of a buffer come out."""
         return self._random(epoch, number + 1).permutation(size)
 
+    def shuffle(
+        self, epoch: int, number: int, buffer: NDArray[Any], carry: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], NDArray[np.int64], int]:
+        """A buffer's rows with those left over before it, their order, how many fill whole batches."""
+        held = 0 if carry is None else len(carry)
+        rows = buffer[self.batch_size - held :]
+        if carry is not None:
+            rows[:held] = carry
+        return rows, self.order(epoch, number, len(rows)), len(rows) - len(rows) % self.batch_size
 
-def _drain(plan: _Plan, epochs: int, drop_last: bool, prefetch: bool) -> Iterator[NDArray[Any]]:
+    def skip(self, epoch: int, batches: int) -> tuple[int, int, NDArray[Any] | None]:
+        """Where an epoch goes on after so many batches: buffer, batches of it, rows left over.
+
+        The buffers before are shuffled as numbers; only the rows that they left over are read.
+        """
+        numbers = copy.copy(self)
+        numbers.source = _Counter(self.source)
+        carry: NDArray[Any] | None = None
+        number = 0
+        while number < self.n_buffers - 1:
+            rows, order, whole = numbers.shuffle(epoch, number, numbers.fill(epoch, number), carry)
+            if batches < whole // self.batch_size:
+                break
+            batches -= whole // self.batch_size
+            carry = rows.take(order[whole:], axis=0)
+            number += 1
+        return number, batches, None if carry is None else self._read(carry[:, 0])
+
+    def _read(self, numbers: NDArray[np.int64]) -> NDArray[Any] | None:
+        """Rows by the numbers that `_Counter` gives them, chunk by chunk; None for no rows."""
+        images, places = np.divmod(numbers, self.source.n_tokens)
+        chunks = images // self.chunk_images
+        read: NDArray[Any] | None = None
+        for chunk in np.unique(chunks):
+            here = np.flatnonzero(chunks == chunk)
+            low = int(images[here].min())
+            values = self.source.read_stored(low, int(images[here].max()) + 1)
+            if read is None:
+                read = np.empty((len(numbers), values.shape[-1]), values.dtype)
+            read[here] = values[images[here] - low, places[here]]
+        return read
+
+
+def _drain(
+    plan: _Plan, epochs: int, drop_last: bool, prefetch: bool, start: int = 0
+) -> Generator[NDArray[Any], None, None]:
     """Batches of rows as stored; at most two buffers exist at any time."""
     size = plan.batch_size
+    total = plan.kept * (plan.source.stop - plan.source.start)
+    first, skipped = divmod(start, max(1, total // size if drop_last else -(-total // size)))
     if plan.whole:
         rows = plan.fill(0, 0)[size:]
-        for epoch in range(epochs):
+        for epoch in range(first, epochs):
             order = plan.order(epoch, 0, len(rows))
             end = len(rows) - len(rows) % size if drop_last else len(rows)
-            for low in range(0, end, size):
+            for low in range(skipped * size, end, size):
                 yield rows.take(order[low : min(low + size, end)], axis=0)
+            skipped = 0
         return
-    jobs = [(epoch, number) for epoch in range(epochs) for number in range(plan.n_buffers)]
+    jobs = [(epoch, number) for epoch in range(first, epochs) for number in range(plan.n_buffers)]
+    carry: NDArray[Any] | None = None
+    if jobs and skipped:
+        done, skipped, carry = plan.skip(first, skipped)
+        jobs = jobs[done:]
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokens") as pool:
-        ahead = pool.submit(plan.fill, *jobs[0]) if jobs else None
-        carry: NDArray[Any] | None = None
-        for place, (epoch, number) in enumerate(jobs):
-            assert ahead is not None
-            buffer = ahead.result()
-            following = jobs[place + 1] if place + 1 < len(jobs) else None
-            ahead = pool.submit(plan.fill, *following) if prefetch and following else None
-            held = 0 if carry is None else len(carry)
-            rows = buffer[size - held :]
-            if carry is not None:
-                rows[:held] = carry
-            order = plan.order(epoch, number, len(rows))
-            whole = len(rows) - len(rows) % size
-            for low in range(0, whole, size):
-                yield rows.take(order[low : low + size], axis=0)
-            carry = rows.take(order[whole:], axis=0)
-            # Let go before the next but one is filled.
-            del buffer, rows
-            if number == plan.n_buffers - 1:
-                if len(carry) and not drop_last:
-                    yield carry
-                carry = None
-            if ahead is None and following:
-                ahead = pool.submit(plan.fill, *following)
+        try:
+            ahead = pool.submit(plan.fill, *jobs[0]) if jobs else None
+            for place, (epoch, number) in enumerate(jobs):
+                assert ahead is not None
+                buffer = ahead.result()
+                following = jobs[place + 1] if place + 1 < len(jobs) else None
+                ahead = pool.submit(plan.fill, *following) if prefetch and following else None
+                rows, order, whole = plan.shuffle(epoch, number, buffer, carry)
+                for low in range(skipped * size, whole, size):
+                    yield rows.take(order[low : low + size], axis=0)
+                skipped = 0
+                carry = rows.take(order[whole:], axis=0)
+                # Let go before the next but one is filled.
+                del buffer, rows
+                if number == plan.n_buffers - 1:
+                    if len(carry) and not drop_last:
+                        yield carry
+                    carry = None
+                if ahead is None and following:
+                    ahead = pool.submit(plan.fill, *following)
+        finally:
+            plan.abandoned = True
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,24 @@
 """Pre-training of the tiny CLIP of the embedded default, from scratch, on captioned pictures.
 
 The outcome is a complete `transformers` CLIP directory, to everything else like a downloaded one.
-The loss is CLIP's, with the pictures that carry one caption counted as positives of each other: the
-text tower sees each distinct caption of a batch once.
-
 The same arguments give the same bytes whatever the number of threads (`clipsteer.clip.ordered`).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from clipsteer.clip.contrast import Pairs, begin, train
 from clipsteer.clip.ordered import MAX_THREADS, order_gradients
 from clipsteer.clip.tokenizer import build_tokenizer
 from clipsteer.errors import ClipsteerError
+from clipsteer.snapshots import Offer, Resume
 
 if TYPE_CHECKING:
     from transformers import CLIPModel
@@ -59,6 +56,8 @@ def pretrain(
     config: Mapping[str, Any] | None = None,
     seed: int,
     progress: Callable[[int], None] | None = None,
+    resume: Resume | None = None,
+    offer: Offer | None = None,
 ) -> dict[str, list[float]]:
     """Train a CLIP from scratch and write config, weights, tokenizer and image processor.
 
@@ -69,6 +68,9 @@ def pretrain(
         config: any of `DEFAULTS`' keys.
         seed: of the initial weights, the order of the pictures and their shifts.
         progress: called with 1 after each step.
+        resume: gives the snapshot to continue from, if there is one; the result is bit-identical to
+            an uninterrupted run's.
+        offer: called after each step with the number of steps done and a way to a snapshot.
 
     Returns:
         Columns `step`, `loss` (nats), `lr`, `logit_scale`, `grad_norm`, one value a step.
@@ -101,11 +103,13 @@ def pretrain(
     threads = torch.get_num_threads()
     torch.set_num_threads(min(threads, MAX_THREADS))
     try:
-        metrics = _train(model, pixels, caption, tokens, table, settings, seed, progress)
+        training = begin(model, settings, resume)
+        data = Pairs(pixels, caption, tokens, table)
+        train(training, data, seed=seed, progress=progress, offer=offer)
     finally:
         torch.set_num_threads(threads)
     model.save_pretrained(folder)
-    return metrics
+    return training.metrics
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,144 +213,3 @@ def _processor_table(folder: Path, side: int) -> torch.Tensor:
         room = min(side, 256 - start)
         table[:, start : start + room] = out[0, :, 0, :room]
     return table
-
-
-def _train(
-    model: CLIPModel,
-    pixels: NDArray[np.uint8],
-    caption: NDArray[np.int64],
-    tokens: torch.Tensor,
-    table: torch.Tensor,
-    settings: Mapping[str, Any],
-    seed: int,
-    progress: Callable[[int], None] | None,
-) -> dict[str, list[float]]:
-    decay = [p for p in model.parameters() if p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.ndim < 2]
-    peak, steps = float(settings["lr"]), int(settings["steps"])
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": decay, "weight_decay": float(settings["weight_decay"])},
-            {"params": plain, "weight_decay": 0.0},
-        ],
-        lr=peak,
-        betas=(0.9, 0.98),
-        eps=1e-6,
-    )
-    highest = math.log(float(settings["max_logit_scale"]))
-    metrics: dict[str, list[float]] = {
-        "step": [],
-        "loss": [],
-        "lr": [],
-        "logit_scale": [],
-        "grad_norm": [],
-    }
-    order = _batches(len(pixels), int(settings["batch_size"]), steps, seed)
-    model.train()
-    for step, (rows, moves) in enumerate(order):
-        lr = peak * _schedule(step, steps, int(settings["warmup_steps"]))
-        for group in optimiser.param_groups:
-            group["lr"] = lr
-        images = _pictures(pixels, rows, moves, table, int(settings["shift"]))
-        which, inverse = np.unique(caption[rows], return_inverse=True)
-        loss = _loss(model, images, tokens[which], torch.from_numpy(inverse))
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise ClipsteerError(
-                f"pre-training: found the loss {value} at step {step + 1}; expected a finite "
-                "number. Lower lr."
-            )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = _clip_gradients([*decay, *plain], float(settings["clip_norm"]))
-        optimiser.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0.0, highest)
-        row = (step + 1, value, lr, math.exp(float(model.logit_scale.detach())), norm)
-        for column, number in zip(metrics.values(), row, strict=True):
-            column.append(number)
-        if progress is not None:
-            progress(1)
-    model.train(False)
-    return metrics
-
-
-def _batches(
-    n: int, size: int, steps: int, seed: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Row numbers (size,) and shifts (size, 2) in [0, 1) as 16-bit fractions, epoch by epoch."""
-    rng = np.random.Generator(np.random.Philox(key=np.array([seed, 1], dtype=np.uint64)))
-    pool = np.empty(0, dtype=np.int64)
-    for _ in range(steps):
-        if len(pool) < size:
-            pool = np.concatenate([pool, rng.permutation(n)])
-        rows, pool = pool[:size], pool[size:]
-        yield rows, rng.integers(0, 1 << 16, size=(size, 2))
-
-
-def _pictures(
-    pixels: NDArray[np.uint8],
-    rows: NDArray[np.int64],
-    moves: NDArray[np.int64],
-    table: torch.Tensor,
-    shift: int,
-) -> torch.Tensor:
-    """(batch, 3, H, W) float32 as the image processor would give them, moved by a few pixels."""
-    # A memory map reads fastest in ascending order.
-    ascending = np.argsort(rows, kind="stable")
-    batch = np.empty((len(rows), *pixels.shape[1:]), dtype=np.uint8)
-    batch[ascending] = pixels[rows[ascending]]
-    if shift:
-        side = batch.shape[1]
-        padded = np.pad(batch, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="edge")
-        for i, (dy, dx) in enumerate((moves * (2 * shift + 1) >> 16).tolist()):
-            batch[i] = padded[i, dy : dy + side, dx : dx + side]
-    bytes_ = torch.from_numpy(batch).long().permute(0, 3, 1, 2)
-    return torch.stack([table[c][bytes_[:, c]] for c in range(3)], dim=1)
-
-
-def _loss(
-    model: CLIPModel, images: torch.Tensor, tokens: torch.Tensor, inverse: torch.Tensor
-) -> torch.Tensor:
-    """Symmetric contrastive loss, nats, with all pictures of one caption as its positives.
-
-    Equal to the loss over the full batch x batch matrix, whose equal columns are here one column
-    with the logarithm of their number added.
-    """
-    # Up to a multiple of 16 captions: products of odd sizes may round by the number of threads.
-    short = -len(tokens) % 16
-    tokens = torch.cat([tokens, tokens[:1].expand(short, -1)])
-    seen = model.vision_model(pixel_values=images).pooler_output
-    read = model.text_model(input_ids=tokens).pooler_output
-    x = F.normalize(model.visual_projection(seen), dim=-1)
-    y = F.normalize(model.text_projection(read), dim=-1)
-    # One copy of the scale a row: its gradient is then summed by row first, in a fixed order.
-    scale = model.logit_scale.exp().expand(len(x), 1)
-    logits = scale * (x @ y.T)  # (pictures, distinct captions)
-    count = torch.bincount(inverse, minlength=len(tokens)).to(logits.dtype)
-    own = logits.gather(1, inverse[:, None])[:, 0]
-    to_text = torch.logsumexp(logits + count.log(), dim=1) - own
-    to_image = torch.logsumexp(logits.T.contiguous(), dim=1)[inverse] - own
-    return (to_text + to_image).mean() / 2
-
-
-def _schedule(step: int, steps: int, warmup: int) -> float:
-    """Linear warm-up, then a cosine to 0."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def _clip_gradients(parameters: Sequence[torch.Tensor], most: float) -> float:
-    """Scale all gradients to a common norm of at most `most`; the norm before, summed in order."""
-    total = 0.0
-    for p in parameters:
-        if p.grad is not None:
-            rows = p.grad.reshape(p.shape[0] if p.ndim > 1 else 1, -1)
-            total += float(np.sum((rows * rows).sum(dim=-1).double().numpy()))
-    norm = math.sqrt(total)
-    if norm > most:
-        for p in parameters:
-            if p.grad is not None:
-                p.grad.mul_(most / (norm + 1e-6))
-    return norm

@@ -52,20 +52,21 @@ def build_tokenizer(
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     # CLIPTokenizer's own normaliser and splitter, so that merges are learned on what it will see.
     splitter = CLIPTokenizer().backend_tokenizer
+    # As in CLIP's own file: bytes, word-final bytes, merges in order, special tokens last.
+    tokens = [*alphabet, *(byte + WORD_END for byte in alphabet)]
     learner = Tokenizer(models.BPE(end_of_word_suffix=WORD_END))
     learner.normalizer, learner.pre_tokenizer = splitter.normalizer, splitter.pre_tokenizer
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary - 2,
         min_frequency=min_frequency,
         initial_alphabet=[],
+        # Ties between merges go by the tokens' numbers, which would else vary from run to run.
+        special_tokens=tokens,
         end_of_word_suffix=WORD_END,
         show_progress=False,
     )
     learner.train_from_iterator(sorted(texts), trainer)
     pairs: list[Any] = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
-    pairs = pairs[: vocabulary - 514]
-    # As in CLIP's own file: bytes, word-final bytes, merges in order, special tokens last.
-    tokens = [*alphabet, *(byte + WORD_END for byte in alphabet)]
     tokens += list(dict.fromkeys(a + b for a, b in pairs))
     tokens += [START, END]
     tokenizer = CLIPTokenizer(

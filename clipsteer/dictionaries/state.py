@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor
 
 from clipsteer.dictionaries.initialise import geometric_median, initial_tensors
+from clipsteer.snapshots import pack, unpack
 
 GROUPS = ("parameters", "first", "second")
 
@@ -72,25 +71,23 @@ class TrainState:
             **moved,
         )
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All tensors under flat names, for one safetensors file without pickle."""
+    def to_bytes(self) -> bytes:
+        """All of it, without pickle; equal states give equal bytes."""
         flat = {
             f"{group}.{name}": tensor
             for group in GROUPS
             for name, tensor in getattr(self, group).items()
         }
-        return flat | {"idle": self.idle, "generator": self.generator.get_state()}
-
-    def notes(self) -> dict[str, str]:
-        """What is not a tensor, as safetensors metadata."""
-        return {"step": str(self.step), "rows": json.dumps(self.rows)}
+        others = {"idle": self.idle, "generator": self.generator.get_state()}
+        return pack(flat | others, {"step": self.step, "rows": self.rows})
 
     @classmethod
-    def restore(cls, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> Self:
-        """The inverse of `tensors` and `notes`: continues to the same bytes."""
+    def from_bytes(cls, data: bytes) -> Self:
+        """The inverse of `to_bytes`, on the CPU: continues to the same bytes."""
+        tensors, notes = unpack(data)
         groups: dict[str, Any] = {
             group: {
-                name.removeprefix(f"{group}."): tensor.clone()
+                name.removeprefix(f"{group}."): tensor
                 for name, tensor in tensors.items()
                 if name.startswith(f"{group}.")
             }
@@ -98,10 +95,4 @@ class TrainState:
         }
         generator = torch.Generator()
         generator.set_state(tensors["generator"])
-        return cls(
-            idle=tensors["idle"].clone(),
-            generator=generator,
-            step=int(notes["step"]),
-            rows=json.loads(notes["rows"]),
-            **groups,
-        )
+        return cls(idle=tensors["idle"], generator=generator, **notes, **groups)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from clipsteer.dictionaries.schedule import learning_rate
 from clipsteer.dictionaries.settings import Settings
 from clipsteer.dictionaries.state import TrainState
 from clipsteer.errors import ClipsteerError
+from clipsteer.snapshots import Offer, Resume
 
 LOG_SCHEMA = {
     "step": pl.Int64,
@@ -37,39 +39,39 @@ LOG_SCHEMA = {
 
 
 def train(
-    batches: Iterator[npt.NDArray[np.float32]],
+    batches: Callable[[int], Generator[npt.NDArray[np.float32], None, None]],
     *,
     steps: int,
     architecture: str,
     config: Mapping[str, Any],
-    sample: npt.NDArray[np.floating],
+    sample: Callable[[], npt.NDArray[np.floating]],
     seed: int,
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
     log_every: int = 50,
-    state: TrainState | None = None,
-    after_step: Callable[[TrainState], None] | None = None,
+    resume: Resume | None = None,
+    offer: Offer | None = None,
 ) -> tuple[Dictionary, pl.DataFrame]:
     """Train a dictionary for a number of steps that is known beforehand (`definitions.md`, SAE).
 
     The same batches, sample, settings and seed give the same bytes at any number of threads.
 
     Args:
-        batches: shuffled activations, float32 (B, d) each; one is taken per step.
+        batches: given a number of steps done, the shuffled activations of the next ones, float32
+            (B, d) each; one is taken per step.
         steps: length of the whole run; the learning rate's schedule depends on it.
         architecture: "vanilla" or "topk".
         config: keys of `Settings`; architecture, batch_size and epochs may stand there too and are
             the caller's affair.
-        sample: activations (n, d) whose geometric median becomes the decoder bias.
+        sample: gives activations (n, d) whose geometric median becomes the decoder bias; asked for
+            only where training starts from the beginning.
         seed: of the initial directions.
         device: where to compute.
         progress: called with the number of steps done since the last call.
         log_every: a row is logged for the first step, every `log_every` steps and the last.
-        state: a state to continue from, used up by this call (on the CPU its tensors are changed in
-            place); the run is bit-identical to an uninterrupted one if `batches` continue at
-            `state.step`.
-        after_step: called with the live state after each step, for checkpoints; it must not change
-            the state.
+        resume: gives the snapshot to continue from, if there is one; the result is bit-identical to
+            an uninterrupted run's.
+        offer: called after each step with the number of steps done and a way to a snapshot.
 
     Returns:
         The dictionary on the CPU, and the log (`LOG_SCHEMA`): step counts from 1, `dead` is the
@@ -81,25 +83,20 @@ def train(
     """
     settings = Settings.parse(config)
     kind, options = _trainable(architecture, settings)
-    width = sample.shape[-1]
-    m = settings.expansion * width
-    if settings.k is not None and settings.k > m:
-        raise ClipsteerError(
-            f"k: found {settings.k}, expected at most m = {m} (expansion {settings.expansion} x "
-            f"width {width}). Lower k or raise the dictionary's expansion."
-        )
-    state = (state or TrainState.initial(m, sample, seed)).to(device)
+    state = _begin(settings, sample, seed, resume).to(device)
+    m, width = state.parameters["W_dec"].shape
     dictionary = kind.build(width, m, state.parameters, options)
-    for batch in batches if state.step < steps else ():
-        last = state.step + 1 == steps
-        logged = last or state.step % log_every == 0
-        advance(state, dictionary, batch, settings=settings, steps=steps, logged=logged)
-        if after_step is not None:
-            after_step(state)
-        if progress is not None:
-            progress(1)
-        if last:
-            break
+    with closing(batches(state.step)) as stream:
+        for batch in stream if state.step < steps else ():
+            last = state.step + 1 == steps
+            logged = last or state.step % log_every == 0
+            advance(state, dictionary, batch, settings=settings, steps=steps, logged=logged)
+            if progress is not None:
+                progress(1)
+            if offer is not None:
+                offer(state.step, state.to_bytes)
+            if last:
+                break
     if state.step != steps:
         raise ValueError(f"batches ended after {state.step} of {steps} steps")
     return dictionary.to("cpu"), pl.DataFrame(state.rows, schema=LOG_SCHEMA, orient="row")
@@ -174,6 +171,27 @@ def _trainable(architecture: str, settings: Settings) -> tuple[type[Dictionary],
             "feature. Remove k, or use architecture topk."
         )
     return kind, {} if settings.k is None else {"k": settings.k}
+
+
+def _begin(
+    settings: Settings,
+    sample: Callable[[], npt.NDArray[np.floating]],
+    seed: int,
+    resume: Resume | None,
+) -> TrainState:
+    """The state to go on from, on the CPU: an earlier one, or the first."""
+    saved = None if resume is None else resume()
+    if saved is not None:
+        return TrainState.from_bytes(saved)
+    first = sample()
+    width = first.shape[-1]
+    m = settings.expansion * width
+    if settings.k is not None and settings.k > m:
+        raise ClipsteerError(
+            f"k: found {settings.k}, expected at most m = {m} (expansion {settings.expansion} x "
+            f"width {width}). Lower k or raise the dictionary's expansion."
+        )
+    return TrainState.initial(m, first, seed)
 
 
 def _refuse_nonfinite(done: Pass, batch: npt.NDArray[np.float32], step: int) -> None:

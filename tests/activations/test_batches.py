@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ class Numbered:
     seed=st.integers(0, 2**40),
     drop_last=st.booleans(),
     tokens=st.sampled_from(["all", "spatial", "cls"]),
+    skip=st.floats(0, 1),
 )
 def test_every_token_once_an_epoch(
     start: int,
@@ -60,6 +63,7 @@ def test_every_token_once_an_epoch(
     seed: int,
     drop_last: bool,
     tokens: str,
+    skip: float,
 ) -> None:
     source = Numbered(start, start + images, n_tokens + 1)
     options: dict[str, Any] = {
@@ -88,6 +92,12 @@ def test_every_token_once_an_epoch(
     again = token_batches(source, epochs=1, prefetch=False, **options)
     for one, other in zip(again, got, strict=False):
         np.testing.assert_array_equal(one[:, 0].astype(int), other)
+    # From any batch on they are the same.
+    first = round(skip * len(got))
+    later = [rows[:, 0] for rows in token_batches(source, epochs=epochs, start=first, **options)]
+    assert len(later) == len(got) - first
+    for one, other in zip(later, got[first:], strict=True):
+        np.testing.assert_array_equal(one.astype(int), other)
 
 
 def stream(reader: Any, seed: int = 3, **changes: Any) -> NDArray[np.float32]:
@@ -149,6 +159,30 @@ def test_what_fits_is_read_once(tmp_path: Path) -> None:
     assert len(reads) == 4 * 67
 
 
+@pytest.mark.parametrize("start", [1, 30, 55, 56, 57, 100, 120, 150, 155, 156, 299, 311])
+def test_a_later_start_reads_only_what_was_left_over(tmp_path: Path, start: int) -> None:
+    values = activations(1000).astype(np.float16).astype(np.float32)
+    reader = sharded(tmp_path, values, 300)
+    read: list[int] = []
+
+    class Counted:
+        start, stop, dtype = reader.start, reader.stop, reader.dtype
+        n_tokens, width = reader.n_tokens, reader.width
+
+        def read_stored(self, low: int, high: int) -> NDArray[Any]:
+            read.append(high - low)
+            return reader.read_stored(low, high)
+
+    # Two epochs of 156 batches, from 5 buffers of 25 chunks each.
+    options: dict[str, Any] = {"buffer_bytes": 2 * 4 * 8 * (32 + 25 * 9 * 5), "epochs": 2}
+    whole = stream(reader, **options)
+    assert len(whole) == 312
+    got = stream(Counted(), start=start, prefetch=False, **options)
+    np.testing.assert_array_equal(got, whole[start:])
+    buffers_left = -(-(312 - start) // 35) + 1
+    assert sum(read) <= buffers_left * 225 + 32 * 9
+
+
 def test_default_chunk_does_not_depend_on_the_format(tmp_path: Path) -> None:
     values = activations(150).astype(np.float16).astype(np.float32)
     options: dict[str, Any] = {"chunk_images": None, "buffer_bytes": 23_000}
@@ -173,14 +207,33 @@ def test_memory_is_bounded() -> None:
 
 
 def test_stopping_early_ends_the_thread() -> None:
-    import threading
-
     batches = token_batches(
         Numbered(0, 1000, 5), batch_size=16, epochs=5, seed=0, buffer_bytes=8 * 400
     )
     next(batches)
     batches.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("tokens")]
+
+
+def test_stopping_does_not_wait_for_a_whole_buffer() -> None:
+    reads: list[int] = []
+    filling = threading.Event()
+
+    class Slow(Numbered):
+        def read_stored(self, start: int, stop: int) -> NDArray[Any]:
+            reads.append(start)
+            if len(reads) == 52:  # the second buffer has begun
+                filling.set()
+                time.sleep(0.2)
+            return super().read_stored(start, stop)
+
+    batches = token_batches(
+        Slow(0, 200, 5), batch_size=5, epochs=1, seed=0, buffer_bytes=8 * 255, chunk_images=1
+    )
+    next(batches)
+    assert filling.wait(10)
+    batches.close()
+    assert len(reads) == 52
 
 
 def test_faults_of_the_source_come_through(tmp_path: Path) -> None:

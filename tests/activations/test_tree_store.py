@@ -13,7 +13,8 @@ from zarr.storage import LocalStore
 
 from clipsteer.activations.tree_store import TreeStore
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.trees import FolderTree
+from clipsteer.store.objects import MissingObjectError, ObjectStore
+from clipsteer.store.trees import FolderTree, StoreTree, put_tree
 from tests.activations.helpers import activations, write_array
 
 
@@ -72,3 +73,21 @@ def test_short_file_and_writing_are_refused(folder: Path) -> None:
             await ours.delete("x")
 
     asyncio.run(check())
+
+
+def test_an_object_that_is_dropped_at_this_moment(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is lost, as the caller has to know: then it is made again."""
+    objects = ObjectStore(tmp_path / "store")
+    tree = StoreTree(objects, put_tree(objects, folder / "resid_post/00"))
+    look = tree.local_path
+
+    def dropped_after(path: str) -> Path:
+        found = look(path)
+        found.unlink()
+        return found
+
+    monkeypatch.setattr(tree, "local_path", dropped_after)
+    with pytest.raises(MissingObjectError):
+        asyncio.run(TreeStore(tree).get("c/0/0/0", default_buffer_prototype()))

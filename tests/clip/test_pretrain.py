@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from clipsteer.clip import ordered, pretrain, tokenizer
+from clipsteer.clip import contrast, ordered, pretrain, tokenizer
 from clipsteer.errors import ClipsteerError
 
 TEXTS = [
@@ -80,6 +80,15 @@ def test_tokenizer_bytes_do_not_depend_on_the_order_of_texts(tmp_path: Path) -> 
     assert _digests(tmp_path / "a") == _digests(tmp_path / "b")
 
 
+def test_tokenizer_bytes_do_not_depend_on_chance(tmp_path: Path) -> None:
+    # Several pairs are as frequent; the trainer's threads would decide which it takes first.
+    words = ["lemon", "gull", "plum", "crow", "fox", "owl", "pear"]
+    texts = [f"a photo of a {word}" for word in words] * 10
+    for i in range(12):
+        tokenizer.build_tokenizer(texts, tmp_path / str(i))
+    assert len({tuple(_digests(tmp_path / str(i)).items()) for i in range(12)}) == 1
+
+
 def test_tokenizer_keeps_to_its_size(tmp_path: Path) -> None:
     assert tokenizer.build_tokenizer(TEXTS, tmp_path / "a", vocabulary=520) <= 520
     with pytest.raises(ClipsteerError, match="514"):
@@ -123,7 +132,7 @@ def test_loss_is_the_full_matrix_loss_with_many_positives() -> None:
         text_projection=lambda x: x,
         logit_scale=torch.tensor(1.3),
     )
-    ours = float(pretrain._loss(model, seen, read, inverse))
+    ours = float(contrast._loss(model, seen, read, inverse))
     # Brute force: one text column per picture, positives wherever the captions are the same.
     x = (seen / seen.norm(dim=1, keepdim=True)).double().numpy()
     y = (read / read.norm(dim=1, keepdim=True)).double().numpy()[inverse.numpy()]
@@ -145,7 +154,7 @@ def test_gradient_clipping_agrees_with_torch() -> None:
         for a, b in zip(ours, theirs, strict=True):
             a.grad = torch.randn(a.shape, generator=generator)
             b.grad = a.grad.clone()
-        norm = pretrain._clip_gradients(ours, most)
+        norm = contrast._clip_gradients(ours, most)
         assert norm == pytest.approx(float(nn.utils.clip_grad_norm_(theirs, most)), rel=1e-6)
         for a, b in zip(ours, theirs, strict=True):
             assert a.grad is not None
@@ -154,7 +163,7 @@ def test_gradient_clipping_agrees_with_torch() -> None:
 
 
 def test_schedule_rises_then_falls_to_nothing() -> None:
-    rates = [pretrain._schedule(step, 100, 10) for step in range(100)]
+    rates = [contrast._schedule(step, 100, 10) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9] == 1.0
     assert rates.index(max(rates)) in (9, 10)
@@ -163,11 +172,11 @@ def test_schedule_rises_then_falls_to_nothing() -> None:
 
 
 def test_every_picture_is_seen_once_an_epoch() -> None:
-    batches = list(pretrain._batches(10, 4, 5, seed=3))
+    batches = list(contrast._batches(10, 4, 5, seed=3))
     rows = np.concatenate([rows for rows, _ in batches])
     assert sorted(rows[:10].tolist()) == list(range(10))
     assert sorted(rows[10:].tolist()) == list(range(10))
-    again = np.concatenate([rows for rows, _ in pretrain._batches(10, 4, 5, seed=3)])
+    again = np.concatenate([rows for rows, _ in contrast._batches(10, 4, 5, seed=3)])
     assert np.array_equal(rows, again)
 
 
@@ -225,12 +234,12 @@ def test_training_sees_the_image_processors_own_pixels(tmp_path: Path) -> None:
     pixels, _ = _data(6)
     table = pretrain._processor_table(tmp_path, 32)
     rows = np.array([4, 0, 5])
-    ours = pretrain._pictures(pixels, rows, np.zeros((3, 2), dtype=np.int64), table, 0)
+    ours = contrast._pictures(pixels, rows, np.zeros((3, 2), dtype=np.int64), table, 0)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
     images = [Image.fromarray(pixels[i]) for i in rows]
     assert torch.equal(ours, processor(images=images, return_tensors="pt")["pixel_values"])
     corner = np.full((3, 2), (1 << 16) - 1)
-    moved = pretrain._pictures(pixels, rows, corner, table, 2)
+    moved = contrast._pictures(pixels, rows, corner, table, 2)
     assert torch.equal(moved[:, :, :-2, :-2], ours[:, :, 2:, 2:])
 
 

@@ -1,0 +1,140 @@
+"""An interrupted and resumed training ends in the very bytes of an uninterrupted one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from clipsteer.activations.batches import batches_per_epoch, token_batches
+from clipsteer.dictionaries.state import TrainState
+from clipsteer.dictionaries.train import train
+from tests.dictionaries import helpers
+
+D, BATCH, EPOCHS = 12, 48, 3
+KINDS: dict[str, dict[str, Any]] = {"vanilla": {"l1": 1.0}, "topk": {"k": 2}}
+CHUNK = 4  # images
+BUFFERS = {"whole": 1 << 20, "several": 2 * 4 * D * (BATCH + 30 * CHUNK)}
+
+
+class Source:
+    """150 images of 5 tokens."""
+
+    start, stop, n_tokens, width, dtype = 0, 150, 5, D, "float32"
+    atoms = helpers.unit_rows(24, D, seed=1)
+    values = next(helpers.planted(atoms, batch=750, active=2, seed=2)).reshape(150, 5, D)
+
+    def read_stored(self, start: int, stop: int) -> NDArray[Any]:
+        return self.values[start:stop]
+
+
+STEPS = EPOCHS * batches_per_epoch(Source(), batch_size=BATCH)
+
+
+class Killed(Exception):
+    """In place of a signal that nobody can catch."""
+
+
+class Keeper:
+    """Takes a snapshot every few steps; ends the training at one."""
+
+    def __init__(self, every: int, last: int | None = None, resume: bytes | None = None) -> None:
+        self.every, self.last, self.snapshot = every, last, resume
+        self.seen: dict[int, bytes] = {}
+
+    def offer(self, step: int, snapshot: Callable[[], bytes]) -> None:
+        if step % self.every == 0:
+            self.seen[step] = self.snapshot = snapshot()
+        if step == self.last:
+            raise Killed
+
+    def run(self, kind: str, buffers: str) -> tuple[Any, ...]:
+        """What a training gives: its tensors and the log, as values that `==` compares."""
+
+        def batches(done: int) -> Generator[NDArray[np.float32], None, None]:
+            return token_batches(
+                Source(),
+                batch_size=BATCH,
+                epochs=EPOCHS,
+                seed=4,
+                buffer_bytes=BUFFERS[buffers],
+                chunk_images=CHUNK,
+                start=done,
+            )
+
+        dictionary, log = train(
+            batches,
+            steps=STEPS,
+            architecture=kind,
+            config={"expansion": 4, "lr": 0.01, "warmup_steps": 8, "dead_window": 3} | KINDS[kind],
+            sample=self.sample,
+            seed=7,
+            log_every=4,
+            resume=lambda: self.snapshot,
+            offer=self.offer,
+        )
+        tensors = {name: t.numpy().tobytes() for name, t in dictionary.tensors().items()}
+        return tensors, log.columns, log.rows()
+
+    def sample(self) -> NDArray[np.float32]:
+        assert self.snapshot is None, "asked for although nothing begins"
+        return Source.values[::3].reshape(-1, D)
+
+
+@cache
+def whole(kind: str, buffers: str) -> tuple[tuple[Any, ...], dict[int, bytes]]:
+    """The uninterrupted training, and its snapshot after each step."""
+    keeper = Keeper(1)
+    result = keeper.run(kind, buffers)
+    ghosts = [row[result[1].index("ghost")] for row in result[2]]
+    assert max(ghosts) > 0, "there must be dead features, and gradients for them"
+    assert len(keeper.seen) == STEPS == 45
+    return result, keeper.seen
+
+
+@pytest.mark.parametrize("buffers", BUFFERS)
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=12, deadline=None, database=None, derandomize=True)
+@given(stops=st.lists(st.integers(1, STEPS), max_size=4), every=st.integers(1, 9))
+def test_killed_at_any_steps_it_ends_in_the_same_bytes(
+    kind: str, buffers: str, stops: list[int], every: int
+) -> None:
+    result, snapshots = whole(kind, buffers)
+    snapshot: bytes | None = None
+    for stop in stops:
+        done = 0 if snapshot is None else TrainState.from_bytes(snapshot).step
+        if stop > done:
+            keeper = Keeper(every, stop, snapshot)
+            with pytest.raises(Killed):
+                keeper.run(kind, buffers)
+            snapshot = keeper.snapshot
+            for step, data in keeper.seen.items():
+                assert data == snapshots[step], f"snapshot of step {step}"
+    assert Keeper(every, None, snapshot).run(kind, buffers) == result
+
+
+def test_a_snapshot_of_the_last_step_needs_no_batch() -> None:
+    result, snapshots = whole("topk", "several")
+    assert Keeper(1, None, snapshots[STEPS]).run("topk", "several") == result
+
+
+def test_the_generator_goes_on_where_it_was() -> None:
+    _, snapshots = whole("topk", "whole")
+    one, other = (TrainState.from_bytes(snapshots[9]).generator for _ in range(2))
+    fresh = torch.Generator()
+    drawn = torch.rand(5, generator=one)
+    assert torch.equal(drawn, torch.rand(5, generator=other))
+    assert not torch.equal(drawn, torch.rand(5, generator=fresh))
+
+
+def test_each_step_changes_the_snapshot() -> None:
+    _, snapshots = whole("vanilla", "several")
+    assert all(snapshots[a] != snapshots[b] for a, b in pairwise(sorted(snapshots)))
