@@ -1,0 +1,118 @@
+"""What the commands share: which store is meant, sizes and columns for people, progress."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.layout import FORMAT_FILE, ROOTS
+from clipsteer.store.roots import REFS, root_id
+
+CONFIG = Path("config.yaml")
+_DEFAULT = "artifacts"
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """The option --store."""
+    parser.add_argument(
+        "--store",
+        type=Path,
+        metavar="DIR",
+        help=f"the store; default: store.root in ./{CONFIG}, else {_DEFAULT}",
+    )
+
+
+def store_root(arguments: argparse.Namespace) -> Path:
+    """The root of the store that is meant. Raises ClipsteerError where there is none."""
+    root = Path(arguments.store or _configured()).expanduser()
+    if not (root / FORMAT_FILE).exists():
+        raise ClipsteerError(
+            f"{root}: found no store (no {FORMAT_FILE}), expected one that a run has made. Run the "
+            "command in a working copy that has results, or say where the store is: --store DIR."
+        )
+    return root
+
+
+def _configured() -> str:
+    if not CONFIG.is_file():
+        return _DEFAULT
+    import yaml
+
+    try:
+        config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+        return str(config["store"]["root"])
+    except (KeyError, TypeError):
+        return _DEFAULT
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ClipsteerError(
+            f"{CONFIG}: cannot be read as YAML ({' '.join(str(error).split())}); expected a config "
+            "with store.root. Correct it, or say where the store is: --store DIR."
+        ) from error
+
+
+def working_copy(store: Path) -> Path | None:
+    """The current folder, if it is a working copy of this store: if its pointers are in use here.
+
+    That is, if its config names the store, or the store knows the folder.
+    """
+    folder = Path.cwd()
+    known = Path(store, ROOTS, root_id(folder)).is_dir()
+    ours = known or os.path.realpath(Path(_configured()).expanduser()) == os.path.realpath(store)
+    return folder if ours and Path(REFS).is_dir() else None
+
+
+def size(number: int) -> str:
+    """`0 B`, `999 B`, `1.2 kB`, `34.0 MB`: bytes in decimal units."""
+    value = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.95:
+            return f"{number} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def columns(rows: Sequence[Sequence[str]], right: str = "") -> list[str]:
+    """Lines with the cells of a table one below the other; ``right``: `>` for each right one."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    align = right.ljust(len(widths))
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if side == ">" else cell.ljust(width)
+            for cell, width, side in zip(row, widths, align, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr while inside, to be told bytes done and bytes in all; no bar in a file."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+    from rich.progress import TransferSpeedColumn as Speed
+
+    parts = ("{task.description}", BarColumn(), DownloadColumn(), Speed(), TimeRemainingColumn())
+    with Progress(*parts, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Something that moves on stderr while inside; nothing in a file."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield

@@ -1,0 +1,117 @@
+"""`clipsteer plan`: what a run would really compute and restore, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipsteer.cli.common import working
+from clipsteer.errors import ClipsteerError
+
+if TYPE_CHECKING:
+    from clipsteer.store.foreseen import DagJob
+
+# What Snakemake says before it comes to the point.
+_PREAMBLE = re.compile(r"(?:Using (?:work|pro)|Config file .* extended|Assuming|Building DAG)")
+_PLACE = re.compile(r'File ".*", line \d+, in ')
+
+
+def add(subparsers: Any) -> None:
+    """The command of this file."""
+    plan = subparsers.add_parser(
+        "plan",
+        help="what a run would really compute, what it would restore, and why",
+        description="Says what `snakemake TARGET...` would really do: which actions would be "
+        "computed, which restored from the store, which executed again for lost objects, and why. "
+        "Computes nothing.",
+    )
+    plan.add_argument(
+        "targets", nargs="*", metavar="TARGET", help="as for snakemake; none: all tables"
+    )
+    plan.add_argument("--configfile", nargs="+", default=[], metavar="F", help="as for snakemake")
+    plan.add_argument("--config", nargs="+", default=[], metavar="K=V", help="as for snakemake")
+    plan.add_argument("--snakefile", metavar="F", help="as for snakemake")
+    plan.add_argument("--json", action="store_true", help="everything as JSON")
+    plan.set_defaults(run=run_plan)
+
+
+def run_plan(arguments: argparse.Namespace) -> int:
+    """Print what a run would do. Raises ClipsteerError where Snakemake refuses targets or config."""
+    from clipsteer.store.forecast import forecast
+
+    jobs = dag(arguments)
+    _same_checkout(jobs)
+    with working("reading the store"):
+        found = forecast(jobs, Path.cwd())
+    if arguments.json:
+        print(json.dumps(found.as_json(), indent=1))
+        return 0
+    from clipsteer.cli.plan_words import show
+
+    show(found)
+    return 0
+
+
+def dag(arguments: argparse.Namespace) -> list[DagJob]:
+    """The jobs that Snakemake finds by a dry run. Raises ClipsteerError with what it says against it."""
+    from clipsteer.store.foreseen import DagJob
+
+    for file in arguments.configfile:
+        if not Path(file).is_file():
+            raise ClipsteerError(f"--configfile {file}: found no such file; check the path.")
+    with tempfile.TemporaryDirectory() as folder:
+        description = Path(folder, "dag.json")
+        # Quiet about just these two, Snakemake stops as soon as the DAG is there.
+        words = [sys.executable, "-m", "snakemake", *arguments.targets, "--dry-run"]
+        words += ["--quiet", "rules", "progress"]
+        for option in ("configfile", "config"):
+            if given := getattr(arguments, option):
+                words += [f"--{option}", *given]
+        if arguments.snakefile:
+            words += ["--snakefile", arguments.snakefile]
+        with working("asking snakemake"):
+            done = subprocess.run(
+                words,
+                env={**os.environ, "CLIPSTEER_DESCRIBE": str(description)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+        if done.returncode or not description.exists():
+            raise ClipsteerError(f"snakemake refuses: {_complaint(done.stdout)}")
+        return [DagJob(**job) for job in json.loads(description.read_text())["jobs"]]
+
+
+def _complaint(text: str) -> str:
+    """What Snakemake has against it, without what it says to every run."""
+    parts = re.split(r"^Building DAG of jobs\.\.\.$", text, flags=re.M)
+    lines = [
+        line.rstrip()
+        for line in parts[-1].splitlines()
+        if line.strip() and not _PREAMBLE.match(line) and not _PLACE.match(line.strip())
+    ]
+    return "\n".join(lines) or "it gave no DAG and said nothing"
+
+
+def _same_checkout(jobs: list[DagJob]) -> None:
+    """Raises ClipsteerError where the jobs' scripts belong to another checkout than this library.
+
+    The scripts' own `plan` is called, with the library that is here.
+    """
+    from clipsteer.store.forecast import project_of
+
+    here, theirs = Path(__file__).resolve().parents[2], project_of(jobs)
+    if theirs not in (None, here):
+        raise ClipsteerError(
+            f"{theirs}: found the scripts of another checkout than this library's ({here}), expected "
+            f"the same. Run it as PYTHONPATH={theirs} python -m clipsteer plan ..."
+        )

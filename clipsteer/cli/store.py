@@ -1,0 +1,230 @@
+"""`clipsteer store`: list, show, measure, verify, clean up, take away."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from clipsteer.cli.common import add_store, progress, store_root, working_copy
+from clipsteer.errors import ClipsteerError
+
+_WHICH = "the key of an action or the digest of an object, or the first 4 or more digits"
+
+
+def add(subparsers: Any) -> None:
+    """The commands of this file."""
+    store = subparsers.add_parser(
+        "store",
+        help="list, show, measure, verify and clean up what is stored",
+        description="Looks after the store of actions and objects.",
+    )
+    commands = store.add_subparsers(required=True, metavar="COMMAND")
+
+    ls = _command(commands, "ls", run_ls, "the actions on record, the newest last")
+    ls.add_argument("--step", metavar="S", help="only those of this step")
+
+    show = _command(commands, "show", run_show, "everything about one action or object")
+    show.add_argument("what", metavar="KEY|DIGEST", help=_WHICH)
+
+    _command(commands, "du", run_du, "bytes by step and by kind")
+
+    verify = _command(commands, "verify", run_verify, "hash objects, check records and pointers")
+    verify.add_argument(
+        "--budget", type=_number, metavar="SECONDS", help="stop hashing after so long"
+    )
+    verify.add_argument(
+        "--all", action="store_true", help="hash also what was found sound in the last 30 days"
+    )
+    verify.epilog = "exit status: 1 where anything was damaged or lost"
+
+    gc = _command(commands, "gc", run_gc, "remove what no result and no recent action needs")
+    gc.add_argument(
+        "--older-than",
+        type=_number,
+        default=30.0,
+        metavar="DAYS",
+        help="keep what actions used in the last DAYS need (default 30)",
+    )
+    gc.add_argument(
+        "--grace-days",
+        type=_number,
+        default=1.0,
+        metavar="DAYS",
+        help="never touch what is younger (default 1); no job may take longer from its first "
+        "output to its record",
+    )
+    gc.add_argument(
+        "--trash-days",
+        type=_number,
+        default=1.0,
+        metavar="DAYS",
+        help="delete for good after so long in trash/ (default 1)",
+    )
+    gc.add_argument("--dry-run", action="store_true", help="only say what would go")
+    gc.add_argument(
+        "--forget",
+        metavar="ID",
+        help="first drop the pointers of a working copy that is no more (`store du` lists them)",
+    )
+    gc.add_argument("--quarantine", action="store_true", help="also empty quarantine/")
+
+    rm = _command(commands, "rm", run_rm, "forget an action, or take away an object")
+    rm.add_argument("what", nargs="?", metavar="KEY|DIGEST", help=_WHICH)
+    rm.add_argument("--step", metavar="S", help="forget every action of this step")
+    rm.add_argument("--dry-run", action="store_true", help="only say what would go")
+    rm.add_argument(
+        "--force", action="store_true", help="take away an object that no action can remake"
+    )
+
+
+def _command(commands: Any, name: str, run: Any, help: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=help[0].upper() + help[1:] + "."
+    )
+    parser.add_argument("--json", action="store_true", help="for machines")
+    add_store(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"found {text}; expected a number of 0 or more")
+    return value
+
+
+def run_ls(arguments: argparse.Namespace) -> int:
+    """List the records. Raises ClipsteerError for an unknown step."""
+    from clipsteer.cli.store_views import list_lines
+    from clipsteer.store.listing import listing
+
+    rows = listing(store_root(arguments), arguments.step)
+    if arguments.json:
+        _print_json([asdict(row) for row in rows])
+    else:
+        print(*list_lines(rows), sep="\n")
+    return 0
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    """Show one record or object. Raises ClipsteerError where there is none, or several."""
+    from clipsteer.cli.store_views import object_lines, record_lines
+    from clipsteer.store.listing import Names, about_object, about_record
+
+    names = Names(store_root(arguments))
+    kind, digest = names.find(arguments.what)
+    if kind == "action":
+        value = about_record(names, digest)
+        lines = record_lines(value)
+    else:
+        value = about_object(names, digest)
+        lines = object_lines(value)
+    if arguments.json:
+        _print_json(value)
+    else:
+        print(*lines, sep="\n")
+    return 0
+
+
+def run_du(arguments: argparse.Namespace) -> int:
+    """Measure the store."""
+    from clipsteer.cli.store_views import usage_lines
+    from clipsteer.store.usage import usage
+
+    found = usage(store_root(arguments))
+    if arguments.json:
+        _print_json(asdict(found))
+    else:
+        print(*usage_lines(found), sep="\n")
+    return 0
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Verify the store and the pointers of the current folder."""
+    from clipsteer.cli.store_views import verify_lines
+    from clipsteer.store.verify import verify
+
+    root = store_root(arguments)
+    with progress("hashing") as tell:
+        found = verify(
+            root,
+            working_copy(root),
+            budget=arguments.budget,
+            everything=arguments.all,
+            tell=tell,
+        )
+    if arguments.json:
+        _print_json({**asdict(found), "sound": found.sound})
+    else:
+        print(*verify_lines(found), sep="\n")
+    return 0 if found.sound else 1
+
+
+def run_gc(arguments: argparse.Namespace) -> int:
+    """Collect garbage."""
+    from clipsteer.cli.store_views import gc_lines
+    from clipsteer.store.gc import Options, collect
+
+    root = store_root(arguments)
+    options = Options(
+        older_than=arguments.older_than,
+        grace=arguments.grace_days,
+        trash=arguments.trash_days,
+        quarantine=arguments.quarantine,
+        dry_run=arguments.dry_run,
+        forget=arguments.forget,
+        working_copy=working_copy(root),
+    )
+    found = collect(root, options)
+    if arguments.json:
+        _print_json(asdict(found))
+    else:
+        print(*gc_lines(found, options.trash), sep="\n")
+    return 0
+
+
+def run_rm(arguments: argparse.Namespace) -> int:
+    """Forget records, or take an object away. Raises ClipsteerError for what cannot be remade."""
+    from clipsteer.cli.store_views import rm_lines
+    from clipsteer.store.listing import Names, named_in
+    from clipsteer.store.listing import listing as rows_of
+
+    root = store_root(arguments)
+    if (arguments.what is None) == (arguments.step is None):
+        raise ClipsteerError("store rm: found both or neither of KEY|DIGEST and --step; give one.")
+    names = Names(root)
+    keys, digest = [], None
+    if arguments.step is not None:
+        keys = [row.key for row in rows_of(root, arguments.step)]
+    else:
+        kind, name = names.find(arguments.what)
+        if kind == "action":
+            keys = [name]
+        else:
+            digest = name
+            if not names.makers(digest) and not arguments.force:
+                raise ClipsteerError(
+                    f"object {digest}: found no action on record that made it, expected one, so "
+                    "that it can be remade when needed. To take it away all the same: --force."
+                )
+    pointers = named_in(working_copy(root), [names.record(key) for key in keys])
+    if not arguments.dry_run:
+        for key in keys:
+            names.actions.forget(key)
+        if digest is not None:
+            names.objects.forget(digest)
+    gone = {"actions": keys, "dry_run": arguments.dry_run, "object": digest, "pointers": pointers}
+    if arguments.json:
+        _print_json(gone)
+    else:
+        print(*rm_lines(gone), sep="\n")
+    return 0
+
+
+def _print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, indent=1)
+    print()
