@@ -14,6 +14,7 @@ include: "rules/activations.smk"
 include: "rules/dictionaries.smk"
 include: "rules/steering.smk"
 include: "rules/report.smk"
+include: "rules/describe.smk"
 
 
 rule all:

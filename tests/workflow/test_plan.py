@@ -1,0 +1,201 @@
+"""`python -m clipsteer plan` says what Snakemake then really does: asked, then run, edit by edit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipsteer.store.actions import ActionStore
+from clipsteer.store.entries import load_entries
+from clipsteer.store.objects import ObjectStore
+from tests.store.agreement import Happened, agree, title
+from tests.workflow.runs import BASE, TINY, Outcome, WorkingCopy, nested
+
+VANILLA = "artifacts/refs/dictionaries/vanilla/layers_00-02.json"
+L1 = "dictionaries.vanilla.training.l1"
+Plan = dict[str, Any]
+
+
+@pytest.fixture
+def own(finished: WorkingCopy, tmp_path: Path) -> WorkingCopy:
+    """A copy of the finished working directory and of its store."""
+    twin = finished.twin(tmp_path / "own")
+    shutil.copytree(finished.store, tmp_path / "store")
+    return WorkingCopy(twin.folder, tmp_path / "store")
+
+
+def ask(
+    copy: WorkingCopy, *targets: str, config: Mapping[str, Any] | None = None, options: str = ""
+) -> Outcome:
+    """Ask for the plan of a run with the same words."""
+    words = copy.command(*targets, config=config)
+    place = words.index("--snakefile")
+    overlays = words[words.index("--configfile") :]
+    command = [sys.executable, "-m", "clipsteer", "plan", *targets, *options.split()]
+    done = subprocess.run(
+        [*command, *words[place : place + 2], *overlays],
+        cwd=copy.folder,
+        env={**os.environ, "PYTHONPATH": str(BASE)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout + done.stderr)
+
+
+def planned(copy: WorkingCopy, *targets: str, config: Mapping[str, Any] | None = None) -> Plan:
+    plan: Plan = json.loads(ask(copy, *targets, config=config, options="--json").ok().text)
+    assert plan["faults"] == []
+    return plan
+
+
+def keys(copy: WorkingCopy) -> set[str]:
+    return set(ActionStore(copy.store).keys())
+
+
+def plan_and_run(copy: WorkingCopy, *targets: str, config: Mapping[str, Any] | None = None) -> Plan:
+    """Ask, run, and see that the run did what was said."""
+    plan, before = planned(copy, *targets, config=config), keys(copy)
+    outcome = copy.run(*targets, config=config).ok()
+    happened = Happened()
+    for job in plan["jobs"]:
+        if job["runs"]:
+            (log,) = re.findall(r" --log (\S+)", job["command"])
+            happened.log(title(job), (copy.folder / log).read_text())
+    agree(plan, happened)
+    computed = [key for job in happened.computed.values() for key in job.values()]
+    assert keys(copy) - before == set(computed)
+    remade = happened.remade.total()
+    assert outcome.counts == (len(computed) + remade, happened.restored.total())
+    return plan
+
+
+def found(plan: Plan) -> dict[str, Counter[str]]:
+    """Verdict -> how many actions of each step."""
+    counts: dict[str, Counter[str]] = {}
+    for job in plan["jobs"]:
+        for action in job["actions"]:
+            counts.setdefault(action["verdict"], Counter())[action["step"]] += 1
+    return counts
+
+
+def reasons(plan: Plan, step: str) -> list[tuple[str, Any, Any]]:
+    """(name, old, new) of what differs in the computed actions of a step."""
+    return [
+        (reason["name"], reason["old"], reason["new"])
+        for job in plan["jobs"]
+        for action in job["actions"]
+        if action["step"] == step and action["verdict"] == "computed"
+        for reason in action["reasons"]
+    ]
+
+
+def test_nothing_to_do(own: WorkingCopy) -> None:
+    plan = plan_and_run(own)
+    assert not any(job["runs"] for job in plan["jobs"])
+    assert plan["counts"]["fresh"] == [len(keys(own))] * 2
+    text = ask(own).ok().text
+    assert text.endswith(
+        f"clipsteer: would compute 0, restore 0, remake 0, fresh {len(keys(own))}\n"
+    )
+
+
+def test_one_key_of_one_dictionary_and_back(own: WorkingCopy) -> None:
+    after = ("evaluate_dictionary", "feature_statistics", "select_features", "ablate_features")
+    plan = plan_and_run(own, config=nested(L1, 0.5))
+    assert found(plan)["computed"] == {"train_dictionary": 2}
+    assert found(plan)["pending"] == {**dict.fromkeys(after, 2), "make_table": 1}
+    assert reasons(plan, "train_dictionary") == [("training.l1", 0.003, 0.5)] * 2
+    assert plan["counts"]["computed"] == [2, 11]
+    assert 0 < plan["seconds"][0] < plan["seconds"][1]
+    back = plan_and_run(own)
+    assert found(back)["restored"] == {
+        "train_dictionary": 2,
+        **dict.fromkeys(after, 2),
+        "make_table": 1,
+    }
+    assert back["counts"]["computed"] == [0, 0]
+
+
+def test_a_key_of_the_tables_only(own: WorkingCopy) -> None:
+    plan = plan_and_run(own, config=nested("model.name", "another name"))
+    assert found(plan)["computed"] == {"make_table": 2}
+    assert "pending" not in found(plan)
+    assert reasons(plan, "make_table") == [("model", "tiny-clip-for-tests", "another name")] * 2
+
+
+def test_a_changed_evaluation_size(own: WorkingCopy) -> None:
+    target = "artifacts/refs/celeba/neurons/layers_00-02/ablation.json"
+    plan = plan_and_run(own, target, config=nested("datasets.celeba.evaluation.test", 11))
+    assert found(plan)["computed"] == {"build_manifest": 1}
+    assert reasons(plan, "build_manifest") == [("evaluation.test", 10, 11)]
+    assert plan["more"]  # there may be more shards than before
+
+
+def test_results_and_pointers_deleted(own: WorkingCopy) -> None:
+    (own.folder / "results/celeba_table.csv").unlink()
+    plan = plan_and_run(own)
+    assert found(plan)["restored"] == {"make_table": 1}
+    table = own.members("celeba/table.json")["all"]["outputs"]
+    ObjectStore(own.store).path(table["headline"]["digest"]).unlink()
+    shutil.rmtree(own.folder / "artifacts/refs")
+    shutil.rmtree(own.folder / "results")
+    plan = plan_and_run(own)
+    assert set(found(plan)) == {"restored"}
+    assert plan["counts"]["restored"] == [len(keys(own))] * 2
+    # it has to be written out once more
+    assert plan["counts"]["remade"] == [1, 1]
+
+
+def test_lost_activations_and_a_changed_key(own: WorkingCopy) -> None:
+    objects = ObjectStore(own.store)
+    members = own.members("waterbirds/activations/train/part_0.json")
+    array = members["train/00000"]["outputs"]["resid_post/00"]["digest"]
+    values = next(e for name, e in load_entries(objects, array).items() if name != "zarr.json")
+    objects.path(values.digest).unlink()
+    plan = plan_and_run(own, VANILLA, config=nested(L1, 0.7))
+    assert found(plan)["computed"] == {"train_dictionary": 2}
+    assert [(r["label"], r["certain"]) for r in plan["remade"]] == [
+        ("extract_activations waterbirds train/00000", True)
+    ]
+
+
+def test_an_empty_store(fresh: WorkingCopy) -> None:
+    plan = planned(fresh)
+    assert set(found(plan)) == {"computed"}
+    assert plan["more"]  # how many shards there are is not known yet
+    assert found(plan)["computed"]["train_dictionary"] == 4
+    assert not fresh.store.exists()
+    made = {path.name for path in fresh.folder.iterdir() if path.name[0] != "."}
+    assert made == {"config.yaml", "overlay.yaml"}
+    assert re.search(r"would compute \d+ or more, restore 0, remake 0, fresh 0$", ask(fresh).text)
+
+
+def test_what_snakemake_refuses_is_passed_on(fresh: WorkingCopy) -> None:
+    ask(fresh, "results/no_such_table.csv").refused("No rule to produce results/no_such_table.csv")
+    ask(fresh, config={"sede": 1}).refused("sede: unknown key", "Did you mean seed?")
+
+
+def test_the_same_words_as_for_snakemake(own: WorkingCopy) -> None:
+    command = [sys.executable, "-m", "clipsteer", "plan", "--snakefile", str(BASE / "Snakefile")]
+    command += ["--configfile", str(TINY), "overlay.yaml", "--config", "seed=1"]
+    done = subprocess.run(
+        command,
+        cwd=own.folder,
+        env={**os.environ, "PYTHONPATH": str(BASE)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "seed: 0 -> 1" in done.stdout
