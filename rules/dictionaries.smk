@@ -1,4 +1,5 @@
-# Sparse autoencoders: one training per dictionary and layer, a block of layers to a job.
+# Sparse autoencoders: one training per dictionary and layer, a block of layers to a job. Whatever reads
+# activations has the CLIP's environment, as it may have to make them again.
 
 
 rule train_dictionary:
@@ -8,8 +9,9 @@ rule train_dictionary:
         f"{REFS}/dictionaries/{{dictionary}}/{{block}}.json",
     log:
         "logs/train_dictionary/{dictionary}_{block}.log",
+    priority: 1
     conda:
-        "../envs/torch.yaml"
+        "../envs/clip.yaml"
     threads: config["runtime"]["threads"]
     params:
         recipe=train_recipe,
@@ -26,8 +28,9 @@ rule evaluate_dictionary:
         f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}/evaluation.json",
     log:
         "logs/evaluate_dictionary/{dataset}_{dictionary}_{block}.log",
+    priority: 1
     conda:
-        "../envs/torch.yaml"
+        "../envs/clip.yaml"
     threads: config["runtime"]["threads"]
     params:
         recipe=evaluate_recipe,

@@ -6,6 +6,7 @@ rule make_table:
         evaluation=table_inputs("evaluation"),
         selection=table_inputs("selection"),
         ablation=table_inputs("ablation"),
+        dropped=dropped("table"),
     output:
         csv="results/{dataset}_table.csv",
         markdown="results/{dataset}_table.md",
@@ -36,6 +37,7 @@ rule control_table:
     input:
         table=f"{REFS}/{{dataset}}/table.json",
         control=control_inputs,
+        dropped=dropped("negative_control"),
     output:
         csv="results/{dataset}_negative_control.csv",
         pointer=f"{REFS}/{{dataset}}/negative_control.json",

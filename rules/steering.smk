@@ -10,8 +10,9 @@ rule feature_statistics:
         f"{STEERED}/statistics.json",
     log:
         "logs/feature_statistics/{dataset}_{dictionary}_{block}.log",
+    priority: 1
     conda:
-        "../envs/torch.yaml"
+        "../envs/clip.yaml"
     threads: config["runtime"]["threads"]
     params:
         recipe=statistics_recipe,
@@ -34,8 +35,9 @@ rule select_features:
         f"{STEERED}/selection.json",
     log:
         "logs/select_features/{dataset}_{dictionary}_{block}.log",
+    priority: 1
     conda:
-        "../envs/torch.yaml"
+        "../envs/clip.yaml"
     threads: config["runtime"]["threads"]
     params:
         recipe=select_recipe,
@@ -60,8 +62,9 @@ rule ablate_features:
         f"{STEERED}/ablation.json",
     log:
         "logs/ablate_features/{dataset}_{dictionary}_{block}.log",
+    priority: 1
     conda:
-        "../envs/torch.yaml"
+        "../envs/clip.yaml"
     threads: config["runtime"]["threads"]
     params:
         recipe=ablate_recipe,
@@ -86,8 +89,9 @@ rule shuffle_control:
         f"{STEERED}/control.json",
     log:
         "logs/shuffle_control/{dataset}_{dictionary}_{block}.log",
+    priority: 1
     conda:
-        "../envs/torch.yaml"
+        "../envs/clip.yaml"
     threads: config["runtime"]["threads"]
     params:
         recipe=control_recipe,
