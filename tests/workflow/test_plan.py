@@ -31,7 +31,8 @@ Plan = dict[str, Any]
 def own(finished: WorkingCopy, tmp_path: Path) -> WorkingCopy:
     """A copy of the finished working directory and of its store."""
     twin = finished.twin(tmp_path / "own")
-    shutil.copytree(finished.store, tmp_path / "store")
+    passing = shutil.ignore_patterns("tmp", "scratch", "*.tmp")  # others may be using it
+    shutil.copytree(finished.store, tmp_path / "store", ignore=passing)
     return WorkingCopy(twin.folder, tmp_path / "store")
 
 
