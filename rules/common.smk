@@ -34,6 +34,7 @@ from clipsteer.store.roots import sync
 from clipsteer.store.scan import scan, write_token
 from clipsteer.store.code import CACHES, FINGERPRINTS
 from clipsteer.store.drop import expect
+from clipsteer.store.exports import edited, put_aside
 from clipsteer.store.fence import begin
 
 try:
@@ -64,6 +65,19 @@ def blocks():
 
 
 BLOCKS = blocks()
+
+# What a dataset's pointer of each name is written out as, for people: output -> file.
+EXPORTS = {
+    "table": {
+        "csv": "results/{dataset}_table.csv",
+        "markdown": "results/{dataset}_table.md",
+        "figure": "results/{dataset}_layers.png",
+        "dictionaries": "results/{dataset}_dictionaries.csv",
+        "summary": "results/{dataset}_summary.txt",
+        "headline": "results/{dataset}_headline.json",
+    },
+    "negative_control": {"csv": "results/{dataset}_negative_control.csv"},
+}
 
 
 wildcard_constraints:
@@ -195,24 +209,58 @@ def scan_root(name, root, watch, patterns, key, layout):
     return []
 
 
-def distrust():
-    """Marks what is there as unfinished where Snakemake's memory of how it was made is gone.
+def mark_of(path):
+    """Where Snakemake notes that a file is unfinished (persistence/file.py)."""
+    return (
+        Path(".snakemake/incomplete") / urlsafe_b64encode(str(path).encode()).decode()
+    )
 
-    Without it Snakemake would take any file for up to date, also one of an older configuration. So each
-    job runs once more, which restores it. The form of the marks is Snakemake's (persistence/file.py).
+
+def distrust(paths):
+    """Marks files as unfinished, so that their jobs run once more, which restores them."""
+    for path in paths:
+        mark_of(path).parent.mkdir(parents=True, exist_ok=True)
+        mark_of(path).write_text('{"external_jobid": null}')
+
+
+def unknown_to_snakemake():
+    """All that is there, where Snakemake's memory of how it was made is gone.
+
+    Snakemake would take any such file for up to date, also one of an older configuration.
     """
-    memory = Path(".snakemake")
-    if (memory / "metadata").is_dir():
-        return
-    pointers = (p for p in Path(REFS).rglob("*.json") if p.parent.name != "raw")
-    for path in [*pointers, *Path("results").glob("*")]:
-        mark = memory / "incomplete" / urlsafe_b64encode(str(path).encode()).decode()
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text('{"external_jobid": null}')
+    if not Path(".snakemake/metadata").is_dir():
+        yield from (p for p in Path(REFS).rglob("*.json") if p.parent.name != "raw")
+        yield from Path("results").glob("*")
 
+
+def edited_results():
+    """Result files that a person has edited since, each with its pointer.
+
+    Not what a killed job left: that bears a mark.
+    """
+    for dataset in TABLES:
+        for name, exports in EXPORTS.items():
+            files = {o: Path(f.format(dataset=dataset)) for o, f in exports.items()}
+            files = {o: file for o, file in files.items() if not mark_of(file).exists()}
+            pointer = Path(f"{REFS}/{dataset}/{name}.json")
+            yield from ((file, pointer) for file in edited(pointer, files))
+
+
+def keep_edited():
+    """Renames the edited results that this run makes again, before their jobs start."""
+    made = {str(file) for job in workflow.dag.needrun_jobs() for file in job.output}
+    files = [file for file in EDITED if str(file) in made]
+    for file, place in zip(files, put_aside(files)):
+        print(
+            f"clipsteer: {file} was edited: it is made again, and yours is now {place}",
+            file=sys.stderr,
+        )
+
+
+EDITED = dict(edited_results()) if workflow.is_main_process else {}
 
 if workflow.is_main_process:
-    distrust()
+    distrust([*unknown_to_snakemake(), *EDITED.values()])
     scan_raw_data()
     go_by_content(BASE / "clipsteer")
     go_by_content(BASE / "workflow_scripts")
@@ -289,6 +337,7 @@ def hand_on_signals():
 onstart:
     try:
         begin()
+        keep_edited()
         expect(readers_of_this_run())
     except ClipsteerError as error:
         raise WorkflowError(str(error)) from None

@@ -8,12 +8,7 @@ rule make_table:
         ablation=table_inputs("ablation"),
         dropped=dropped("table"),
     output:
-        csv="results/{dataset}_table.csv",
-        markdown="results/{dataset}_table.md",
-        figure="results/{dataset}_layers.png",
-        dictionaries="results/{dataset}_dictionaries.csv",
-        summary="results/{dataset}_summary.txt",
-        headline="results/{dataset}_headline.json",
+        **EXPORTS["table"],
         pointer=f"{REFS}/{{dataset}}/table.json",
     log:
         "logs/make_table/{dataset}.log",
@@ -26,11 +21,9 @@ rule make_table:
     shell:
         shell_words("make_table")
         + "--name {wildcards.dataset} --inputs evaluation {input.evaluation}"
-        " --inputs selection {input.selection} --inputs ablation {input.ablation}"
-        " --export all/csv={output.csv} all/markdown={output.markdown} all/figure={output.figure}"
-        " all/dictionaries={output.dictionaries} all/summary={output.summary}"
-        " all/headline={output.headline}"
-        " --pointer {output.pointer}"
+        " --inputs selection {input.selection} --inputs ablation {input.ablation} --export "
+        + " ".join(f"all/{name}={{output.{name}}}" for name in EXPORTS["table"])
+        + " --pointer {output.pointer}"
 
 
 rule control_table:
@@ -39,7 +32,7 @@ rule control_table:
         control=control_inputs,
         dropped=dropped("negative_control"),
     output:
-        csv="results/{dataset}_negative_control.csv",
+        **EXPORTS["negative_control"],
         pointer=f"{REFS}/{{dataset}}/negative_control.json",
     log:
         "logs/control_table/{dataset}.log",

@@ -105,8 +105,8 @@ def _unknown(path: Path, text: str, digest: str, names: Names) -> ClipsteerError
     what = near or "it was edited since, made by other means, or its record is gone (gc)"
     return ClipsteerError(
         f"{text}: found bytes ({digest[:18]}...) that no action on record in {names.objects.root} "
-        f"made: {what}. To have the recorded file back, delete this one and run snakemake again. "
-        f"{_results(records)}"
+        f"made: {what}. To have the recorded file back, run snakemake again; it keeps an edited "
+        f"result as *.edited. {_results(records)}"
     )
 
 

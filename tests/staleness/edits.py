@@ -216,6 +216,13 @@ def delete(*names: str) -> Edit:
     return act
 
 
+def edit_results(scene: Scene) -> None:
+    """A row more in the table, and a figure that something else has written over."""
+    with scene.file("results/celeba_table.csv").open("a") as table:
+        table.write("my,own,row\n")
+    scene.file("results/celeba_layers.png").write_bytes(b"not a figure")
+
+
 def fresh_clone(scene: Scene) -> None:
     """Another clone in another place; the store stays where it is."""
     scene.clone = scene.home / "another/clone"

@@ -14,7 +14,8 @@ EVERYTHING = ("*",)
 TABLE = "make_table celeba"
 # The steps of a dictionary, and all that stand below the manifest.
 APPLIED = ("evaluate_dictionary", "feature_statistics", "select_features", "ablate_features")
-OF_TOPK = (*(f"{step} topk/*" for step in ("train_dictionary", *APPLIED)), TABLE)
+TOPK = tuple(f"{step} topk/*" for step in ("train_dictionary", *APPLIED))
+OF_TOPK = (*TOPK, TABLE)
 BELOW_SHARDS = (
     *("extract_activations *", "train_dictionary *"),
     *(f"{step} *" for step in APPLIED),
@@ -154,7 +155,7 @@ CODE = (
         "architecture",
         "a real change in dictionaries/topk.py",
         edits.one_more_name("clipsteer/dictionaries/topk.py"),
-        computed=[*OF_TOPK, f"-{TABLE}"],
+        computed=TOPK,
         restored=[TABLE],
     ),
     row("package", "another version of matplotlib", edits.new_matplotlib, computed=[TABLE]),
@@ -303,6 +304,7 @@ LOSSES = (
         ],
     ),
     row("results_deleted", "results deleted", edits.delete("results"), restored=[TABLE]),
+    row("results_edited", "two results edited by hand", edits.edit_results, restored=[TABLE]),
     row(
         "pointer_damaged",
         "a pointer damaged",

@@ -208,7 +208,7 @@ def test_an_edited_result_is_recognised(chain: Chain, tmp_path: Path) -> None:
         f"all but 1 of its 6 lines are those of the output csv of table ({table['key'][:18]}"
         in text
     )
-    assert "delete this one and run snakemake again" in text
+    assert "run snakemake again; it keeps an edited result as" in text
     path.write_bytes(TABLE.replace(b"\n", b"\r\n"))
     assert "its lines are those of the output csv" in refused(chain, path)
 

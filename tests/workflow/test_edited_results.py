@@ -1,0 +1,41 @@
+"""A result that a person has edited is made again, and theirs is kept."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+
+from tests.workflow.runs import WorkingCopy
+
+CELEBA, WATERBIRDS = "results/celeba_table.csv", "results/waterbirds_table.csv"
+
+
+def test_theirs_is_kept(twin: WorkingCopy) -> None:
+    table = twin.folder / CELEBA
+    written, mine = table.read_bytes(), table.read_bytes() + b"my,own,row\n"
+    table.write_bytes(mine)
+    before = twin.results()
+    # neither a dry run nor one of something else touches it
+    assert "make_table" in twin.run(CELEBA, options=["--dry-run"]).ok().text
+    assert twin.run(WATERBIRDS).ok().idle
+    assert (table.read_bytes(), twin.results()) == (mine, before)
+
+    outcome = twin.run(CELEBA).ok()
+    assert outcome.counts == (0, 1)
+    assert (
+        f"{CELEBA} was edited: it is made again, and yours is now {CELEBA}.edited" in outcome.text
+    )
+    assert table.read_bytes() == written
+    assert (twin.folder / f"{CELEBA}.edited").read_bytes() == mine
+    assert twin.run(CELEBA).ok().idle
+
+
+def test_what_a_killed_job_left_is_not_theirs(twin: WorkingCopy) -> None:
+    table = twin.folder / CELEBA
+    written = table.read_bytes()
+    table.write_bytes(b"from a newer configuration")  # exported, and killed before its pointer
+    mark = twin.folder / ".snakemake/incomplete" / urlsafe_b64encode(CELEBA.encode()).decode()
+    mark.write_text('{"external_jobid": null}')
+    before = twin.results()
+    assert twin.run(CELEBA).ok().counts == (0, 1)
+    assert table.read_bytes() == written
+    assert twin.results() == before
