@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import sys
@@ -49,6 +50,7 @@ are observed twice, from the steps' logs (`computed <action> <key>`) and from th
 the closing line `clipsteer: computed=N restored=M` must agree with both. Times are seconds from the command to its
 end, on a machine with other work to do.
 """
+CHECKED = " Where a table is another one, it is that of a run from nothing, byte for byte."
 TAIL = """## What each of these rests on
 
 - **A comment, a docstring, a format** do not count because a step's code counts by its syntax tree, without
@@ -79,8 +81,15 @@ def names_of(patterns: Sequence[str], count: int) -> str:
     """A cell: the patterns of a row and how many actions they stood for."""
     if not count:
         return "nothing"
-    words = "everything" if list(patterns) == ["*"] else ", ".join(f"`{p}`" for p in patterns)
-    return f"{words} ({count})"
+    some = ["everything" if p == "*" else f"`{p}`" for p in patterns if p[0] != "-"]
+    less = [f"`{p[1:]}`" for p in patterns if p[0] == "-"]
+    return ", ".join(some) + (" but " + ", ".join(less) if less else "") + f" ({count})"
+
+
+def shown(patterns: Sequence[str], ground: Ground) -> list[str]:
+    """Patterns with a ground's own layers."""
+    new = f"layer_{ground.new_layer or 0:02d}"
+    return [pattern.format(layer="*", new=new) for pattern in patterns]
 
 
 def line(*cells: object) -> str:
@@ -94,7 +103,8 @@ def section(record: dict[str, Any]) -> str:
         f"## {record['ground']}",
         "",
         ABOUT[record["ground"]],
-        f"The first run: {first['computed']} actions in {first['seconds']:.0f} s. {record['machine']}.",
+        f"The first run: {first['computed']} actions in {first['seconds']:.0f} s; {record['machine']}."
+        + (CHECKED if record["from_nothing"] else ""),
         "",
         line("edit", "computed", "restored", "seconds", "row"),
         line("---", "---", "---", "---:", "---"),
@@ -136,7 +146,7 @@ def told(
     return {
         "row": row.name,
         **{name: getattr(stage, name) for name in ("what", "says", "table")},
-        **{word: list(stage.patterns(word, ground)) for word in ("computed", "restored")},
+        **{w: shown(stage.patterns(w, ground), ground) for w in ("computed", "restored")},
         "n_computed": len(seen.computed),
         "n_restored": len(seen.restored),
         **measured(seen),
@@ -180,7 +190,8 @@ def run(
     results = [result for row in rows for result in run_row(row, first, home, from_nothing)]
     return {
         "ground": ground.name,
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "from_nothing": from_nothing,
         "first": {"computed": len(seen.computed), **measured(seen)},
         "rows": results,
     }

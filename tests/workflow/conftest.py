@@ -55,8 +55,8 @@ def real(share: Share) -> WorkingCopy:
 
 @pytest.fixture
 def twin(finished: WorkingCopy, tmp_path: Path) -> WorkingCopy:
-    """A copy of the finished working directory, on the same store."""
-    return finished.twin(tmp_path / "twin")
+    """A copy of the finished working directory and of its store: to be changed."""
+    return finished.twin(tmp_path)
 
 
 @pytest.fixture

@@ -107,10 +107,11 @@ class WorkingCopy:
         )
         return Outcome(done.returncode, done.stdout)
 
-    def twin(self, folder: Path) -> WorkingCopy:
-        """A copy of this working directory, Snakemake's memory and time stamps too; same store."""
-        shutil.copytree(self.folder, folder)
-        return WorkingCopy(folder, self.store)
+    def twin(self, place: Path) -> WorkingCopy:
+        """A copy, in `place`, of this working directory (Snakemake's memory and time stamps too) and store."""
+        shutil.copytree(self.store, place / "store")
+        shutil.copytree(self.folder, place / "copy")
+        return WorkingCopy(place / "copy", place / "store")
 
     def pointer(self, name: str) -> bytes:
         return (self.folder / REFS / name).read_bytes()

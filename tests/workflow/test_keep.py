@@ -115,9 +115,7 @@ def dropping(share: Share, finished: WorkingCopy) -> WorkingCopy:
 @pytest.fixture
 def copy(dropping: WorkingCopy, tmp_path: Path) -> WorkingCopy:
     """A copy of that working directory, and of its store."""
-    shutil.copytree(dropping.store, tmp_path / "store")
-    dropping.twin(tmp_path / "copy")
-    return WorkingCopy(tmp_path / "copy", tmp_path / "store")
+    return dropping.twin(tmp_path)
 
 
 def without_markers(copy: WorkingCopy) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ SHUFFLES = 3
 @pytest.fixture(scope="module")
 def controlled(finished: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     """The control's table, beside the finished ones."""
-    twin = finished.twin(tmp_path_factory.mktemp("control") / "twin")
+    twin = finished.twin(tmp_path_factory.mktemp("control"))
     outcome = twin.run(TARGET, config=nested("steering.shuffles", SHUFFLES)).ok()
     assert outcome.counts == (
         2 + 1,

@@ -57,7 +57,7 @@ CLIP: dict[str, Any] = {
     "text_layers": 1,
     "projection_dim": 16,
     "batch_size": 16,
-    "steps": 200,
+    "steps": 80,
     "warmup_steps": 5,
     "vocabulary": 600,
     "seed": 3,
