@@ -4,7 +4,7 @@ Run in a working folder in which the target has been made (so that everything is
 python benchmarks/restore.py [TARGET] [--configfile FILE ...] [--rounds N] [--json FILE]
 
 Three things are measured side by side: every job's own command when all its actions are restored, against
-a bare `python -c pass` (the process itself); a whole run with artifacts/refs deleted, against the same
+a bare `python -c pass` (the process itself); a whole run with artifacts/refs and results deleted, against the same
 number of jobs in a DAG whose commands only touch their outputs (Snakemake itself); and a run that has
 nothing to do.
 """
@@ -64,7 +64,7 @@ def jobs(target: str, configfiles: Sequence[str]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder, "dag.json")
         subprocess.run(
-            snakemake("--cores", "1", "-n", "--quiet", "all", target, configfiles=configfiles),
+            snakemake(target, "--cores", "1", "-n", "--quiet", "all", configfiles=configfiles),
             check=True,
             env={**os.environ, "CLIPSTEER_DESCRIBE": str(place)},
         )
@@ -104,7 +104,8 @@ def main() -> None:
     idle, restored, bare = [], [], []
     for _ in range(arguments.rounds):
         idle.append(timed(run))
-        shutil.rmtree("artifacts/refs")
+        for name in ("artifacts/refs", "results"):
+            shutil.rmtree(name)
         restored.append(timed(run))
         bare.append(bare_run(len(found), depth=10, cores=arguments.cores))
     each = (statistics.median(restored) - statistics.median(bare)) / len(found)

@@ -45,7 +45,8 @@ looked at. An action is called by its step and what it is about; `*` stands for 
 in parentheses. Unless a row says so, the table came out byte for byte as in the first run.
 
 To repeat it: `python benchmarks/staleness.py` (this page), `pytest tests/workflow/test_staleness.py` (the same rows as
-tests), `python benchmarks/staleness.py --rows one_dictionary` (a row by its name, in the last column). Computed actions
+tests), `python benchmarks/staleness.py --rows one_dictionary` (a row by its name, in the last column; with `--default
+STORE` on the default, whose results STORE has). Computed actions
 are observed twice, from the steps' logs (`computed <action> <key>`) and from the records that are new in the store, and
 the closing line `clipsteer: computed=N restored=M` must agree with both. Times are seconds from the command to its
 end, on a machine with other work to do.
@@ -211,6 +212,9 @@ def main() -> None:
     parser.add_argument(
         "--rows", nargs="*", metavar="NAME", help="these rows only; keeps no result"
     )
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the result although it is of some rows only"
+    )
     parser.add_argument("--short", action="store_true", help="without rows that compute everything")
     parser.add_argument(
         "--from-nothing",
@@ -226,7 +230,7 @@ def main() -> None:
             rows = [row for row in rows if row.name in arguments.rows]
         with tempfile.TemporaryDirectory(prefix="staleness-") as home:
             found = run(ground, rows, Path(home), arguments.default, arguments.from_nothing)
-        if arguments.rows is None:
+        if arguments.rows is None or arguments.keep:
             RECORDS.mkdir(exist_ok=True)
             path = RECORDS / f"{ground.name}.json"
             path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

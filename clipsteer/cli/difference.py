@@ -6,9 +6,9 @@ from typing import Any
 
 from clipsteer.cli.config_keys import config_key
 from clipsteer.cli.words import count, fold, numbered, reason_words
-from clipsteer.store.compare import Cause, Difference, origin
-from clipsteer.store.lineage import Node
-from clipsteer.store.reasons import ABSENT, is_token
+from clipsteer.lineage.compare import Cause, Difference, origin
+from clipsteer.lineage.graph import Node
+from clipsteer.lineage.reasons import ABSENT, is_token
 
 _PLACES = 3
 

@@ -17,8 +17,8 @@ from clipsteer.cli.words import (
     raw_words,
     short,
 )
+from clipsteer.lineage.graph import Lineage, Node
 from clipsteer.store.digest import canonical_json
-from clipsteer.store.lineage import Lineage, Node
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -16,7 +16,7 @@ from clipsteer.cli.common import working
 from clipsteer.errors import ClipsteerError
 
 if TYPE_CHECKING:
-    from clipsteer.store.foreseen import DagJob
+    from clipsteer.lineage.foreseen import DagJob
 
 # What Snakemake says before it comes to the point.
 _PREAMBLE = re.compile(r"(?:Using (?:work|pro)|Config file .* extended|Assuming|Building DAG)")
@@ -44,7 +44,7 @@ def add(subparsers: Any) -> None:
 
 def run_plan(arguments: argparse.Namespace) -> int:
     """Print what a run would do. Raises ClipsteerError where Snakemake refuses targets or config."""
-    from clipsteer.store.forecast import forecast
+    from clipsteer.lineage.forecast import forecast
 
     jobs = dag(arguments)
     _same_checkout(jobs)
@@ -61,7 +61,7 @@ def run_plan(arguments: argparse.Namespace) -> int:
 
 def dag(arguments: argparse.Namespace) -> list[DagJob]:
     """The jobs that Snakemake finds by a dry run. Raises ClipsteerError with what it says against it."""
-    from clipsteer.store.foreseen import DagJob
+    from clipsteer.lineage.foreseen import DagJob
 
     for file in arguments.configfile:
         if not Path(file).is_file():
@@ -107,7 +107,7 @@ def _same_checkout(jobs: list[DagJob]) -> None:
 
     The scripts' own `plan` is called, with the library that is here.
     """
-    from clipsteer.store.forecast import project_of
+    from clipsteer.lineage.forecast import project_of
 
     here, theirs = Path(__file__).resolve().parents[2], project_of(jobs)
     if theirs not in (None, here):

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from clipsteer.cli.words import duration, fold, reason_words, value_words
-from clipsteer.store.foreseen import DagJob, Forecast, PlannedAction
-from clipsteer.store.guess import MORE, is_pending
-from clipsteer.store.reasons import Reason
+from clipsteer.lineage.foreseen import DagJob, Forecast, PlannedAction
+from clipsteer.lineage.guess import MORE, is_pending
+from clipsteer.lineage.reasons import Reason
 from clipsteer.store.roots import REFS
 
 # Wildcards whose values the members say more exactly.

@@ -100,7 +100,7 @@ def _number(text: str) -> float:
 def run_ls(arguments: argparse.Namespace) -> int:
     """List the records. Raises ClipsteerError for an unknown step."""
     from clipsteer.cli.store_views import list_lines
-    from clipsteer.store.listing import listing
+    from clipsteer.lineage.listing import listing
 
     rows = listing(store_root(arguments), arguments.step)
     if arguments.json:
@@ -113,7 +113,7 @@ def run_ls(arguments: argparse.Namespace) -> int:
 def run_show(arguments: argparse.Namespace) -> int:
     """Show one record or object. Raises ClipsteerError where there is none, or several."""
     from clipsteer.cli.store_views import object_lines, record_lines
-    from clipsteer.store.listing import Names, about_object, about_record
+    from clipsteer.lineage.listing import Names, about_object, about_record
 
     names = Names(store_root(arguments))
     kind, digest = names.find(arguments.what)
@@ -190,8 +190,8 @@ def run_gc(arguments: argparse.Namespace) -> int:
 def run_rm(arguments: argparse.Namespace) -> int:
     """Forget records, or take an object away. Raises ClipsteerError for what cannot be remade."""
     from clipsteer.cli.store_views import rm_lines
-    from clipsteer.store.listing import Names, named_in
-    from clipsteer.store.listing import listing as rows_of
+    from clipsteer.lineage.listing import Names, named_in
+    from clipsteer.lineage.listing import listing as rows_of
 
     root = store_root(arguments)
     if (arguments.what is None) == (arguments.step is None):

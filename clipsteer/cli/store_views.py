@@ -10,8 +10,8 @@ from typing import Any
 
 from clipsteer.cli.common import columns, size
 from clipsteer.cli.words import count, duration, short
+from clipsteer.lineage.listing import Row
 from clipsteer.store.gc import Report
-from clipsteer.store.listing import Row
 from clipsteer.store.usage import Amount, Usage
 from clipsteer.store.verify import Result
 

@@ -12,7 +12,7 @@ from clipsteer.cli.common import add_store, store_root, working
 from clipsteer.errors import ClipsteerError
 
 if TYPE_CHECKING:
-    from clipsteer.store.lineage import Lineage
+    from clipsteer.lineage.graph import Lineage
 
 _TARGET = (
     "a result (results/...), a pointer (artifacts/refs/...json), the digest of an object, the key "
@@ -84,7 +84,7 @@ def run_why(arguments: argparse.Namespace) -> int:
 def run_diff(arguments: argparse.Namespace) -> int:
     """Print what differs; the exit status is that of `diff`."""
     from clipsteer.cli.difference import as_json, lines
-    from clipsteer.store.compare import compare
+    from clipsteer.lineage.compare import compare
 
     try:
         found = compare(*_lineages(arguments, arguments.a, arguments.b))
@@ -99,9 +99,9 @@ def run_diff(arguments: argparse.Namespace) -> int:
 
 
 def _lineages(arguments: argparse.Namespace, *targets: str) -> list[Lineage]:
-    from clipsteer.store.lineage import lineage
-    from clipsteer.store.listing import Names
-    from clipsteer.store.targets import resolve
+    from clipsteer.lineage.graph import lineage
+    from clipsteer.lineage.listing import Names
+    from clipsteer.lineage.targets import resolve
 
     with working("reading the store"):
         names = Names(store_root(arguments))

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from clipsteer.cli.config_keys import config_key
+from clipsteer.lineage.reasons import ABSENT, Reason, is_token
 from clipsteer.store.digest import is_digest
-from clipsteer.store.reasons import ABSENT, Reason, is_token
 
 _SHOWN_DIGITS = 12
 _LONGEST = 60

@@ -9,10 +9,10 @@ import pytest
 from clipsteer.cli import plan
 from clipsteer.cli.plan_words import closing, lines, show, snakemake_words
 from clipsteer.errors import ClipsteerError
+from clipsteer.lineage.foreseen import DagJob, Forecast, PlannedAction, PlannedJob, Remade
+from clipsteer.lineage.guess import MORE, unknown_member
+from clipsteer.lineage.reasons import Reason
 from clipsteer.store.digest import digest_bytes
-from clipsteer.store.foreseen import DagJob, Forecast, PlannedAction, PlannedJob, Remade
-from clipsteer.store.guess import MORE, unknown_member
-from clipsteer.store.reasons import Reason
 
 KEY = digest_bytes(b"key")
 NO_REASON: dict[str, Any] = {

@@ -12,7 +12,7 @@ from clipsteer.cli.lineage_tree import places
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.scan import FORMAT as TOKEN_FORMAT
-from tests.store.chains import Chain, material
+from tests.lineage.chains import Chain, material
 
 TOKEN = {
     "digest": digest_bytes(b"files"),

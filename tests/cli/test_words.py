@@ -14,8 +14,8 @@ from clipsteer.cli.words import (
     reason_words,
     value_words,
 )
+from clipsteer.lineage.reasons import ABSENT, Reason
 from clipsteer.store.digest import digest_bytes
-from clipsteer.store.reasons import ABSENT, Reason
 from clipsteer.store.scan import FORMAT as TOKEN_FORMAT
 
 DIGEST = digest_bytes(b"1")

@@ -17,7 +17,8 @@ BASE = Path(__file__).parents[2]
 # What each room may import of the others; every room may import the modules beside the rooms.
 MAY_IMPORT = {
     "store": set(),
-    "cli": {"store"},
+    "lineage": {"store"},
+    "cli": {"store", "lineage"},
     "data": {"store"},
     "clip": {"store"},
     "activations": {"store", "data", "clip"},

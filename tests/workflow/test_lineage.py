@@ -15,11 +15,11 @@ import yaml
 from clipsteer.cli.config_keys import config_key
 from clipsteer.cli.difference import lines
 from clipsteer.cli.lineage_tree import places
+from clipsteer.lineage.compare import compare
+from clipsteer.lineage.graph import Lineage, Node, lineage
+from clipsteer.lineage.listing import Names
+from clipsteer.lineage.targets import resolve
 from clipsteer.store.actions import ActionStore
-from clipsteer.store.compare import compare
-from clipsteer.store.lineage import Lineage, Node, lineage
-from clipsteer.store.listing import Names
-from clipsteer.store.targets import resolve
 from tests.workflow.runs import BASE, REFS, TINY, WorkingCopy, merged
 
 TABLES = ("celeba", "waterbirds")

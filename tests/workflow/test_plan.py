@@ -15,7 +15,7 @@ from typing import Any
 from clipsteer.store.actions import ActionStore
 from clipsteer.store.entries import load_entries
 from clipsteer.store.objects import ObjectStore
-from tests.store.agreement import Happened, agree, title
+from tests.lineage.agreement import Happened, agree, title
 from tests.workflow.runs import BASE, TINY, Outcome, WorkingCopy, nested
 
 VANILLA = "artifacts/refs/dictionaries/vanilla/layers_00-02.json"

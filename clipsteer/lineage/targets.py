@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from clipsteer.errors import ClipsteerError
+from clipsteer.lineage.graph import Node, Source, Target, source_of
+from clipsteer.lineage.listing import Names
+from clipsteer.lineage.reasons import is_token
 from clipsteer.store.digest import ALGORITHM, digest_file
 from clipsteer.store.entries import BLOB
 from clipsteer.store.index import Record, RecordIndex
-from clipsteer.store.lineage import Node, Source, Target, source_of
-from clipsteer.store.listing import Names
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from clipsteer.store.pointers import POINTER_FORMAT, Member, read_pointer
-from clipsteer.store.reasons import is_token
 
 # An edited file is looked for among results below this size.
 _LOOK_BELOW = 4 * 2**20

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from clipsteer.lineage.forecast import forecast
+from clipsteer.lineage.foreseen import DagJob, Forecast
 from clipsteer.store.actions import ActionStore
 from clipsteer.store.code import loaded
 from clipsteer.store.fingerprint import code_fingerprint
-from clipsteer.store.forecast import forecast
-from clipsteer.store.foreseen import DagJob, Forecast
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Pointer, read_pointer
 from clipsteer.store.step import main
-from tests.store.agreement import Happened, agree
+from tests.lineage.agreement import Happened, agree
 
 _HEAD = '"""A toy."""\n\nfrom clipsteer.store.step import Action, Job, Run, main\n\n'
 _TAIL = '\n\nif __name__ == "__main__":\n    main(plan, compute, __doc__)\n'

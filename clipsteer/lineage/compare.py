@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.lineage import Lineage, Node, Source
-from clipsteer.store.reasons import ABSENT, Reason, code_of, explain_change, is_token
+from clipsteer.lineage.graph import Lineage, Node, Source
+from clipsteer.lineage.reasons import ABSENT, Reason, code_of, explain_change, is_token
 
 FORMAT = "clipsteer-diff/1"
 

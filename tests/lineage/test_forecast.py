@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from clipsteer.lineage.forecast import forecast
+from clipsteer.lineage.foreseen import DagJob
+from clipsteer.lineage.reasons import Reason
 from clipsteer.store.actions import ActionStore
-from clipsteer.store.forecast import forecast
-from clipsteer.store.foreseen import DagJob
 from clipsteer.store.objects import DamagedObjectError, ObjectStore
 from clipsteer.store.peek import PeekObjects
 from clipsteer.store.pointers import Member, Pointer, write_pointer
-from clipsteer.store.reasons import Reason
-from tests.store.toys import Toys, verdicts
+from tests.lineage.toys import Toys, verdicts
 
 
 @pytest.fixture

@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.actions import action_key
-from clipsteer.store.code import StepCode, loaded
-from clipsteer.store.foreseen import DagJob, Forecast, PlannedAction, PlannedJob, Remade
-from clipsteer.store.guess import (
+from clipsteer.lineage.foreseen import DagJob, Forecast, PlannedAction, PlannedJob, Remade
+from clipsteer.lineage.guess import (
     MORE,
     UndecidedError,
     is_more,
@@ -32,12 +30,14 @@ from clipsteer.store.guess import (
     unknown_member,
     unknown_pointer,
 )
-from clipsteer.store.history import History
+from clipsteer.lineage.history import History
+from clipsteer.lineage.reasons import Reason, explain_change
+from clipsteer.store.actions import action_key
+from clipsteer.store.code import StepCode, loaded
 from clipsteer.store.jobs import input_paths, pairs, parser, runtime_of, token_pointer
 from clipsteer.store.lost import Lost, Record
 from clipsteer.store.peek import PeekActions, PeekObjects, former_pointer, peek_pointer
 from clipsteer.store.pointers import Member, Output, Pointer
-from clipsteer.store.reasons import Reason, explain_change
 from clipsteer.store.run import Action, Job
 
 

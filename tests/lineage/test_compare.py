@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.compare import Difference, compare
+from clipsteer.lineage.compare import Difference, compare
+from clipsteer.lineage.graph import Node
+from clipsteer.lineage.reasons import ABSENT
 from clipsteer.store.digest import canonical_json, digest_bytes
-from clipsteer.store.lineage import Node
 from clipsteer.store.pointers import Member, Output, Pointer, write_pointer
-from clipsteer.store.reasons import ABSENT
-from tests.store.chains import Chain, material
+from tests.lineage.chains import Chain, material
 
 
 @pytest.fixture

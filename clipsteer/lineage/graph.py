@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from clipsteer.lineage.reasons import code_of, is_token
 from clipsteer.store.index import Record, RecordIndex
-from clipsteer.store.reasons import code_of, is_token
 
 FORMAT = "clipsteer-lineage/1"
 

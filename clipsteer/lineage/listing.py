@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.lineage.graph import Node
 from clipsteer.store.actions import ActionStore
 from clipsteer.store.digest import ALGORITHM
 from clipsteer.store.entries import TREE, load_entries
 from clipsteer.store.index import Record, RecordIndex
-from clipsteer.store.lineage import Node
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError
 from clipsteer.store.peek import PeekObjects
 from clipsteer.store.pointers import DamagedPointerError, read_pointer

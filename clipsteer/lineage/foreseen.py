@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
-from clipsteer.store.guess import is_more, is_pending
+from clipsteer.lineage.graph import Node
+from clipsteer.lineage.guess import is_more, is_pending
+from clipsteer.lineage.reasons import Reason
 from clipsteer.store.index import Record
-from clipsteer.store.lineage import Node
-from clipsteer.store.reasons import Reason
 
 FORMAT = "clipsteer-plan/1"
 Verdict = Literal["fresh", "restored", "computed", "pending"]

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from clipsteer.lineage.graph import Lineage, lineage
+from clipsteer.lineage.listing import Names
+from clipsteer.lineage.targets import resolve
 from clipsteer.store.actions import ActionStore, action_key
 from clipsteer.store.digest import canonical_json, digest_bytes
-from clipsteer.store.lineage import Lineage, lineage
-from clipsteer.store.listing import Names
 from clipsteer.store.objects import ObjectStore
-from clipsteer.store.targets import resolve
 
 
 def material(**modules: str) -> dict[str, Any]:

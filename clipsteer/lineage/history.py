@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
+from clipsteer.lineage.guess import is_more, is_pending
+from clipsteer.lineage.reasons import Reason
 from clipsteer.store.actions import STORE_SEMANTICS
 from clipsteer.store.digest import canonical_json
-from clipsteer.store.guess import is_more, is_pending
 from clipsteer.store.index import Record, RecordIndex
 from clipsteer.store.pointers import Member
-from clipsteer.store.reasons import Reason
 from clipsteer.store.run import Action
 
 Explain = Callable[[Record], list[Reason]]
