@@ -11,6 +11,7 @@ def reasons(job):
     """Snakemake's reasons for running a job."""
     reason = workflow.dag.reason(job)
     return {
+        "edited": [str(file) for file in job.output if Path(file) in EDITED],
         "forced": reason.forced,
         "inputs_changed": bool(reason.input_changed),
         "missing": sorted(map(str, reason.missing_output)),

@@ -164,8 +164,10 @@ def snakemake_words(reason: Mapping[str, Any]) -> str:
         return "it has other input files"
     if updated := reason["updated"]:
         return f"{updated[0]} is newer than it"
+    if reason["edited"]:
+        return f"edited: {_short(', ', reason['edited'])}"
     if reason["forced"]:
-        return "its last run was interrupted"
+        return "its last run was interrupted, or Snakemake's notes of it are gone"
     return "a job before it runs"
 
 
