@@ -36,6 +36,7 @@ from clipsteer.store.code import CACHES, FINGERPRINTS
 from clipsteer.store.drop import expect
 from clipsteer.store.exports import edited, put_aside
 from clipsteer.store.fence import begin
+from clipsteer.store.warm import start
 
 try:
     validate(
@@ -338,6 +339,8 @@ onstart:
     try:
         begin()
         keep_edited()
+        if config["runtime"]["warm_worker"] and workflow.local_exec:
+            start()
         expect(readers_of_this_run())
     except ClipsteerError as error:
         raise WorkflowError(str(error)) from None

@@ -35,10 +35,15 @@ class Stopped(ClipsteerError):
     """The process was asked to stop, and has saved what it could."""
 
 
+class Ended(SystemExit, KeyboardInterrupt):
+    """The end of the process. Python's own C code (compile, say) clears what is raised inside it, and
+    spares a KeyboardInterrupt only."""
+
+
 class StopSignals:
     """What SIGTERM and SIGINT do: end the process at once, or ask a running computation to stop.
 
-    SystemExit(128 + number) is raised where nobody would look at the wish: outside `running`, or at the
+    Ended(128 + number) is raised where nobody would look at the wish: outside `running`, or at the
     second signal. Signals that follow within a second are the same wish: a Ctrl-C reaches all
     processes of a terminal, and Snakemake hands its own on.
     """
@@ -55,7 +60,7 @@ class StopSignals:
             return
         self._last = now
         if not self._running or self.asked:
-            raise SystemExit(128 + number)
+            raise Ended(128 + number)
         self.asked = number
 
     @contextlib.contextmanager
@@ -67,7 +72,7 @@ class StopSignals:
         finally:
             self._running = False
         if self.asked:  # after its last look
-            raise SystemExit(128 + self.asked)
+            raise Ended(128 + self.asked)
 
 
 @contextlib.contextmanager

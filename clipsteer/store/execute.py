@@ -60,6 +60,13 @@ class Executor:
         """Learn from the job's pointers which of its inputs are trees."""
         self.lost.know(job.inputs.values())
 
+    def knows(self, step: StepCode, planned: str, action: Action) -> bool:
+        """Whether an action is on record; arguments as of `perform`."""
+        return (
+            self.actions.get(action_key(step.name, action.recipe, planned, action.inputs))
+            is not None
+        )
+
     def perform(
         self, step: StepCode, planned: str, action: Action, label: str, compute: Compute
     ) -> Record:

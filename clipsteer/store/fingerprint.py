@@ -21,39 +21,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import canonical_json, digest_bytes
 from clipsteer.store.durable import write_atomic
 from clipsteer.store.packages import ABSENT, is_installed, version_of, with_companions
-
-if TYPE_CHECKING:  # parsing is needed only for files that the memo does not know
-    import ast
+from clipsteer.store.source import PYTHON, Import, Source, parse_source
 
 FORMAT = "clipsteer-code/1"
 Part = Literal["module", "package", "python"]
 _SCRIPT = "__main__"
 _OUTSIDE = ("clipsteer.store", "clipsteer.errors")
-_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _MEMO_LIMIT = 4000
-
-
-@dataclass(frozen=True)
-class Import:
-    """`import module`, or, where names is not None, `from module import names`."""
-
-    level: int
-    module: str
-    names: tuple[str, ...] | None
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a file contributes: the digest of its normalised AST and the imports it can run."""
-
-    digest: str
-    imports: tuple[Import, ...]
 
 
 @dataclass(frozen=True)
@@ -67,7 +47,7 @@ class Code:
 
     modules: dict[str, str]
     packages: dict[str, str]
-    python: str = _PYTHON
+    python: str = PYTHON
 
     def material(self) -> dict[str, Any]:
         """The fingerprint's material as JSON-ready values."""
@@ -149,15 +129,36 @@ def inspect_code(
     Raises ClipsteerError for a script or extra module that is not there and for a file that does
     not parse.
     """
-    folder = os.path.dirname(os.path.abspath(script))
+    walk = _walked(script, project_root, extra_modules, memo)
+    return Code(modules=dict(sorted(walk.modules.items())), packages=with_companions(walk.outside))
+
+
+def _walked(
+    script: Path, project_root: Path, extra_modules: Sequence[str], memo: Path | None
+) -> _Walk:
     known = _read_memo(memo)
+    folder = os.path.dirname(os.path.abspath(script))
     walk = _Walk(os.path.abspath(project_root), folder, known)
     walk.script(os.path.abspath(script))
     for name in extra_modules:
         walk.extra(name)
     if memo is not None and walk.parsed:
         _write_memo(memo, known, walk.used)
-    return Code(modules=dict(sorted(walk.modules.items())), packages=with_companions(walk.outside))
+    return walk
+
+
+def packages_imported(
+    script: Path,
+    project_root: Path,
+    extra_modules: Sequence[str] = (),
+    memo: Path | None = None,
+) -> list[tuple[str, tuple[str, ...]]]:
+    """(module, names) of each import of an installed package that the script's code can run.
+
+    In the order of the walk, each once. Arguments and errors as of `inspect_code`.
+    """
+    walk = _walked(script, project_root, extra_modules, memo)
+    return list(dict.fromkeys(walk.imports))
 
 
 class _Walk:
@@ -167,6 +168,7 @@ class _Walk:
         self.root, self.folder, self.known = root, folder, known
         self.modules: dict[str, str] = {}
         self.outside: set[str] = set()
+        self.imports: list[tuple[str, tuple[str, ...]]] = []  # of installed packages
         self.used: set[str] = set()
         self.parsed = False
         self.places: dict[str, tuple[str | None, bool] | None] = {}
@@ -188,6 +190,7 @@ class _Walk:
                 " of an installed package. Check the spelling of the name it was derived from."
             )
         self.outside.add(top)
+        self.imports.append((name, ()))
 
     def _find(self, name: str) -> tuple[str | None, bool] | None:
         """(file, or None for a folder without __init__; is it a package), None if not ours."""
@@ -250,6 +253,7 @@ class _Walk:
         if found is None or (found[0] is None and is_installed(top)):
             if top not in sys.stdlib_module_names:
                 self.outside.add(top)
+                self.imports.append((target, item.names or ()))
             return
         self._module(target)
         found = self._find(target)
@@ -300,72 +304,6 @@ def _has_python(folder: str) -> bool:
     return any(entry.endswith(".py") for entry in os.listdir(folder))
 
 
-# --- one file -------------------------------------------------------------------------------------
-
-
-def parse_source(data: bytes, path: str) -> Source:
-    """Normalise one file: docstrings, comments and formatting leave no trace in the digest.
-
-    Raises ClipsteerError where the file is not Python.
-    """
-    import ast
-
-    try:
-        tree = ast.parse(data, filename=path)
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        raise ClipsteerError(
-            f"{path}{'' if line is None else f', line {line}'}: not valid Python {_PYTHON}"
-            f" ({error.args[0]}); mend the file and run again."
-        ) from error
-    imports = tuple(_imports(tree))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body[:1] = [] if len(node.body) > 1 else [ast.Pass()]
-        elif isinstance(node, ast.Constant):
-            node.kind = None  # u"x" and "x" are the same string
-    text = ast.dump(tree, annotate_fields=False, include_attributes=False)
-    return Source(digest_bytes(text.encode("utf-8", "surrogatepass")), imports)
-
-
-def _imports(node: ast.AST) -> Iterator[Import]:
-    """Every import below `node` that can run, and `import_module` of a name written out."""
-    import ast
-
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            yield Import(0, alias.name, None)
-    elif isinstance(node, ast.ImportFrom):
-        yield Import(node.level, node.module or "", tuple(alias.name for alias in node.names))
-    elif (
-        isinstance(node, ast.Call)
-        and node.args
-        and _called(node) in ("import_module", "__import__")
-    ):
-        name = node.args[0]
-        if isinstance(name, ast.Constant) and isinstance(name.value, str) and name.value[:1] != ".":
-            yield Import(0, name.value, None)
-    children = ast.iter_child_nodes(node)
-    if isinstance(node, ast.If) and _is_type_checking(node.test):
-        children = iter(node.orelse)
-    for child in children:
-        yield from _imports(child)
-
-
-def _called(node: ast.Call) -> str:
-    return str(getattr(node.func, "id", None) or getattr(node.func, "attr", ""))
-
-
-def _is_type_checking(test: ast.expr) -> bool:
-    return "TYPE_CHECKING" in (getattr(test, "id", None), getattr(test, "attr", None))
-
-
 # --- the memo -----------------------------------------------------------------------------------
 # One line with the digest of the rest, then the digests and imports of files by their raw digest.
 
@@ -383,7 +321,7 @@ def _read_memo(path: Path | None) -> dict[str, Any]:
 
 
 def _memo_head(body: bytes) -> bytes:
-    return f"{FORMAT} {_PYTHON} {digest_bytes(body)}".encode()
+    return f"{FORMAT} {PYTHON} {digest_bytes(body)}".encode()
 
 
 def _write_memo(path: Path, known: dict[str, Any], used: set[str]) -> None:

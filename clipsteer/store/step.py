@@ -31,6 +31,7 @@ from clipsteer.store.pointers import Member, Output, Pointer, pointer_bytes
 from clipsteer.store.progress import Log
 from clipsteer.store.roots import keep_pointer
 from clipsteer.store.run import Action, Job, Json, Run
+from clipsteer.store.warm import hand_over
 
 __all__ = ["CACHES", "Action", "Job", "Run", "main"]
 
@@ -114,8 +115,13 @@ def _execute(
     executor = Executor(objects, runtime_of(arguments), step.project, log, stops)
     executor.know(job)
 
+    actions = sorted(plan(job).items())
+    if not all(executor.knows(step, recipe["code"], action) for _, action in actions):
+        status = hand_over(script, step.modules, arguments.threads)
+        if status is not None:
+            raise SystemExit(status)
     members: dict[str, Member] = {}
-    for member, action in sorted(plan(job).items()):
+    for member, action in actions:
         label = step.name if member == "all" else f"{step.name} {member}"
         record = executor.perform(step, recipe["code"], action, label, compute)
         members[member] = Member(

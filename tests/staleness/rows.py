@@ -36,7 +36,7 @@ VANILLA = {
 OTHER_RATE = nested("dictionaries.topk.training.lr", 1.0e-3)
 DROPPED = nested("activations.keep", False)
 MACHINE = {
-    "runtime": {"device": "cpu", "threads": 2, "checkpoint_steps": 7},
+    "runtime": {"device": "cpu", "threads": 2, "checkpoint_steps": 7, "warm_worker": False},
     "raw": {"threads": 1},
     "store": {"verify_below_mb": 1},
 }

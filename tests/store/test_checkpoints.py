@@ -269,6 +269,14 @@ def test_a_signal_asks_for_a_stop_at_the_next_step(place: Place, progress: Progr
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_what_ends_the_process_is_not_cleared_by_c_code() -> None:
+    """As compile() does with every exception in what it folds, except a KeyboardInterrupt."""
+    with stop_signals(), pytest.raises(KeyboardInterrupt) as raised:
+        send(signal.SIGTERM)
+    assert isinstance(raised.value, SystemExit)
+    assert raised.value.code == 128 + signal.SIGTERM
+
+
 def test_a_second_signal_ends_the_process(
     place: Place, progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,9 +19,13 @@ def objects(store: Path) -> set[str]:
 
 
 def test_two_runs_from_scratch(finished: WorkingCopy, fresh: WorkingCopy) -> None:
-    """Another store, other numbers of threads and another order of jobs: equal pointers and files."""
+    """Another store, no warm worker, other numbers of threads, another order: equal pointers and files."""
     threads = ["pretrain_clip=1", "extract_activations=2", "train_dictionary=2"]
-    outcome = fresh.run("results/celeba_table.csv", options=["--set-threads", *threads]).ok()
+    outcome = fresh.run(
+        "results/celeba_table.csv",
+        config=nested("runtime.warm_worker", False),
+        options=["--set-threads", *threads],
+    ).ok()
     assert outcome.counts[1] == 0
     first, second = finished.pointers(), fresh.pointers()
     assert {"celeba/table.json", "model/model.json", TOPK} <= set(second)
