@@ -3,7 +3,9 @@
 Importing transformers' CLIP costs about 4 s of processor time beyond torch itself, and loading a
 full model reads layers and a text tower that an ablation never runs. A job per layer and dictionary
 pays that each time; this module reads the tensors it needs and applies the same operations in the
-same order, so its results equal `clipsteer.clip.resume` bit for bit (a test holds this).
+same order, so its results equal `clipsteer.clip.resume` bit for bit (a test holds this). It leaves
+out what no result depends on: in the last layer, queries, attention output and MLP of all tokens but
+CLS.
 """
 
 from __future__ import annotations
@@ -24,12 +26,19 @@ from clipsteer.errors import ClipsteerError
 _LAYERS = "vision_model.encoder.layers."
 
 
-def quick_gelu(x: Tensor) -> Tensor:
-    """x * sigmoid(1.702 x), OpenAI's approximation of GELU; any shape."""
-    return x * torch.sigmoid(1.702 * x)
+def quick_gelu_(x: Tensor) -> Tensor:
+    """x * sigmoid(1.702 x), OpenAI's approximation of GELU, in place; any shape."""
+    return x.mul_((1.702 * x).sigmoid_())
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu_, "gelu": F.gelu}
+
+# On a CPU, images go through the layers in runs of about this many tokens, so that what a layer
+# holds stays in the core's own cache.
+_RUN_TOKENS = 340
+# A row of a product has the same bits whatever stands beside it, and at any number of threads, but
+# only from a few rows on; a query of an attention, from four on. Below, more tokens go along.
+_ROWS, _QUERIES = 64, 4
 
 
 @dataclass(frozen=True)
@@ -67,24 +76,44 @@ class VisionTail:
         """
         with exact_inference():
             stream = resid_post.to(self.device, self.dtype)
-            for index in range(self.layer + 1, self.n_layers):
-                stream = self._block(stream, f"{_LAYERS}{index}.")
+            stream = self._middle(stream)
+            if self.layer < self.n_layers - 1:  # of the last layer, only CLS goes on
+                stream = self._block(stream, self.n_layers - 1, -(-_ROWS // max(1, len(stream))))
             pooled = self._norm(stream[:, 0, :], "vision_model.post_layernorm.")
             return F.linear(pooled, self.weights["visual_projection.weight"])
 
-    def _block(self, stream: Tensor, at: str) -> Tensor:
+    def _middle(self, stream: Tensor) -> Tensor:
+        """All layers above `layer` but the last one: (n, T, d) -> (n, T, d)."""
+        layers = range(self.layer + 1, self.n_layers - 1)
+        if not layers:
+            return stream
+        on_cpu = stream.device.type == "cpu"
+        runs = stream.shape[0] * stream.shape[1] // _RUN_TOKENS if on_cpu else 1
+        parts = []
+        for part in stream.tensor_split(max(1, runs)):
+            for index in layers:
+                part = self._block(part, index)
+            parts.append(part)
+        return torch.cat(parts)
+
+    def _block(self, stream: Tensor, index: int, asked: int | None = None) -> Tensor:
+        """One encoder layer: (n, T, d) -> (n, T, d), or only the first `asked` tokens of it."""
+        at = f"{_LAYERS}{index}."
         normed = self._norm(stream, f"{at}layer_norm1.")
+        queries = normed if asked is None else normed[:, : max(asked, _QUERIES)].contiguous()
         query, key, value = (
-            self._linear(normed, f"{at}self_attn.{name}_proj.")
-            .view(*stream.shape[:-1], self.heads, -1)
+            self._linear(x, f"{at}self_attn.{name}_proj.")
+            .view(*x.shape[:-1], self.heads, -1)
             .transpose(1, 2)
-            for name in "qkv"
+            for name, x in (("q", queries), ("k", normed), ("v", normed))
         )
         mixed = F.scaled_dot_product_attention(query, key, value, scale=query.shape[-1] ** -0.5)
-        mixed = mixed.transpose(1, 2).reshape(stream.shape)
-        stream = stream + self._linear(mixed, f"{at}self_attn.out_proj.")
+        # Contiguous: the product of a strided tensor takes another path, with other bits.
+        stream = stream[:, :asked].contiguous()
+        mixed = mixed.transpose(1, 2)[:, :asked].reshape(stream.shape).contiguous()
+        stream = self._linear(mixed, f"{at}self_attn.out_proj.").add_(stream)
         hidden = self._linear(self._norm(stream, f"{at}layer_norm2."), f"{at}mlp.fc1.")
-        return stream + self._linear(self.activation(hidden), f"{at}mlp.fc2.")
+        return self._linear(self.activation(hidden), f"{at}mlp.fc2.").add_(stream)
 
     def _linear(self, x: Tensor, at: str) -> Tensor:
         return F.linear(x, self.weights[f"{at}weight"], self.weights[f"{at}bias"])

@@ -49,6 +49,33 @@ def test_the_tail_equals_the_full_model_at_every_layer(folder: Path, dtype: str)
         assert (tail.n_layers, tail.width, tail.logit_scale) == (3, 16, clip.logit_scale)
 
 
+@pytest.mark.parametrize("images", [1, 3, 16, 64, 65, 200])
+def test_the_tail_equals_the_full_model_for_any_number_of_images(folder: Path, images: int) -> None:
+    """Few images carry more than the CLS token through the last layer; many go in several runs."""
+    clip = load_clip(folder, device="cpu")
+    generator = torch.Generator().manual_seed(images)
+    for layer in range(3):
+        stream = torch.randn(images, 5, 16, generator=generator)
+        given = stream.clone()
+        assert torch.equal(
+            load_tail(folder, layer, device="cpu")(stream), resume(clip, stream, layer)
+        )
+        assert torch.equal(stream, given)
+
+
+def test_the_tail_does_not_depend_on_the_number_of_threads(folder: Path) -> None:
+    stream = torch.randn(200, 5, 16, generator=torch.Generator().manual_seed(0))
+    tail, before = load_tail(folder, 0, device="cpu"), torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(tail(stream))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
 def test_only_the_layers_above_are_read(folder: Path) -> None:
     names = set(load_tail(folder, 1, device="cpu").weights)
     assert {n.split(".")[3] for n in names if ".layers." in n} == {"2"}
@@ -80,7 +107,7 @@ def test_a_config_without_defaults_means_the_same_as_in_transformers(copy: Path)
     tail = load_tail(copy, 0, device="cpu")
     assert (tail.heads, tail.eps) == (defaults.num_attention_heads, defaults.layer_norm_eps)
     x = torch.linspace(-3, 3, 7)
-    assert torch.equal(tail.activation(x), x * torch.sigmoid(1.702 * x))
+    assert torch.equal(tail.activation(x.clone()), x * torch.sigmoid(1.702 * x))
     assert defaults.hidden_act == "quick_gelu"
 
 
