@@ -97,7 +97,8 @@ class _Sums:
         error = _row_dot(x - y, x - y)
         variance = _row_dot(x - self.mean, x - self.mean)
         norms = (_row_dot(x, x) * _row_dot(y, y)).sqrt()
-        active = f > 0
+        # Counted in float32 (exact): integers would take a pass over 8 bytes an entry.
+        active = torch.gt(f, 0, out=torch.empty_like(f))
         rows = {
             "error": error,
             "variance": variance,
@@ -110,9 +111,9 @@ class _Sums:
             self.by_token[name] += grid.sum(axis=0)
         for name, product in (("xy", x * y), ("xx", x * x), ("yy", y * y)):
             self.by_dimension[name] += product.sum(dim=0).cpu().numpy()
-        self.fired += active.sum(dim=0).cpu().numpy()
-        per_image = active.reshape(images, tokens, -1).any(dim=1).sum(dim=1)
-        self.distinct += int(per_image.cpu().numpy().sum())
+        self.fired += active.sum(dim=0).long().cpu().numpy()
+        per_image = active.reshape(images, tokens, -1).amax(dim=1).sum(dim=1)
+        self.distinct += int(per_image.long().cpu().numpy().sum())
 
     def result(self, n_images: int) -> dict[str, Any]:
         """The metrics, see `evaluate`."""

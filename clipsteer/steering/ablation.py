@@ -71,12 +71,12 @@ def predict_sets(
     # Where each set's features stand among the columns that are encoded.
     places = [torch.searchsorted(columns, checked[row]).to(target) for row in rows]
 
-    def changes(weights: torch.Tensor, directions: torch.Tensor) -> Iterator[torch.Tensor | None]:
+    def changes(code: torch.Tensor, back: torch.Tensor) -> Iterator[torch.Tensor | None]:
         for place in places:
             total: torch.Tensor | None = None
             for start in range(0, len(place), SUM_BLOCK):
                 part = place[start : start + SUM_BLOCK]
-                total = add_block(total, weights[:, part], directions[part])
+                total = add_block(total, code.index_select(1, part), back[part])
             yield total
 
     found = _predict(
@@ -162,19 +162,19 @@ def predict_prefixes(
     columns = longest.sort().values
     place = torch.searchsorted(columns, longest)
 
-    def changes(weights: torch.Tensor, directions: torch.Tensor) -> Iterator[torch.Tensor | None]:
-        weights, directions = weights[:, place], directions[place]
+    def changes(code: torch.Tensor, back: torch.Tensor) -> Iterator[torch.Tensor | None]:
+        code, back = code.index_select(1, place), back[place]
         whole: torch.Tensor | None = None
         done = 0
         for size in sizes:
             while size - done >= SUM_BLOCK:
                 stop = done + SUM_BLOCK
-                whole = add_block(whole, weights[:, done:stop], directions[done:stop])
+                whole = add_block(whole, code[:, done:stop], back[done:stop])
                 done = stop
             if size == done:
                 yield whole
             else:
-                yield add_block(whole, weights[:, done:size], directions[done:size])
+                yield add_block(whole, code[:, done:size], back[done:size])
 
     return _predict(
         dictionary, batches, embed, classify, columns, changes, len(sizes),
@@ -197,9 +197,12 @@ def _predict(
     device: torch.device,
     progress: Callable[[int], None] | None,
 ) -> np.ndarray:
-    """`changes` yields, set by set, what is added to the edited tokens (rows, d), None for 0."""
+    """`changes` yields, set by set, what is added to the edited tokens (rows, d), None for 0.
+
+    It is given the code of the columns (rows, |columns|) and what one unit of each takes away, -n_j.
+    """
     dictionary = dictionary.to(device)
-    directions = dictionary.directions(columns)
+    back = -dictionary.directions(columns)
     evaluator: _FullBatches | None = None
     owners: list[np.ndarray] = []
     results: list[np.ndarray] = []
@@ -217,9 +220,9 @@ def _predict(
                 x = _tensor(hook[chunk], device)
                 origin = x if base is None else _tensor(base[chunk], device)
                 span = token_span(tokens, x.shape[1])
-                origin, weights = _prepare(x, origin, span, dictionary, columns, error_term)
+                origin, code = _prepare(x, origin, span, dictionary, columns, error_term)
                 owner, result = _evaluate(
-                    origin, span, changes(weights, directions), n_sets, nested, evaluator
+                    origin, span, changes(code, back), n_sets, nested, evaluator
                 )
             owners.append(owner)
             results.append(result)
@@ -243,7 +246,7 @@ def _prepare(
     columns: torch.Tensor,
     error_term: ErrorTerm,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unedited activations (n, T, d) and, for the edited tokens, 0 - code (rows, |columns|)."""
+    """Unedited activations (n, T, d) and the code of the edited tokens (rows, |columns|)."""
     n, _, d = x.shape
     rows = x[:, span].reshape(-1, d)
     if len(rows) == 0 or (len(columns) == 0 and error_term == "keep"):
@@ -254,7 +257,7 @@ def _prepare(
         origin = base.clone()
         origin[:, span] = moved if base is x else base[:, span] + (moved - x[:, span])
         base = origin
-    return base, 0.0 - code
+    return base, code
 
 
 def _evaluate(

@@ -61,7 +61,7 @@ def origin_and_code(
         return rows, dictionary.encode_columns(rows, columns)
     if error_term == "drop":
         code = dictionary.encode(rows)
-        return dictionary.decode(code), code[:, columns]
+        return dictionary.decode(code), code.index_select(1, columns)
     raise ValueError(f"error_term must be 'keep' or 'drop', not {error_term!r}")
 
 

@@ -216,8 +216,9 @@ class _Sums:
             code = dictionary.encode(x.reshape(-1, d)).reshape(n, tokens, dictionary.m)
             per_image = _aggregated(code, aggregate).to(self.device, torch.float64)
             largest = code.amax(dim=1).to(self.device, torch.float64)
-            # Counted in float32 (exact): an integer sum would cast the block to 8 bytes an entry.
-            fired = code.gt(0).to(torch.float32).sum(dim=1).to(self.device, torch.float64)
+            # Counted in float32 (exact): integers would take a pass over 8 bytes an entry.
+            above = torch.gt(code, 0, out=torch.empty_like(code))
+            fired = above.sum(dim=1).to(self.device, torch.float64)
             weights = torch.from_numpy(labels.astype(np.float64)).to(self.device)
             by_group = weights[:N_GROUPS]
             self.total += weights @ per_image
