@@ -206,6 +206,9 @@ class _Sums:
             4, N_GROUPS, m, dtype=torch.float64, device=self.device
         )
         self.largest.fill_(-torch.inf)
+        # One for all blocks: a second block as large as the code, made anew each time, is given back
+        # to the system each time, and its pages cost more than the sums.
+        self.above = torch.empty(0)
 
     def add(
         self, dictionary: Dictionary, x: torch.Tensor, labels: np.ndarray, aggregate: Aggregate
@@ -217,8 +220,10 @@ class _Sums:
             per_image = _aggregated(code, aggregate).to(self.device, torch.float64)
             largest = code.amax(dim=1).to(self.device, torch.float64)
             # Counted in float32 (exact): integers would take a pass over 8 bytes an entry.
-            above = torch.gt(code, 0, out=torch.empty_like(code))
-            fired = above.sum(dim=1).to(self.device, torch.float64)
+            if self.above.shape != code.shape:
+                self.above = torch.empty_like(code)
+            torch.gt(code, 0, out=self.above)
+            fired = self.above.sum(dim=1).to(self.device, torch.float64)
             weights = torch.from_numpy(labels.astype(np.float64)).to(self.device)
             by_group = weights[:N_GROUPS]
             self.total += weights @ per_image
