@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from staleness_peers_edits import EDITS, Edit, NotThereError
 from staleness_peers_page import PAGE, document, table
 from staleness_peers_tools import ALONE, BASE, PINS, STEPS, TOOLS, Place, Tool, make_environment
