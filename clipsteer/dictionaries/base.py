@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from clipsteer.dictionaries.codes import Codes
 from clipsteer.errors import ClipsteerError
 
 
@@ -69,6 +70,15 @@ class Dictionary:
     def pre_activations(self, x: Tensor) -> Tensor:
         """(x - b_dec) W_enc + b_enc: (n, d) -> (n, m)."""
         return torch.addmm(self.b_enc, x - self.b_dec, self.W_enc)
+
+    def dense_code(self, centred: Tensor) -> Tensor:
+        """The code of x - b_dec, every feature of it: (n, d) -> (n, m)."""
+        return self.activate(torch.addmm(self.b_enc, centred, self.W_enc))
+
+    def code(self, centred: Tensor) -> Tensor | Codes:
+        """The code of x - b_dec in training, for which only what fired counts: a list of that where
+        it is faster, else (n, m)."""
+        return self.dense_code(centred)
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes of activations: (n, d) -> (n, m), non-negative for every SAE."""

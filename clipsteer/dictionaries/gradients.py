@@ -1,7 +1,8 @@
 """One forward and backward pass of an SAE, written out by hand.
 
 Autograd would keep several (n, m) arrays alive; at m = 49,152 each is 0.8 GB for 4,096 tokens.
-Here two live at once: the code, and the gradient by it. The tests hold the formulas to autograd in
+Here at most two live at once, and one where the code is sparse: then decoding and all gradients go
+over the entries that fired alone, with the same sums. The tests hold the formulas to autograd in
 float64.
 """
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from clipsteer.dictionaries.base import Dictionary
+from clipsteer.dictionaries.codes import Codes, by_feature, decode, products, transposed
 from clipsteer.dictionaries.ghost import ghost_gradients
 from clipsteer.dictionaries.loss import Mse, token_weights
 from clipsteer.dictionaries.numerics import square_sum, total
@@ -22,7 +24,7 @@ class Pass(NamedTuple):
     """What one batch gives."""
 
     gradients: dict[str, Tensor]
-    """By name, in the shapes of the parameters."""
+    """By name, in the shapes of the parameters; W_enc's is the transpose of a contiguous (m, d)."""
 
     fired: Tensor
     """Which features fired on any token, bool (m,)."""
@@ -46,6 +48,17 @@ class Pass(NamedTuple):
     """1 - squared error / total variance of this batch; NaN unless `statistics`."""
 
 
+class _Backward(NamedTuple):
+    """What the gradient of the loss by the reconstruction, (n, d), becomes on the way back."""
+
+    W_enc: Tensor
+    """Transposed, (m, d)."""
+
+    b_enc: Tensor
+    W_dec: Tensor
+    fired: Tensor
+
+
 @torch.no_grad()
 def forward_backward(
     dictionary: Dictionary,
@@ -55,6 +68,7 @@ def forward_backward(
     l1: float,
     dead: Tensor | None = None,
     statistics: bool = True,
+    dense: bool = False,
 ) -> Pass:
     """Loss and its gradients for tokens x (n, d).
 
@@ -65,48 +79,85 @@ def forward_backward(
         l1: coefficient of the mean over tokens of sum_j f_j.
         dead: int64 numbers of the dead features, for ghost gradients; None or empty for none.
         statistics: whether L0 and explained variance are wanted too.
+        dense: whether to use matrix products over all features however few fire: the slow way, to
+            compare with.
     """
     n = x.shape[0]
     centred = x - dictionary.b_dec
-    pre = torch.addmm(dictionary.b_enc, centred, dictionary.W_enc)
-    has_dead = dead is not None and dead.numel() > 0
-    # `activate` may overwrite `pre`, so the dead columns are taken first.
-    dead_pre = pre.index_select(1, dead) if has_dead and dead is not None else None
-    f = dictionary.activate(pre)
-    del pre
-    residual = x - dictionary.decode(f)
+    f = dictionary.dense_code(centred) if dense else dictionary.code(centred)
+    if isinstance(f, Codes):
+        values = f.value
+        output = decode(f, dictionary.W_dec).add_(dictionary.b_dec)
+    else:
+        values = f
+        output = dictionary.decode(f)
+    residual = torch.sub(x, output, out=output)
     weights = token_weights(x, mse)
     mse_value = total(torch.linalg.vecdot(residual, residual) * weights.squeeze(1))
-    l1_value = l1 * total(f.sum(dim=1)) / n if l1 else 0.0
-    l0, explained = _statistics(x, residual, f) if statistics else (float("nan"), float("nan"))
+    l1_value = l1 * total(values.sum(dim=-1) if values.ndim > 1 else values) / n if l1 else 0.0
+    l0, explained = _statistics(x, residual, values) if statistics else (float("nan"),) * 2
 
     by_output = residual * (weights * -2.0)
-    # d loss / d f; the rectifier lets through what fired, and the L1 term adds l1 / n there.
-    by_code = torch.addmm(x.new_full((1,), l1 / n), by_output, dictionary.W_dec.t())
-    torch.ops.aten.threshold_backward.grad_input(by_code, f, 0, grad_input=by_code)
-    W_dec = f.t() @ by_output
-    fired = f.amax(dim=0) > 0
-    del f
+    through = _sparse if isinstance(f, Codes) else _dense
+    back = through(dictionary, f, centred, by_output, l1 / n)  # type: ignore[arg-type]
+    del f, values
     ghost_term = 0.0
-    if dead_pre is not None and dead is not None:
+    if dead is not None and dead.numel():
+        encoder = dictionary.W_enc.t().index_select(0, dead)
+        dead_pre = torch.addmm(dictionary.b_enc.index_select(0, dead), centred, encoder.t())
         ghost = ghost_gradients(dead_pre, dictionary.directions(dead), residual, weights)
-        by_code.index_add_(1, dead, ghost.pre)
-        W_dec.index_add_(0, dead, ghost.W_dec)
+        back.W_enc.index_add_(0, dead, ghost.pre.t() @ centred)
+        back.b_enc.index_add_(0, dead, _column_sums(ghost.pre))
+        back.W_dec.index_add_(0, dead, ghost.W_dec)
         ghost_term = ghost.term
-    b_enc = x.new_ones(n) @ by_code
     gradients = {
-        "W_enc": centred.t() @ by_code,
-        "b_enc": b_enc,
-        "W_dec": W_dec,
+        "W_enc": back.W_enc.t(),
+        "b_enc": back.b_enc,
+        "W_dec": back.W_dec,
         # b_dec is added to the output and subtracted from the input.
-        "b_dec": by_output.sum(dim=0) - dictionary.W_enc @ b_enc,
+        "b_dec": by_output.sum(dim=0) - dictionary.W_enc @ back.b_enc,
     }
     loss = mse_value + l1_value + ghost_term
-    return Pass(gradients, fired, loss, mse_value, l1_value, ghost_term, l0, explained)
+    return Pass(gradients, back.fired, loss, mse_value, l1_value, ghost_term, l0, explained)
 
 
-def _statistics(x: Tensor, residual: Tensor, f: Tensor) -> tuple[float, float]:
-    """L0 and the explained variance of one batch."""
+def _dense(
+    dictionary: Dictionary, f: Tensor, centred: Tensor, by_output: Tensor, l1: float
+) -> _Backward:
+    # d loss / d f; the rectifier lets through what fired, and the L1 term adds l1 there.
+    by_code = torch.addmm(f.new_full((1,), l1), by_output, dictionary.W_dec.t())
+    torch.ops.aten.threshold_backward.grad_input(by_code, f, 0, grad_input=by_code)
+    return _Backward(
+        W_enc=by_code.t() @ centred,
+        b_enc=_column_sums(by_code),
+        W_dec=f.t() @ by_output,
+        fired=f.amax(dim=0) > 0,
+    )
+
+
+def _sparse(
+    dictionary: Dictionary, f: Codes, centred: Tensor, by_output: Tensor, l1: float
+) -> _Backward:
+    where = transposed(f, dictionary.m)
+    by_code = products(f.start, f.feature, by_output, dictionary.W_dec).add_(l1)
+    by_code.mul_(f.value > 0)
+    fired = torch.zeros_like(dictionary.b_enc).index_add_(0, f.feature, f.value) > 0
+    return _Backward(
+        W_enc=by_feature(where, by_code, centred),
+        b_enc=torch.zeros_like(dictionary.b_enc).index_add_(0, f.feature, by_code),
+        W_dec=by_feature(where, f.value, by_output),
+        fired=fired,
+    )
+
+
+def _column_sums(values: Tensor) -> Tensor:
+    """(n, m) -> (m,), as a product: its order of adding does not depend on the threads."""
+    return values.new_ones(values.shape[0]) @ values
+
+
+def _statistics(x: Tensor, residual: Tensor, values: Tensor) -> tuple[float, float]:
+    """L0 and the explained variance of one batch; `values` of the code, dense or listed."""
     variance = square_sum(x - x.mean(dim=0))
     explained = 1.0 - square_sum(residual) / variance if variance > 0 else float("nan")
-    return total((f > 0).sum(dim=1)) / x.shape[0], explained
+    fired = values > 0
+    return total(fired.sum(dim=-1) if fired.ndim > 1 else fired) / x.shape[0], explained

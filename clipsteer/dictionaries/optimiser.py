@@ -1,8 +1,13 @@
-"""Clip, project, Adam, renormalise: what happens between two forward passes."""
+"""Clip, project, Adam, renormalise: what happens between two forward passes.
+
+Where parameters do not fit a cache, each pass over them costs as much as reading memory does. So the
+rows are taken in blocks that stay in it, and clipping is left to Adam's own division.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -11,17 +16,21 @@ from clipsteer.dictionaries.numerics import square_sum
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
+#: Values of one tensor in a block of rows: 1 MB in float32.
+BLOCK = 2**18
 
-def clip_norm_(gradients: dict[str, Tensor], limit: float | None) -> float:
-    """Scale all gradients so that their joint norm is at most `limit`; return the norm before that.
 
-    The same formula as `torch.nn.utils.clip_grad_norm_`, with the sums in a fixed order.
+def joint_norm(gradients: dict[str, Tensor]) -> float:
+    """Norm of all gradients together, with the sums in a fixed order."""
+    return math.sqrt(sum(square_sum(plain(gradients[name])) for name in sorted(gradients)))
+
+
+def clipping(norm: float, limit: float | None) -> float:
+    """By what to divide the gradients so that their joint norm is at most `limit`.
+
+    The same formula as `torch.nn.utils.clip_grad_norm_`.
     """
-    norm = math.sqrt(sum(square_sum(gradients[name]) for name in sorted(gradients)))
-    if limit is not None and norm > limit:
-        for gradient in gradients.values():
-            gradient.mul_(limit / (norm + 1e-6))
-    return norm
+    return 1.0 if limit is None or norm <= limit else (norm + 1e-6) / limit
 
 
 def remove_parallel_(gradient: Tensor, W_dec: Tensor) -> None:
@@ -29,7 +38,9 @@ def remove_parallel_(gradient: Tensor, W_dec: Tensor) -> None:
 
     Without it Adam's moments fill with a direction that renormalisation undoes anyway.
     """
-    gradient.addcmul_(torch.linalg.vecdot(gradient, W_dec).unsqueeze(1), W_dec, value=-1.0)
+    for rows in blocks(W_dec):
+        part, along = gradient[rows], W_dec[rows]
+        part.addcmul_((part * along).sum(dim=1, keepdim=True), along, value=-1.0)
 
 
 def adam_(
@@ -40,21 +51,47 @@ def adam_(
     *,
     step: int,
     lr: float,
+    divisor: float = 1.0,
 ) -> None:
     """One step of Adam (Kingma & Ba 2015) in place; `step` counts from 1. No weight decay.
 
-    Gradients are used as scratch space.
+    Gradients count divided by `divisor` (`clipping`), and are used as scratch space.
     """
-    correction1 = 1.0 - BETA1**step
-    correction2 = math.sqrt(1.0 - BETA2**step)
-    for name, parameter in parameters.items():
-        gradient = gradients[name]
-        first[name].lerp_(gradient, 1.0 - BETA1)
-        second[name].mul_(BETA2).addcmul_(gradient, gradient, value=1.0 - BETA2)
-        denominator = torch.sqrt(second[name], out=gradient).div_(correction2).add_(EPSILON)
-        parameter.addcdiv_(first[name], denominator, value=-lr / correction1)
+    names = list(parameters)
+    device = parameters[names[0]].device
+    torch._fused_adam_(
+        [plain(parameters[name]) for name in names],
+        [plain(gradients[name]) for name in names],
+        [plain(first[name]) for name in names],
+        [plain(second[name]) for name in names],
+        [],
+        [torch.tensor(float(step), device=device)] * len(names),
+        lr=lr,
+        beta1=BETA1,
+        beta2=BETA2,
+        weight_decay=0.0,
+        eps=EPSILON,
+        amsgrad=False,
+        maximize=False,
+        grad_scale=torch.tensor(divisor, device=device) if divisor != 1.0 else None,
+    )
 
 
 def normalise_rows_(W_dec: Tensor) -> None:
     """Bring each row of W_dec (m, d) back to unit norm."""
-    W_dec.div_(torch.linalg.vector_norm(W_dec, dim=1, keepdim=True).clamp_(min=1e-12))
+    for rows in blocks(W_dec):
+        part = W_dec[rows]
+        part.div_(torch.linalg.vector_norm(part, dim=1, keepdim=True).clamp_(min=1e-12))
+
+
+def blocks(rows: Tensor) -> Iterator[slice]:
+    """Runs of rows of a matrix that fit a cache."""
+    n, d = rows.shape
+    size = max(1, BLOCK // d)
+    for low in range(0, n, size):
+        yield slice(low, min(low + size, n))
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """The same values lying in memory in order: W_enc is kept as the transpose of such a matrix."""
+    return tensor if tensor.is_contiguous() else tensor.t()

@@ -24,7 +24,8 @@ class TrainState:
     """
 
     parameters: dict[str, Tensor]
-    """W_enc, b_enc, W_dec, b_dec; updated in place."""
+    """W_enc, b_enc, W_dec, b_dec; updated in place. W_enc (d, m) lies in memory by feature, as the
+    transpose of a contiguous matrix, in its moments too: a step reads single features."""
 
     first: dict[str, Tensor]
     """Adam's running mean of the gradients, by parameter."""
@@ -58,9 +59,13 @@ class TrainState:
         )
 
     def to(self, device: torch.device | str) -> Self:
-        """The same state with its tensors on `device` (the generator stays on the CPU)."""
+        """The same state with its tensors on `device`, as a step wants them (the generator stays on
+        the CPU)."""
         moved = {
-            group: {name: tensor.to(device) for name, tensor in getattr(self, group).items()}
+            group: {
+                name: _by_feature(tensor.to(device)) if name == "W_enc" else tensor.to(device)
+                for name, tensor in getattr(self, group).items()
+            }
             for group in GROUPS
         }
         return type(self)(
@@ -96,3 +101,8 @@ class TrainState:
         generator = torch.Generator()
         generator.set_state(tensors["generator"])
         return cls(idle=tensors["idle"], generator=generator, **notes, **groups)
+
+
+def _by_feature(W_enc: Tensor) -> Tensor:
+    """The same (d, m) with the weights of each feature side by side."""
+    return W_enc.t().contiguous().t()

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from clipsteer.dictionaries.base import Dictionary
+from clipsteer.dictionaries.codes import Codes, sparse_pays
+from clipsteer.dictionaries.screen import screening_dtype, top_codes
 from clipsteer.errors import ClipsteerError
 
 
@@ -32,6 +34,13 @@ class TopK(Dictionary):
     def options(self) -> dict[str, Any]:
         """{"k": k}."""
         return {"k": self.k}
+
+    def code(self, centred: Tensor) -> Tensor | Codes:
+        """Only the entries that are kept, by `top_codes`, where they are few."""
+        if not sparse_pays(self.k / self.m, self.W_dec.numel()):
+            return self.dense_code(centred)
+        dtype = screening_dtype(centred, self.W_enc.numel())
+        return top_codes(centred, self.W_enc.t(), self.b_enc, self.k, dtype=dtype)
 
     def activate(self, pre: Tensor) -> Tensor:
         """Keep the k largest of each row, rectified, in place: (n, m) -> (n, m)."""

@@ -15,7 +15,13 @@ from torch import Tensor
 
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.gradients import Pass, forward_backward
-from clipsteer.dictionaries.optimiser import adam_, clip_norm_, normalise_rows_, remove_parallel_
+from clipsteer.dictionaries.optimiser import (
+    adam_,
+    clipping,
+    joint_norm,
+    normalise_rows_,
+    remove_parallel_,
+)
 from clipsteer.dictionaries.registry import architecture as architecture_named
 from clipsteer.dictionaries.schedule import learning_rate
 from clipsteer.dictionaries.settings import Settings
@@ -127,9 +133,17 @@ def advance(
     )
     state.step += 1
     # The authors clip first and project then; so the norm includes the parallel part.
-    norm = clip_norm_(done.gradients, settings.clip_norm)
+    norm = joint_norm(done.gradients)
     remove_parallel_(done.gradients["W_dec"], state.parameters["W_dec"])
-    adam_(state.parameters, done.gradients, state.first, state.second, step=state.step, lr=lr)
+    adam_(
+        state.parameters,
+        done.gradients,
+        state.first,
+        state.second,
+        step=state.step,
+        lr=lr,
+        divisor=clipping(norm, settings.clip_norm),
+    )
     normalise_rows_(state.parameters["W_dec"])
     state.idle.add_(1)
     state.idle[done.fired] = 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from clipsteer.dictionaries.base import Dictionary
+from clipsteer.dictionaries.codes import Codes, positive, sparse_pays
 
 
 class Vanilla(Dictionary):
@@ -16,6 +18,16 @@ class Vanilla(Dictionary):
     def activate(self, pre: Tensor) -> Tensor:
         """relu, in place: (n, m) -> (n, m)."""
         return pre.relu_()
+
+    def code(self, centred: Tensor) -> Tensor | Codes:
+        """Only the entries that fired, where they are few; always dense on other devices, which
+        would have to wait for their number."""
+        f = self.dense_code(centred)
+        if f.device.type == "cpu":
+            found = f.numpy() > 0
+            if sparse_pays(np.count_nonzero(found) / found.size, self.W_dec.numel()):
+                return positive(f, found)
+        return f
 
     def encode_columns(self, x: Tensor, features: Tensor) -> Tensor:
         """Only the columns asked for are computed: (n, d), int64 (c,) -> (n, c).

@@ -11,7 +11,13 @@ import torch
 from scipy.optimize import minimize
 
 from clipsteer.dictionaries.initialise import geometric_median, initial_tensors
-from clipsteer.dictionaries.optimiser import adam_, clip_norm_, normalise_rows_, remove_parallel_
+from clipsteer.dictionaries.optimiser import (
+    adam_,
+    clipping,
+    joint_norm,
+    normalise_rows_,
+    remove_parallel_,
+)
 from clipsteer.dictionaries.schedule import learning_rate
 from clipsteer.dictionaries.settings import Settings
 from clipsteer.errors import ClipsteerError
@@ -85,16 +91,20 @@ def test_adam_and_clipping_agree_with_torch() -> None:
             parameter.grad = gradients[name].clone()
         norm = torch.nn.utils.clip_grad_norm_(theirs.values(), 1.0)
         optimiser.step()
-        assert clip_norm_(gradients, 1.0) == pytest.approx(norm.item(), rel=1e-6)
-        adam_(ours, gradients, first, second, step=step, lr=0.01)
+        found = joint_norm(gradients)
+        assert found == pytest.approx(norm.item(), rel=1e-6)
+        divisor = clipping(found, 1.0)
+        adam_(ours, gradients, first, second, step=step, lr=0.01, divisor=divisor)
         for name, parameter in theirs.items():
             torch.testing.assert_close(ours[name], parameter.detach(), rtol=1e-6, atol=1e-8)
 
 
 def test_no_clipping_when_the_limit_is_null() -> None:
-    gradients = {"W": torch.full((3, 4), 10.0)}
-    assert clip_norm_(gradients, None) == pytest.approx(math.sqrt(1200))
-    assert torch.equal(gradients["W"], torch.full((3, 4), 10.0))
+    norm = joint_norm({"W": torch.full((3, 4), 10.0)})
+    assert norm == pytest.approx(math.sqrt(1200))
+    assert clipping(norm, None) == 1.0
+    assert clipping(norm, norm) == 1.0
+    assert clipping(norm, 1.0) == pytest.approx(norm, rel=1e-6)
 
 
 def test_projection_leaves_nothing_along_the_rows() -> None:
