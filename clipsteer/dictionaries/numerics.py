@@ -1,10 +1,15 @@
-"""Sums whose result does not depend on the number of threads."""
+"""Sums whose result does not depend on the number of threads; passes over rows that stay in cache."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
+
+#: Values of one matrix in a block of rows: 1 MB in float32.
+BLOCK = 2**18
 
 
 def total(values: Tensor) -> float:
@@ -21,3 +26,11 @@ def square_sum(values: Tensor) -> float:
     if values.ndim == 1:
         return total(values.to(torch.float64).square())
     return total(torch.linalg.vector_norm(values, dim=-1).to(torch.float64).square())
+
+
+def blocks(rows: Tensor) -> Iterator[slice]:
+    """Runs of rows of a matrix that fit a cache."""
+    n, d = rows.shape
+    size = max(1, BLOCK // d)
+    for low in range(0, n, size):
+        yield slice(low, min(low + size, n))

@@ -7,17 +7,13 @@ rows are taken in blocks that stay in it, and clipping is left to Adam's own div
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from clipsteer.dictionaries.numerics import square_sum
+from clipsteer.dictionaries.numerics import blocks, square_sum
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
-
-#: Values of one tensor in a block of rows: 1 MB in float32.
-BLOCK = 2**18
 
 
 def joint_norm(gradients: dict[str, Tensor]) -> float:
@@ -82,14 +78,6 @@ def normalise_rows_(W_dec: Tensor) -> None:
     for rows in blocks(W_dec):
         part = W_dec[rows]
         part.div_(torch.linalg.vector_norm(part, dim=1, keepdim=True).clamp_(min=1e-12))
-
-
-def blocks(rows: Tensor) -> Iterator[slice]:
-    """Runs of rows of a matrix that fit a cache."""
-    n, d = rows.shape
-    size = max(1, BLOCK // d)
-    for low in range(0, n, size):
-        yield slice(low, min(low + size, n))
 
 
 def plain(tensor: Tensor) -> Tensor:

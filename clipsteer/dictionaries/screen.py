@@ -9,6 +9,8 @@ does not depend on the precision that screened.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +19,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipsteer.dictionaries.codes import Codes, products, split, starts
+from clipsteer.dictionaries.numerics import blocks
 
 #: Weights (d m) from which converting to bfloat16 and valuing more candidates pays.
 BF16_WEIGHTS = 2**17
 
 #: Features per group on the way to the k-th largest, and fewest groups for each of the k.
 GROUP, GROUPS_PER_K = 8, 4
+
+#: Tokens whose candidates are looked for together; their arrays fit a core's cache.
+TOKENS = 256
+
+#: Candidates for each of the k from which screening in full precision is cheaper than valuing them.
+MOST_PER_K = 8
 
 
 class Bound(NamedTuple):
@@ -33,6 +42,19 @@ class Bound(NamedTuple):
 
     relative: float
     """Of rounding the screened value itself."""
+
+
+class Candidates(NamedTuple):
+    """Entries that may be positive and among the k largest of their token, in token order."""
+
+    token: NDArray[np.int32]
+    feature: NDArray[np.int32]
+
+    screened: NDArray[np.floating]
+    """The screened value."""
+
+    likely: NDArray[np.bool_]
+    """Whether it reaches a value that at least k of its token reach."""
 
 
 def screening_dtype(x: Tensor, weights: int) -> torch.dtype:
@@ -55,25 +77,48 @@ def screen(
         centred: x - b_dec, (n, d).
         encoder: one row per feature, (m, d).
         bias: (m,).
-        dtype: of the product, accumulated in float32.
+        dtype: of the product; bfloat16 is accumulated in float32.
         out: where to write them; (n, m) of `dtype`.
     """
     d = centred.shape[1]
-    low_x, low_w, low_b = centred.to(dtype), encoder.to(dtype), bias.to(dtype)
-    screened = torch.addmm(low_b, low_x, low_w.t(), out=out)
-    norm_x, norm_w = row_norms(centred), row_norms(encoder)
+    unit = torch.finfo(centred.dtype).eps
+    norm_x = row_norms(centred)
+    if dtype == centred.dtype:
+        screened = torch.addmm(bias, centred, encoder.t(), out=out)
+        largest = row_norms(encoder).max()
+        absolute, relative = torch.zeros_like(norm_x), unit
+    else:
+        low_x, lost_x, _ = _lower(centred, torch.ones_like(norm_x), dtype)
+        low_w, lost_w, norm_w = _lower(encoder, bias, dtype)
+        # The bias is two more columns, its rounded value and what that leaves.
+        screened = torch.mm(low_x, low_w.t(), out=out)
+        largest = norm_w.max()
+        # x.w - x'.w' = (x - x').w + x'.(w - w'), each at most the product of its norms.
+        absolute = (lost_x * largest + (norm_x + lost_x) * lost_w.max()) * (1 + 1e-5)
+        low = torch.finfo(dtype).eps
+        absolute += bias.abs().max() * low**2
+        relative = 0.51 * low
     # Adding d products in any order errs by d u at most (Higham 2002, 3.1), here and where the
     # candidates are valued; doubled, for units that truncate and for the norms' own rounding.
-    unit = torch.finfo(centred.dtype).eps
-    absolute = norm_x * (norm_w.max() * (4 * (d + 4) * unit))
-    absolute += bias.abs().max() * (4 * unit) + d * torch.finfo(torch.float32).tiny
-    if dtype != centred.dtype:
-        # x.w - x'.w' = (x - x').w + x'.(w - w'), each at most the product of its norms.
-        lost_x, lost_w = row_norms(centred - low_x), row_norms(encoder - low_w)
-        absolute += (lost_x * norm_w.max() + (norm_x + lost_x) * lost_w.max()) * (1 + 1e-5)
-        absolute += (bias - low_b).abs().max()
-    # Rounded once to `dtype` after adding up, and once more where the bias is added to that.
-    return screened, Bound(absolute, 1.01 * torch.finfo(dtype).eps)
+    absolute += norm_x * (largest * (4 * (d + 4) * unit))
+    absolute += bias.abs().max() * (8 * unit) + d * torch.finfo(torch.float32).tiny
+    return screened, Bound(absolute, relative)
+
+
+def _lower(rows: Tensor, extra: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows (n, d) in `dtype` with `extra` (n,) as two more columns; norms of what each row lost,
+    and of the rows."""
+    n, d = rows.shape
+    low = rows.new_empty(n, d + 2, dtype=dtype)
+    lost, norms = torch.empty_like(extra), torch.empty_like(extra)
+    for some in blocks(rows):
+        part = rows[some]
+        low[some, :d] = part
+        norms[some] = row_norms(part)
+        lost[some] = row_norms(part - low[some, :d])
+    low[:, d] = extra
+    low[:, d + 1] = extra - low[:, d]
+    return low, lost, norms
 
 
 def row_norms(rows: Tensor) -> Tensor:
@@ -100,16 +145,28 @@ def top_codes(
     screened, bound = screen(centred, encoder, bias, dtype, out)
     if centred.device.type != "cpu":
         return _top_fixed(centred, encoder, bias, screened, k)
-    token, feature = _candidates(screened, k, bound)
-    n, m = screened.shape
-    start = starts(token, n)
-    value = products(start, torch.from_numpy(feature), centred, encoder)
-    value += bias.index_select(0, torch.from_numpy(feature))
-    kept = _largest(token, feature, value.numpy(), start.numpy(), k, m)
+    n = len(screened)
+    found = _candidates(screened, k, bound)
+    if dtype != centred.dtype and len(found.token) > MOST_PER_K * k * n:
+        del screened
+        return top_codes(centred, encoder, bias, k, dtype=centred.dtype)
+    token, feature = found.token, found.feature
+    value = np.full(len(token), -np.inf, centred.numpy().dtype)
+
+    def look(at: NDArray[np.int64]) -> None:
+        some = torch.from_numpy(feature[at])
+        exact = products(starts(token[at], n), some, centred, encoder)
+        value[at] = exact.add_(bias.index_select(0, some)).numpy()
+
+    look(np.flatnonzero(found.likely))
+    # k exact values are known to reach this; nothing counts whose own cannot.
+    reached = _reached(token, value, n, k)
+    highest = found.screened + np.abs(found.screened) * value.dtype.type(2 * bound.relative)
+    highest += bound.absolute.numpy()[token]
+    look(np.flatnonzero(~found.likely & (highest >= reached[token])))
+    kept = _largest(token, feature, value, n, k)
     return Codes(
-        starts(token[kept], n),
-        torch.from_numpy(feature[kept]),
-        value.index_select(0, torch.from_numpy(kept)),
+        starts(token[kept], n), torch.from_numpy(feature[kept]), torch.from_numpy(value[kept])
     )
 
 
@@ -127,10 +184,8 @@ def _top_fixed(centred: Tensor, encoder: Tensor, bias: Tensor, screened: Tensor,
     return Codes(start, feature, value[:, :k].relu().reshape(-1))
 
 
-def _candidates(
-    screened: Tensor, k: int, bound: Bound
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Tokens and features of all entries that may be positive and among the k largest.
+def _candidates(screened: Tensor, k: int, bound: Bound) -> Candidates:
+    """All entries that may be positive and among the k largest of their token by exact value.
 
     The k-th largest of the maxima of disjoint groups is at most the k-th largest value, and close to
     it where the groups are many. What lies further below it than twice the bound cannot be among the
@@ -145,24 +200,52 @@ def _candidates(
     width = coarse.shape[1]
     wide = coarse.to(bound.absolute.dtype).numpy()
     reached = torch.from_numpy(np.partition(wide, width - k, axis=1)[:, width - k].copy())
-    absolute, relative = bound.absolute, bound.relative
+    absolute, relative = bound.absolute, 2 * bound.relative
     below = reached - relative * reached.abs() - 2 * absolute
     lowest = torch.maximum(below, -absolute)
-    lowest = (lowest - relative * lowest.abs()).unsqueeze(1)
-    if screened.dtype != lowest.dtype:
-        # Rounded to the screen's own dtype and one step down: a comparison there is then no stricter.
-        lowest = lowest.to(screened.dtype)
-        lowest = torch.nextafter(lowest, torch.full_like(lowest, -math.inf))
-    token, first = split(np.flatnonzero((maxima >= lowest).numpy()), m // group)
+    lowest -= relative * lowest.abs()
+    # Rounded to the screen's own precision and a step down, a comparison there is no stricter.
+    floor = lowest.to(screened.dtype).unsqueeze(1)
+    floor = torch.nextafter(floor, torch.full_like(floor, -math.inf))
+    above = (maxima >= floor).numpy()
+    # numpy gathers faster than torch, but knows no bfloat16.
+    whole = screened.view(torch.int16) if screened.dtype == torch.bfloat16 else screened
+    flat, limits, likely = whole.numpy().reshape(-1), lowest.numpy(), reached.numpy()
     steps = np.arange(group, dtype=np.int32) * np.int32(m // group)
-    feature: NDArray[np.int32] = np.add.outer(first, steps)
-    # As integers: numpy, whose gathering is the faster one, has no bfloat16.
-    whole = torch.int16 if screened.dtype == torch.bfloat16 else screened.dtype
-    flat: NDArray[np.int64] = token[:, None].astype(np.int64) * m + feature
-    values = torch.from_numpy(screened.view(whole).numpy().reshape(-1).take(flat))
-    floors = lowest.view(-1).index_select(0, torch.from_numpy(token)).unsqueeze(1)
-    inner = np.flatnonzero((values.view(screened.dtype) >= floors).numpy())
-    return token[inner // group], feature.reshape(-1)[inner]
+
+    def part(low: int) -> Candidates:
+        token, first = split(np.flatnonzero(above[low : low + TOKENS]), m // group)
+        token += np.int32(low)
+        feature: NDArray[np.int32] = np.add.outer(first, steps)
+        taken = flat.take(np.add(feature, (token.astype(np.int64) * m)[:, None]))
+        values = _widened(taken, screened.dtype, limits.dtype)
+        inner = np.flatnonzero(values >= limits[token][:, None])
+        token = token[inner // group]
+        values = values.reshape(-1)[inner]
+        return Candidates(token, feature.reshape(-1)[inner], values, values >= likely[token])
+
+    parts = list(_each(part, range(0, n, TOKENS)))
+    return Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _widened(
+    taken: NDArray[np.generic], dtype: torch.dtype, wide: np.dtype[np.floating]
+) -> NDArray[np.floating]:
+    """Values gathered as they lie in memory, in the precision of the bound."""
+    if dtype != torch.bfloat16:
+        return taken.astype(wide, copy=False)
+    # bfloat16 is the upper half of a float32.
+    return (taken.astype(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def _each(work: Callable[[int], Candidates], items: range) -> Iterator[Candidates]:
+    """`work` of each item in order, on as many threads as torch has."""
+    threads = min(torch.get_num_threads(), len(items))
+    if threads == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, items)
 
 
 def _group(m: int, k: int) -> int:
@@ -173,21 +256,27 @@ def _group(m: int, k: int) -> int:
     return 1
 
 
+def _reached(
+    token: NDArray[np.int32], value: NDArray[np.floating], n: int, k: int
+) -> NDArray[np.floating]:
+    """The k-th largest of each token's values, -inf where there are fewer: (n,)."""
+    start = starts(token, n).numpy()
+    width = max(int(np.diff(start).max(initial=0)), k)
+    padded = np.full((n, width), -np.inf, value.dtype)
+    padded[token, np.arange(len(token), dtype=np.int32) - start[token]] = value
+    padded.partition(width - k, axis=1)
+    return padded[:, width - k].copy()
+
+
 def _largest(
     token: NDArray[np.int32],
     feature: NDArray[np.int32],
     value: NDArray[np.floating],
-    start: NDArray[np.int32],
+    n: int,
     k: int,
-    m: int,
 ) -> NDArray[np.int64]:
     """Places of the positive entries among the k largest of their token, in the given order."""
-    n = len(start) - 1
-    counts = np.diff(start)
-    width = max(int(counts.max(initial=0)), k)
-    padded = np.full((n, width), -np.inf, value.dtype)
-    padded[token, np.arange(len(token)) - start[token]] = value
-    reached = np.partition(padded, width - k, axis=1)[:, width - k]
+    reached = _reached(token, value, n, k)
     kept = np.flatnonzero((value >= reached[token]) & (value > 0))
     over = np.bincount(token[kept], minlength=n) > k
     if not over.any():

@@ -30,6 +30,8 @@ class TopK(Dictionary):
                 f"width {self.d}). Lower k or raise the dictionary's expansion."
             )
         self.k = k
+        # Kept from step to step: pages of memory new to the process cost a tenth of the product.
+        self._screened: Tensor | None = None
 
     def options(self) -> dict[str, Any]:
         """{"k": k}."""
@@ -40,7 +42,11 @@ class TopK(Dictionary):
         if not sparse_pays(self.k / self.m, self.W_dec.numel()):
             return self.dense_code(centred)
         dtype = screening_dtype(centred, self.W_enc.numel())
-        return top_codes(centred, self.W_enc.t(), self.b_enc, self.k, dtype=dtype)
+        shape = (len(centred), self.m)
+        if self._screened is None or (self._screened.shape, self._screened.dtype) != (shape, dtype):
+            self._screened = centred.new_empty(shape, dtype=dtype)
+        encoder = self.W_enc.t()
+        return top_codes(centred, encoder, self.b_enc, self.k, dtype=dtype, out=self._screened)
 
     def activate(self, pre: Tensor) -> Tensor:
         """Keep the k largest of each row, rectified, in place: (n, m) -> (n, m)."""
