@@ -14,8 +14,8 @@ from clipsteer.dictionaries.numerics import total
 class Ghost(NamedTuple):
     """The ghost term of one batch, with its gradients."""
 
-    term: float
-    """Value of the term."""
+    term: Tensor
+    """Value of the term, float64 ()."""
 
     pre: Tensor
     """Gradient by the dead features' pre-activations, (n, dead)."""

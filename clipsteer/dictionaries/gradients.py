@@ -8,6 +8,7 @@ float64.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -30,7 +31,8 @@ class Pass(NamedTuple):
     """Which features fired on any token, bool (m,)."""
 
     loss: float
-    """mse + l1 + ghost."""
+    """mse + l1 + ghost. This and what follows are NaN without `statistics` on devices other than the
+    CPU, which would have to be waited for."""
 
     mse: float
     """Reconstruction loss in the variant asked for."""
@@ -95,13 +97,13 @@ def forward_backward(
     weights = token_weights(x, mse)
     mse_value = total(torch.linalg.vecdot(residual, residual) * weights.squeeze(1))
     l1_value = l1 * total(values.sum(dim=-1) if values.ndim > 1 else values) / n if l1 else 0.0
-    l0, explained = _statistics(x, residual, values) if statistics else (float("nan"),) * 2
+    l0, explained = _statistics(x, residual, values) if statistics else (math.nan, math.nan)
 
     by_output = residual * (weights * -2.0)
     through = _sparse if isinstance(f, Codes) else _dense
     back = through(dictionary, f, centred, by_output, l1 / n)  # type: ignore[arg-type]
     del f, values
-    ghost_term = 0.0
+    ghost_value: Tensor | float = 0.0
     if dead is not None and dead.numel():
         encoder = dictionary.W_enc.t().index_select(0, dead)
         dead_pre = torch.addmm(dictionary.b_enc.index_select(0, dead), centred, encoder.t())
@@ -109,7 +111,7 @@ def forward_backward(
         back.W_enc.index_add_(0, dead, ghost.pre.t() @ centred)
         back.b_enc.index_add_(0, dead, _column_sums(ghost.pre))
         back.W_dec.index_add_(0, dead, ghost.W_dec)
-        ghost_term = ghost.term
+        ghost_value = ghost.term
     gradients = {
         "W_enc": back.W_enc.t(),
         "b_enc": back.b_enc,
@@ -117,8 +119,10 @@ def forward_backward(
         # b_dec is added to the output and subtracted from the input.
         "b_dec": by_output.sum(dim=0) - dictionary.W_enc @ back.b_enc,
     }
-    loss = mse_value + l1_value + ghost_term
-    return Pass(gradients, back.fired, loss, mse_value, l1_value, ghost_term, l0, explained)
+    terms = (mse_value + l1_value + ghost_value, mse_value, l1_value, ghost_value)
+    known = statistics or x.device.type == "cpu"
+    loss, mse_term, l1_term, ghost_term = (float(t) if known else math.nan for t in terms)
+    return Pass(gradients, back.fired, loss, mse_term, l1_term, ghost_term, l0, explained)
 
 
 def _dense(
@@ -157,7 +161,7 @@ def _column_sums(values: Tensor) -> Tensor:
 
 def _statistics(x: Tensor, residual: Tensor, values: Tensor) -> tuple[float, float]:
     """L0 and the explained variance of one batch; `values` of the code, dense or listed."""
-    variance = square_sum(x - x.mean(dim=0))
-    explained = 1.0 - square_sum(residual) / variance if variance > 0 else float("nan")
+    variance = float(square_sum(x - x.mean(dim=0)))
+    explained = 1.0 - float(square_sum(residual)) / variance if variance > 0 else math.nan
     fired = values > 0
-    return total(fired.sum(dim=-1) if fired.ndim > 1 else fired) / x.shape[0], explained
+    return float(total(fired.sum(dim=-1) if fired.ndim > 1 else fired)) / x.shape[0], explained

@@ -37,11 +37,11 @@ def geometric_median(
     median = points.mean(dim=0)
     for _ in range(iterations):
         distances = torch.linalg.vector_norm(points - median, dim=1)
-        mean_distance = total(distances) / len(points)
+        mean_distance = float(total(distances)) / len(points)
         if mean_distance == 0.0:
             break
         weights = distances.clamp_(min=1e-6 * mean_distance).reciprocal_()
-        moved = (points * weights[:, None]).sum(dim=0) / total(weights)
+        moved = (points * weights[:, None]).sum(dim=0) / float(total(weights))
         step = float(np.linalg.norm((moved - median).numpy()))
         median = moved
         if step <= tolerance * mean_distance:

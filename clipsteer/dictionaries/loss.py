@@ -32,8 +32,8 @@ def token_weights(x: Tensor, mse: Mse) -> Tensor:
         return x.new_full((n, 1), 1.0 / n)
     centred = x - x.mean(dim=0)
     if mse == "normalised":
-        variance = max(square_sum(centred), SMALLEST_NORM)
-        return x.new_full((n, 1), 1.0 / variance)
+        variance = square_sum(centred).clamp_(min=SMALLEST_NORM)
+        return variance.reciprocal_().to(x.dtype).expand(n, 1)
     norms = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
     weights: Tensor = (norms.clamp_(min=SMALLEST_NORM) * (n * d)).reciprocal_()
     return weights

@@ -12,16 +12,17 @@ from torch import Tensor
 BLOCK = 2**18
 
 
-def total(values: Tensor) -> float:
-    """Sum of a vector (n,) in float64, in one fixed order.
+def total(values: Tensor) -> Tensor:
+    """Sum of a vector (n,) in float64, in one fixed order; on its device, so that nothing waits.
 
     A full `x.sum()` over a large tensor is split between threads and so depends on their number;
     reduce rows first (`x.sum(dim=-1)`), then call this.
     """
-    return float(np.sum(values.detach().to(torch.float64).cpu().numpy()))
+    wide = values.detach().to(torch.float64)
+    return torch.tensor(np.sum(wide.numpy())) if wide.device.type == "cpu" else wide.sum()
 
 
-def square_sum(values: Tensor) -> float:
+def square_sum(values: Tensor) -> Tensor:
     """Sum of squares of a vector or matrix: rows first, then `total`."""
     if values.ndim == 1:
         return total(values.to(torch.float64).square())

@@ -6,8 +6,6 @@ rows are taken in blocks that stay in it, and clipping is left to Adam's own div
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -16,17 +14,18 @@ from clipsteer.dictionaries.numerics import blocks, square_sum
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
-def joint_norm(gradients: dict[str, Tensor]) -> float:
-    """Norm of all gradients together, with the sums in a fixed order."""
-    return math.sqrt(sum(square_sum(plain(gradients[name])) for name in sorted(gradients)))
+def joint_norm(gradients: dict[str, Tensor]) -> Tensor:
+    """Norm of all gradients together, float64 (), with the sums in a fixed order."""
+    squares = [square_sum(plain(gradients[name])) for name in sorted(gradients)]
+    return torch.stack(squares).cumsum(0)[-1].sqrt()
 
 
-def clipping(norm: float, limit: float | None) -> float:
-    """By what to divide the gradients so that their joint norm is at most `limit`.
+def clipping(norm: Tensor, limit: float | None) -> Tensor | None:
+    """By what to divide the gradients so that their joint norm is at most `limit`, float32 ().
 
-    The same formula as `torch.nn.utils.clip_grad_norm_`.
+    The same formula as `torch.nn.utils.clip_grad_norm_`; None for no limit.
     """
-    return 1.0 if limit is None or norm <= limit else (norm + 1e-6) / limit
+    return None if limit is None else ((norm + 1e-6) / limit).clamp_(min=1.0).float()
 
 
 def remove_parallel_(gradient: Tensor, W_dec: Tensor) -> None:
@@ -47,7 +46,7 @@ def adam_(
     *,
     step: int,
     lr: float,
-    divisor: float = 1.0,
+    divisor: Tensor | None = None,
 ) -> None:
     """One step of Adam (Kingma & Ba 2015) in place; `step` counts from 1. No weight decay.
 
@@ -61,7 +60,7 @@ def adam_(
         [plain(first[name]) for name in names],
         [plain(second[name]) for name in names],
         [],
-        [torch.tensor(float(step), device=device)] * len(names),
+        [torch.full((), float(step), device=device)] * len(names),
         lr=lr,
         beta1=BETA1,
         beta2=BETA2,
@@ -69,7 +68,7 @@ def adam_(
         eps=EPSILON,
         amsgrad=False,
         maximize=False,
-        grad_scale=torch.tensor(divisor, device=device) if divisor != 1.0 else None,
+        grad_scale=divisor,
     )
 
 

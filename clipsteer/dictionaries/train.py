@@ -119,11 +119,15 @@ def advance(
 ) -> None:
     """One training step in place: `dictionary` holds the very tensors of `state.parameters`."""
     x = torch.from_numpy(batch).to(state.idle.device)
-    dead = _dead(state.idle, settings).nonzero().squeeze(1) if settings.ghost_grads else None
+    dead = None
+    # No feature can be dead before; other devices have to be waited for here.
+    if settings.ghost_grads and state.step >= settings.dead_window:
+        dead = _dead(state.idle, settings).nonzero().squeeze(1)
     done = forward_backward(
         dictionary, x, mse=settings.mse, l1=settings.l1, dead=dead, statistics=logged
     )
-    _refuse_nonfinite(done, batch, state.step + 1)
+    if logged or x.device.type == "cpu":
+        _refuse_nonfinite(done, batch, state.step + 1)
     lr = learning_rate(
         state.step,
         steps=steps,
@@ -160,7 +164,7 @@ def advance(
                 "explained_variance": done.explained_variance,
                 "dead": float(_dead(state.idle, settings).sum()) / dictionary.m,
                 "lr": lr,
-                "grad_norm": norm,
+                "grad_norm": float(norm),
             }
         )
 
