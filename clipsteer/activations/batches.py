@@ -9,7 +9,7 @@ fits the buffer whole is read once, whatever the number of epochs.
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +21,8 @@ from clipsteer.activations.chunks import chunk_images as inner_chunk_images
 from clipsteer.activations.codecs import to_float32
 from clipsteer.errors import ClipsteerError
 
+# Rows gathered at a time: together with their float32 they stay in a core's cache.
+BLOCK_ROWS = 512
 # Images read at a time when the whole data set goes into the buffer.
 WHOLE_STEP = 256
 TOKENS = ("all", "spatial", "cls")
@@ -36,8 +38,8 @@ class TokenSource(Protocol):
     width: int
     dtype: str
 
-    def read_stored(self, start: int, stop: int) -> NDArray[Any]:
-        """Images [start, stop), (n, tokens, d), as stored."""
+    def read_stored(self, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Images [start, stop), (n, tokens, d), as stored; into `out` where it is given."""
         ...
 
 
@@ -89,8 +91,23 @@ def token_batches(
     ClipsteerError: a buffer too small for a batch and a chunk, an unknown selection `tokens`.
     """
     plan = _Plan(source, batch_size, seed, buffer_bytes, tokens, chunk_images)
-    for rows in _drain(plan, epochs, drop_last, prefetch, start):
-        yield to_float32(rows, source.dtype)
+    block: NDArray[Any] | None = None
+
+    def gather(rows: NDArray[Any], order: NDArray[np.int64]) -> NDArray[np.float32]:
+        # By way of a block: a temporary of the whole batch would be new memory each time, which
+        # costs more than the copy.
+        nonlocal block
+        if block is None:
+            block = np.empty((min(BLOCK_ROWS, batch_size), *rows.shape[1:]), rows.dtype)
+        out = np.empty((len(order), source.width), np.float32)
+        for low in range(0, len(order), len(block)):
+            places = order[low : low + len(block)]
+            # "clip", for "raise" has numpy buffer the output; all places are inside.
+            part = rows.take(places, axis=0, out=block[: len(places)], mode="clip")
+            to_float32(part, source.dtype, out[low : low + len(places)])
+        return out
+
+    yield from _drain(plan, gather, epochs, drop_last, prefetch, start)
 
 
 class _Plan:
@@ -157,12 +174,16 @@ class _Plan:
         for low, high in spans:
             if self.abandoned:  # nobody waits for this buffer
                 break
-            values = self.source.read_stored(low, high)[:, self.select]
-            if buffer is None:
-                buffer = np.empty((size, values.shape[-1]), values.dtype)
             count = (high - low) * self.kept
-            into = buffer[filled : filled + count]
-            into.reshape(high - low, self.kept, -1)[:] = values
+            if buffer is not None and self.kept == self.source.n_tokens:
+                into = buffer[filled : filled + count].reshape(high - low, self.kept, -1)
+                self.source.read_stored(low, high, into)
+            else:
+                values = self.source.read_stored(low, high)[:, self.select]
+                if buffer is None:
+                    buffer = np.empty((size, values.shape[-1]), values.dtype)
+                into = buffer[filled : filled + count].reshape(high - low, self.kept, -1)
+                into[:] = values
             filled += count
         assert buffer is not None  # there is at least one chunk in each buffer
         return buffer
@@ -215,9 +236,14 @@ class _Plan:
 
 
 def _drain(
-    plan: _Plan, epochs: int, drop_last: bool, prefetch: bool, start: int = 0
+    plan: _Plan,
+    gather: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]],
+    epochs: int,
+    drop_last: bool,
+    prefetch: bool,
+    start: int = 0,
 ) -> Generator[NDArray[Any], None, None]:
-    """Batches of rows as stored; at most two buffers exist at any time."""
+    """`gather` of the rows of each batch (a buffer, places); at most two buffers exist at a time."""
     size = plan.batch_size
     total = plan.kept * (plan.source.stop - plan.source.start)
     first, skipped = divmod(start, max(1, total // size if drop_last else -(-total // size)))
@@ -227,7 +253,7 @@ def _drain(
             order = plan.order(epoch, 0, len(rows))
             end = len(rows) - len(rows) % size if drop_last else len(rows)
             for low in range(skipped * size, end, size):
-                yield rows.take(order[low : min(low + size, end)], axis=0)
+                yield gather(rows, order[low : min(low + size, end)])
             skipped = 0
         return
     jobs = [(epoch, number) for epoch in range(first, epochs) for number in range(plan.n_buffers)]
@@ -245,14 +271,14 @@ def _drain(
                 ahead = pool.submit(plan.fill, *following) if prefetch and following else None
                 rows, order, whole = plan.shuffle(epoch, number, buffer, carry)
                 for low in range(skipped * size, whole, size):
-                    yield rows.take(order[low : low + size], axis=0)
+                    yield gather(rows, order[low : low + size])
                 skipped = 0
                 carry = rows.take(order[whole:], axis=0)
                 # Let go before the next but one is filled.
                 del buffer, rows
                 if number == plan.n_buffers - 1:
                     if len(carry) and not drop_last:
-                        yield carry
+                        yield gather(carry, np.arange(len(carry)))
                     carry = None
                 if ahead is None and following:
                     ahead = pool.submit(plan.fill, *following)
@@ -289,9 +315,13 @@ class _Counter:
         self.start, self.stop = source.start, source.stop
         self.n_tokens, self.width, self.dtype = source.n_tokens, source.width, source.dtype
 
-    def read_stored(self, start: int, stop: int) -> NDArray[Any]:
-        numbers = np.arange(start * self.n_tokens, stop * self.n_tokens, dtype=np.int64)
-        return numbers.reshape(stop - start, self.n_tokens, 1)
+    def read_stored(self, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        flat = np.arange(start * self.n_tokens, stop * self.n_tokens, dtype=np.int64)
+        numbers = flat.reshape(stop - start, self.n_tokens, 1)
+        if out is None:
+            return numbers
+        out[:] = numbers
+        return out
 
 
 def shuffle_report(
@@ -312,7 +342,7 @@ def shuffle_report(
     seen = np.zeros((source.stop - source.start) * source.n_tokens, np.int64)
     shares: list[float] = []
     distinct: list[int] = []
-    for rows in _drain(plan, 1, drop_last, prefetch=False):
+    for rows in _drain(plan, lambda rows, order: rows[order], 1, drop_last, prefetch=False):
         numbers = rows[:, 0] - source.start * source.n_tokens
         np.add.at(seen, numbers, 1)
         _look(numbers // source.n_tokens, shares, distinct)

@@ -1,24 +1,22 @@
-"""What a stored activation is: the number formats and the byte codecs, each by one name.
+"""What a stored activation is: the number formats, each by one name, and the way back to float32.
 
-Lossless codecs only. Every chain ends in crc32c, so that one wrong byte in a shard file is found
-when it is read and never trained on. ``docs/activations.md`` holds the measured table from which
-``DEFAULT_DTYPE`` and ``DEFAULT_CODEC`` were chosen (``benchmarks/codecs.py`` prints it).
+``docs/activations.md`` holds the measured table from which ``DEFAULT_DTYPE`` was chosen
+(``benchmarks/codecs.py`` prints it). Byte codecs are in `clipsteer.activations.compressors`, apart,
+so that an edit there leaves the dictionaries fresh.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from zarr.abc.codec import BytesBytesCodec
-from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from clipsteer.errors import ClipsteerError, close_match
 
 DEFAULT_DTYPE = "float16"
-DEFAULT_CODEC = "none"
 
 BFLOAT16_NAN = 0x7FC0
 # The array attribute that names its number format.
@@ -27,35 +25,40 @@ DTYPE_ATTRIBUTE = "clipsteer_dtype"
 
 @dataclass(frozen=True)
 class StoredDtype:
-    """A number format: its name in the config, the Zarr array's dtype and the fill value (a NaN).
+    """A number format: its name in the config, the Zarr array's dtype and the fill value.
 
     Zarr has no bfloat16, so its bit pattern is stored as uint16 and the array's attribute
-    ``clipsteer_dtype`` says so. ``largest`` is the largest finite magnitude.
+    ``clipsteer_dtype`` says so. ``largest`` is the largest finite magnitude; ``fill`` is something
+    that no activation is stored as: a NaN, or in int8 the one number below -127.
     """
 
     name: str
     zarr: np.dtype[np.generic]
     fill: float | int
     largest: float
+    scale_bytes: int = 0
+    """Bytes behind each token's numbers that hold what they are to be multiplied by."""
+
+    def stored_item(self, item: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of one image's part as stored; the scale makes the last dimension longer."""
+        return (*item[:-1], item[-1] + self.scale_bytes)
+
+    def item(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of one image's part, from the stored shape."""
+        return (*stored[:-1], stored[-1] - self.scale_bytes)
 
 
+LARGEST_FLOAT32 = 3.4028234663852886e38
 DTYPES: dict[str, StoredDtype] = {
     "float16": StoredDtype("float16", np.dtype("<f2"), np.nan, 65504.0),
     "bfloat16": StoredDtype("bfloat16", np.dtype("<u2"), BFLOAT16_NAN, 3.3895313892515355e38),
-    "float32": StoredDtype("float32", np.dtype("<f4"), np.nan, 3.4028234663852886e38),
-}
-
-# typesize is left to Zarr, which takes it from the array's dtype and writes it into the metadata.
-CODECS: dict[str, Callable[[], list[BytesBytesCodec]]] = {
-    "none": lambda: [],
-    "zstd": lambda: [ZstdCodec(level=1)],
-    "blosc-lz4": lambda: [BloscCodec(cname="lz4", clevel=1, shuffle="shuffle")],
-    "blosc-zstd": lambda: [BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")],
-    "blosc-zstd-bits": lambda: [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")],
+    "float32": StoredDtype("float32", np.dtype("<f4"), np.nan, LARGEST_FLOAT32),
+    "int8": StoredDtype("int8", np.dtype("<i1"), -128, LARGEST_FLOAT32, scale_bytes=4),
 }
 
 
-def _unknown(key: str, found: str, allowed: list[str]) -> ClipsteerError:
+def unknown_name(key: str, found: str, allowed: list[str]) -> ClipsteerError:
+    """The error for a name that the config may not hold at `key`."""
     return ClipsteerError(
         f"{key}: found {found!r}, expected one of {', '.join(allowed)}."
         + close_match(found, allowed)
@@ -65,25 +68,29 @@ def _unknown(key: str, found: str, allowed: list[str]) -> ClipsteerError:
 def stored_dtype(name: str) -> StoredDtype:
     """The number format called `name`; ClipsteerError names ``activations.dtype`` if unknown."""
     if name not in DTYPES:
-        raise _unknown("activations.dtype", name, list(DTYPES))
+        raise unknown_name("activations.dtype", name, list(DTYPES))
     return DTYPES[name]
 
 
-def byte_codecs(name: str) -> list[BytesBytesCodec]:
-    """The codec chain called `name`, crc32c last; ClipsteerError names ``activations.codec``."""
-    if name not in CODECS:
-        raise _unknown("activations.codec", name, list(CODECS))
-    return [*CODECS[name](), Crc32cCodec()]
+def to_float32(
+    stored: NDArray[Any], dtype: str, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Stored values (..., as stored) as float32 (..., d), exactly what each format stands for.
 
-
-def to_float32(stored: NDArray[np.generic], dtype: str) -> NDArray[np.float32]:
-    """Stored values as float32, exactly (every format's values are float32 values too).
-
-    `stored`: any shape, in the Zarr dtype of `dtype`. Returns a new array unless it is float32.
+    `stored`: writable, in the Zarr dtype of `dtype`. Fills `out` where it is given; else returns a
+    new array, or `stored` itself if it is float32. torch widens 16-bit floats some ten times as
+    fast as numpy does.
     """
+    if dtype == "float32" and out is None:
+        return stored
+    size = DTYPES[dtype].scale_bytes
+    values = torch.from_numpy(stored.view(np.int16) if dtype == "bfloat16" else stored)
     if dtype == "bfloat16":
-        # A bfloat16 is the upper half of the float32 with the same value.
-        wide = stored.astype(np.uint32)
-        np.left_shift(wide, 16, out=wide)
-        return wide.view(np.float32)
-    return stored.astype(np.float32, copy=False)
+        values = values.view(torch.bfloat16)
+    values = values[..., : values.shape[-1] - size]
+    wide = torch.empty(values.shape) if out is None else torch.from_numpy(out)
+    wide.copy_(values)
+    if size:
+        scale = np.ascontiguousarray(stored[..., -size:]).view("<f4")
+        wide.mul_(torch.from_numpy(scale))
+    return wide.numpy()

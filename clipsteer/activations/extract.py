@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from clipsteer.activations.codecs import byte_codecs, stored_dtype
+from clipsteer.activations.cast import all_finite, to_stored
+from clipsteer.activations.codecs import stored_dtype
+from clipsteer.activations.compressors import byte_codecs
 from clipsteer.activations.writer import ArrayLayout, write_shard
 from clipsteer.clip.taps import forward_with_taps
 from clipsteer.errors import ClipsteerError
@@ -34,27 +36,10 @@ EMBEDDING = "embedding"
 # Batches decoded ahead of the forward pass: enough to hide decoding, few enough to stay small.
 AHEAD = 2
 
-_TORCH_DTYPES = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-}
-
 
 def array_name(hook_point: str, layer: int) -> str:
     """The array of a hook point and layer in a shard: ``resid_post/00``."""
     return f"{hook_point}/{layer:02d}"
-
-
-def to_stored(values: Tensor, dtype: str) -> NDArray[np.generic]:
-    """Cast (round to nearest even) to the stored format `dtype` and hand over as numpy.
-
-    `values`: float tensor of any shape and device. What overflows becomes an infinity.
-    """
-    cast = values.detach().to(_TORCH_DTYPES[dtype]).cpu().contiguous()
-    if dtype == "bfloat16":
-        return cast.view(torch.int16).numpy().view(np.uint16)
-    return cast.numpy()
 
 
 def extract_shard(
@@ -78,7 +63,7 @@ def extract_shard(
 
     `load(index)` gives image `index` (called in worker threads, in order); `describe(index)` names
     it in errors. Arrays: ``<hook point>/<layer>`` (images, tokens, d) in `dtype` (float16 |
-    bfloat16 | float32), CLS first, and ``embedding`` (images, p) float32, the unmodified model's
+    bfloat16 | float32 | int8), CLS first, and ``embedding`` (images, p) float32, the unmodified model's
     projected image embedding, not normalised. Group attributes: `attributes` (say model digest,
     dataset, split) with ``start`` and ``stop``. `progress` is told the images done.
 
@@ -199,7 +184,7 @@ def _checked(
     One pass over the narrow cast sees NaN, infinity and overflow alike; only a failure looks twice.
     """
     stored = to_stored(values, dtype)
-    if _all_finite(stored, dtype):
+    if all_finite(stored, dtype):
         return stored
     wide = values.float().flatten(1)
     limit = stored_dtype(dtype).largest
@@ -219,11 +204,3 @@ def _checked(
         f"value. Set activations.dtype to "
         f"{'bfloat16 or float32' if dtype == 'float16' else 'float32'}."
     )
-
-
-def _all_finite(stored: NDArray[np.generic], dtype: str) -> bool:
-    if dtype == "bfloat16":
-        # All exponent bits set: an infinity or a NaN.
-        bits = stored.view(np.uint16) & np.uint16(0x7F80)
-        return not bool((bits == 0x7F80).any())
-    return bool(np.isfinite(stored).all())

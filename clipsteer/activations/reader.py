@@ -2,89 +2,130 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from clipsteer.activations.codecs import DTYPE_ATTRIBUTE, DTYPES, to_float32
-from clipsteer.activations.tree_store import TreeStore
+from clipsteer.activations.sharding import (
+    METADATA,
+    DamageError,
+    NeverWrittenError,
+    ShardFile,
+    parse_format,
+)
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.objects import DamagedObjectError, MissingObjectError
 from clipsteer.store.trees import FileTree, StoreTree
 
+# Descriptors that a reader holds at most; a process may have 1,024 on many systems.
+OPEN_FILES = 64
 REMAKE = "Remove the damaged file and run the workflow again: it makes the shard anew."
 
 
 class _Shard:
     """One shard's array, with its place in the data set."""
 
-    def __init__(self, start: int, stop: int, tree: FileTree) -> None:
+    def __init__(self, start: int, stop: int, tree: FileTree, files: _OpenFiles) -> None:
         self.start, self.stop = start, stop
-        self.tree = tree
-        store = TreeStore(tree)
+        self.tree, self.files = tree, files
         self.label = f"activation shard of images {start} to {stop}"
         try:
-            self.array = zarr.open_array(store=store, mode="r", zarr_format=3)
-        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+            self.format = parse_format(tree.read(METADATA))
+        except (MissingObjectError, DamagedObjectError):
+            raise
+        except (ValueError, KeyError, TypeError, ClipsteerError) as error:
             raise ClipsteerError(
-                f"{self.label}: found no readable Zarr v3 array (zarr.json: {error}). {REMAKE}"
+                f"{self.label}: found no readable Zarr v3 array ({METADATA}: {error}). {REMAKE}"
             ) from error
-        self.dtype = str(self.array.attrs.get(DTYPE_ATTRIBUTE, ""))
-        if self.dtype not in DTYPES or self.array.dtype != DTYPES[self.dtype].zarr:
+        self.dtype = str(self.format.attributes.get(DTYPE_ATTRIBUTE, ""))
+        if self.dtype not in DTYPES or self.format.dtype != DTYPES[self.dtype].zarr:
             raise ClipsteerError(
-                f"{self.label}: found {self.array.dtype} with attribute {DTYPE_ATTRIBUTE} = "
+                f"{self.label}: found {self.format.dtype} with attribute {DTYPE_ATTRIBUTE} = "
                 f"{self.dtype!r}, expected a format among {', '.join(DTYPES)}."
             )
-        if self.array.shape[0] != stop - start:
+        if self.format.shape[0] != stop - start:
             raise ClipsteerError(
-                f"{self.label}: found {self.array.shape[0]} images, expected {stop - start}."
+                f"{self.label}: found {self.format.shape[0]} images, expected {stop - start}."
             )
-        self.file_images = int((self.array.shards or self.array.chunks)[0])
-        for number in range(math.ceil((stop - start) / self.file_images)):
+        for number in range(-(-(stop - start) // self.format.file_images)):
             # Zarr would take an unlisted file for a run of fill values.
-            if not store.lists(self.key(number)):
+            if not tree.exists(self.key(number)):
                 raise ClipsteerError(
                     f"{self.label}: its tree lacks {self.key(number)!r}, expected all of its "
                     f"shard files. {REMAKE}"
                 )
 
     def key(self, number: int) -> str:
-        return "/".join(["c", str(number), *["0"] * (len(self.array.shape) - 1)])
+        return "/".join(["c", str(number), *["0"] * (len(self.format.shape) - 1)])
 
     def _quarantine(self, key: str) -> None:
         """Let the store see its damaged object: it takes it away and raises, so it is remade."""
         if isinstance(self.tree, StoreTree):
             self.tree.store.verify(self.tree.digest(key))
 
-    def read_into(self, out: NDArray[np.generic], start: int) -> None:
+    def _open(self, key: str) -> ShardFile:
+        path = self.tree.local_path(key)
+        try:
+            return ShardFile(path, self.format)
+        except FileNotFoundError as error:
+            self.tree.local_path(key)  # a store says so where it has just lost the object
+            raise ClipsteerError(
+                f"{path}: the file of {key!r} in an activation shard is missing, expected its "
+                f"bytes. {REMAKE}"
+            ) from error
+
+    def read_into(self, out: NDArray[Any], start: int) -> None:
         """Fill `out` with the images from `start` on (shard coordinates), file by file."""
-        done = 0
+        done, size = 0, self.format.file_images
         while done < len(out):
-            number = (start + done) // self.file_images
-            take = min(len(out) - done, (number + 1) * self.file_images - (start + done))
-            low = start + done
+            number, low = divmod(start + done, size)
+            take = min(len(out) - done, size - low)
+            key = self.key(number)
             try:
-                values: NDArray[Any] = np.asarray(self.array[low : low + take])
-            except (ValueError, RuntimeError, EOFError) as error:
-                # A wrong crc32c, or what a decompressor says of bytes that are not its own.
-                self._quarantine(self.key(number))
+                file = self.files.get((self.start, number), partial(self._open, key))
+                file.read_into(out[done : done + take], low)
+            except DamageError as error:
+                self.files.drop((self.start, number))
+                self._quarantine(key)
                 raise ClipsteerError(
-                    f"{self.tree.local_path(self.key(number))}: found damage in {self.label} "
+                    f"{self.tree.local_path(key)}: found damage in {self.label} "
                     f"({error}), expected the bytes that were written. {REMAKE}"
                 ) from error
-            first = values.reshape(take, -1)[:, :1]
-            # The writer refuses NaN, so one stands for an inner chunk that was never written.
-            if np.isnan(to_float32(first, self.dtype)).any():
+            except NeverWrittenError as error:
                 raise ClipsteerError(
-                    f"{self.tree.local_path(self.key(number))}: found fill values in {self.label}, "
+                    f"{self.tree.local_path(key)}: found fill values in {self.label}, "
                     f"expected activations. {REMAKE}"
-                )
-            out[done : done + take] = values
+                ) from error
             done += take
+
+
+class _OpenFiles:
+    """The shard files that were read last: opening one anew each time would cost half a read."""
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[tuple[int, int], ShardFile] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, place: tuple[int, int], make: Callable[[], ShardFile]) -> ShardFile:
+        with self._lock:
+            file = self._files.pop(place, None)
+        file = file or make()
+        with self._lock:
+            self._files[place] = file
+            if len(self._files) > OPEN_FILES:
+                self._files.popitem(last=False)
+        return file
+
+    def drop(self, place: tuple[int, int]) -> None:
+        with self._lock:
+            self._files.pop(place, None)
 
 
 class ActivationReader:
@@ -103,32 +144,42 @@ class ActivationReader:
     def __init__(self, shards: Sequence[tuple[int, int, FileTree]]) -> None:
         if not shards:
             raise ClipsteerError("activations: found no shards, expected at least one.")
-        self._shards = [_Shard(*shard) for shard in sorted(shards, key=lambda shard: shard[0])]
+        files = _OpenFiles()
+        ordered = sorted(shards, key=lambda shard: shard[0])
+        self._shards = [_Shard(*shard, files) for shard in ordered]
         for left, right in zip(self._shards, self._shards[1:], strict=False):
             if left.stop != right.start:
                 raise ClipsteerError(
                     f"activations: found a shard that ends at image {left.stop} before one that "
                     f"starts at {right.start}, expected shards that follow each other."
                 )
-            if (left.array.shape[1:], left.dtype) != (right.array.shape[1:], right.dtype):
+            if (left.format.shape[1:], left.dtype) != (right.format.shape[1:], right.dtype):
                 raise ClipsteerError(
-                    f"activations: found {left.dtype} {left.array.shape[1:]} in the {left.label} "
-                    f"but {right.dtype} {right.array.shape[1:]} in the {right.label}, expected one "
+                    f"activations: found {left.dtype} {left.format.shape[1:]} in the {left.label} "
+                    f"but {right.dtype} {right.format.shape[1:]} in the {right.label}, expected one "
                     "shape and format. Extract all shards with one model and config."
                 )
         self._starts = [shard.start for shard in self._shards]
         self.start, self.stop = self._shards[0].start, self._shards[-1].stop
         self.n_images = self.stop - self.start
-        self.item: tuple[int, ...] = tuple(self._shards[0].array.shape[1:])
         self.dtype = self._shards[0].dtype
+        self._stored_item = self._shards[0].format.shape[1:]
+        self.item = DTYPES[self.dtype].item(self._stored_item)
         self.n_tokens = self.item[0] if len(self.item) == 2 else 1
         self.width = self.item[-1]
 
-    def read_stored(self, start: int, stop: int) -> NDArray[np.generic]:
-        """Images [start, stop) as stored, (n, *item); a bfloat16 is its uint16 bit pattern."""
+    def read_stored(
+        self, start: int, stop: int, out: NDArray[Any] | None = None
+    ) -> NDArray[np.generic]:
+        """Images [start, stop) as stored, (n, *item); a bfloat16 is its uint16 bit pattern.
+
+        int8 has four more bytes a token, its scale. `out`: a C-contiguous array to fill instead of
+        a new one.
+        """
         if not self.start <= start <= stop <= self.stop:
             raise IndexError(f"images {start}:{stop} of {self.start}:{self.stop}")
-        out = np.empty((stop - start, *self.item), DTYPES[self.dtype].zarr)
+        if out is None:
+            out = np.empty((stop - start, *self._stored_item), DTYPES[self.dtype].zarr)
         number, low = bisect_right(self._starts, start) - 1, start
         while low < stop:
             shard = self._shards[number]
@@ -138,11 +189,11 @@ class ActivationReader:
         return out
 
     def read(self, start: int, stop: int) -> NDArray[np.floating]:
-        """Images [start, stop), (n, *item): float16 or float32 as stored, bfloat16 as float32."""
+        """Images [start, stop), (n, *item): float16 as stored, the other formats as float32."""
         stored = self.read_stored(start, stop)
-        if self.dtype == "bfloat16":
-            return to_float32(stored, self.dtype)
-        return stored  # type: ignore[return-value]
+        if self.dtype == "float16":
+            return stored  # type: ignore[return-value]
+        return to_float32(stored, self.dtype)
 
     def batches(self, size: int) -> Iterator[tuple[int, NDArray[np.floating]]]:
         """(first image, images (<= size, *item)) in order; the last batch may be shorter."""

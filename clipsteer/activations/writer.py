@@ -19,12 +19,8 @@ from numpy.typing import NDArray
 from zarr.codecs import BytesCodec
 
 from clipsteer.activations.chunks import chunk_images
-from clipsteer.activations.codecs import (
-    DTYPE_ATTRIBUTE,
-    StoredDtype,
-    byte_codecs,
-    stored_dtype,
-)
+from clipsteer.activations.codecs import DTYPE_ATTRIBUTE, StoredDtype, stored_dtype
+from clipsteer.activations.compressors import byte_codecs
 from clipsteer.errors import ClipsteerError
 
 FORMAT = "clipsteer-activations/1"
@@ -49,17 +45,17 @@ class _GrowingArray:
     ) -> None:  # fmt: skip
         self.dtype: StoredDtype = stored_dtype(layout.dtype)
         self.name = name
-        self.item = layout.item
-        image_bytes = int(np.prod(layout.item)) * self.dtype.zarr.itemsize
+        self.item = self.dtype.stored_item(layout.item)
+        image_bytes = int(np.prod(self.item)) * self.dtype.zarr.itemsize
         inner = chunk_images(image_bytes)
         needed = -(-n_images // inner)
         self.file_images = inner * min(needed, max(1, file_bytes // (inner * image_bytes)))
         self.array = group.create_array(
             name,
-            shape=(n_images, *layout.item),
+            shape=(n_images, *self.item),
             dtype=self.dtype.zarr,
-            chunks=(inner, *layout.item),
-            shards=(self.file_images, *layout.item),
+            chunks=(inner, *self.item),
+            shards=(self.file_images, *self.item),
             serializer=BytesCodec(endian="little"),
             compressors=byte_codecs(codec),
             fill_value=self.dtype.fill,
@@ -67,7 +63,7 @@ class _GrowingArray:
             # A chunk of fill values must be written too: an absent chunk always means damage.
             config={"write_empty_chunks": True},
         )
-        self.buffer = np.empty((min(self.file_images, n_images), *layout.item), self.dtype.zarr)
+        self.buffer = np.empty((min(self.file_images, n_images), *self.item), self.dtype.zarr)
         self.written = self.held = 0
 
     def append(self, values: NDArray[np.generic]) -> None:
@@ -107,7 +103,7 @@ def write_shard(
     """Write a shard of `n_images` into `folder`, which appears only when it is complete.
 
     `layouts`: array name (may contain ``/``) -> layout. `batches`: mappings from each array name to
-    its next images, (k, *item) in the **stored** dtype. `attributes` (JSON values) go on the group,
+    its next images as `to_stored` makes them, (k, *stored item). `attributes` (JSON values) go on the group,
     beside ``format``. Returns the arrays' names, each a sub-folder that is to become a nested tree.
     Same input, same bytes. ClipsteerError: unknown codec or dtype, `folder` already there, a full
     disk; ValueError: batches that do not fit `layouts` or `n_images`. On any error nothing is left.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from clipsteer.activations.extract import to_stored
+from clipsteer.activations.cast import to_stored
 from clipsteer.activations.reader import ActivationReader
 from clipsteer.activations.writer import ArrayLayout, write_shard
 from clipsteer.store.trees import FolderTree
@@ -102,6 +102,12 @@ def sharded(
         array = write_array(folder / f"{size}-{low}", part, **more)
         shards.append((start + low, start + low + len(part), FolderTree(array)))
     return ActivationReader(shards)
+
+
+def filled(out: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """`out`, which now holds the values: what a source does that is given an array to fill."""
+    out[:] = values
+    return out
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -21,7 +21,7 @@ from clipsteer.activations.batches import (
     tokens_per_epoch,
 )
 from clipsteer.errors import ClipsteerError
-from tests.activations.helpers import activations, sharded
+from tests.activations.helpers import activations, filled, sharded
 
 
 class Numbered:
@@ -32,10 +32,11 @@ class Numbered:
     def __init__(self, start: int, stop: int, n_tokens: int, width: int = 1) -> None:
         self.start, self.stop, self.n_tokens, self.width = start, stop, n_tokens, width
 
-    def read_stored(self, start: int, stop: int) -> NDArray[Any]:
+    def read_stored(self, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
         assert self.start <= start < stop <= self.stop
         ids = np.arange(start * self.n_tokens, stop * self.n_tokens, dtype=np.float32)
-        return np.repeat(ids[:, None], self.width, 1).reshape(-1, self.n_tokens, self.width)
+        values = np.repeat(ids[:, None], self.width, 1).reshape(-1, self.n_tokens, self.width)
+        return values if out is None else filled(out, values)
 
 
 @settings(max_examples=60, deadline=None)
@@ -143,9 +144,11 @@ def test_what_fits_is_read_once(tmp_path: Path) -> None:
     reads: list[tuple[int, int]] = []
 
     class Counted(Numbered):
-        def read_stored(self, start: int, stop: int) -> NDArray[Any]:
+        def read_stored(
+            self, start: int, stop: int, out: NDArray[Any] | None = None
+        ) -> NDArray[Any]:
             reads.append((start, stop))
-            return super().read_stored(start, stop)
+            return super().read_stored(start, stop, out)
 
     source = Counted(3, 603, 5)
     got = stream(source, buffer_bytes=600 * 5 * 4, epochs=4, batch_size=100)[:, :, 0]
@@ -169,9 +172,9 @@ def test_a_later_start_reads_only_what_was_left_over(tmp_path: Path, start: int)
         start, stop, dtype = reader.start, reader.stop, reader.dtype
         n_tokens, width = reader.n_tokens, reader.width
 
-        def read_stored(self, low: int, high: int) -> NDArray[Any]:
+        def read_stored(self, low: int, high: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
             read.append(high - low)
-            return reader.read_stored(low, high)
+            return reader.read_stored(low, high, out)
 
     # Two epochs of 156 batches, from 5 buffers of 25 chunks each.
     options: dict[str, Any] = {"buffer_bytes": 2 * 4 * 8 * (32 + 25 * 9 * 5), "epochs": 2}
@@ -193,8 +196,11 @@ def test_default_chunk_does_not_depend_on_the_format(tmp_path: Path) -> None:
 
 def test_memory_is_bounded() -> None:
     class Big(Numbered):
-        def read_stored(self, start: int, stop: int) -> NDArray[Any]:
-            return np.zeros((stop - start, self.n_tokens, self.width), np.float32)
+        def read_stored(
+            self, start: int, stop: int, out: NDArray[Any] | None = None
+        ) -> NDArray[Any]:
+            values = np.zeros((stop - start, self.n_tokens, self.width), np.float32)
+            return values if out is None else filled(out, values)
 
     # 41 MB of tokens. Two buffers may hold 2 MiB; a chunk, a batch and the orders come on top.
     source = Big(0, 16_000, 10, width=64)
@@ -220,12 +226,14 @@ def test_stopping_does_not_wait_for_a_whole_buffer() -> None:
     filling = threading.Event()
 
     class Slow(Numbered):
-        def read_stored(self, start: int, stop: int) -> NDArray[Any]:
+        def read_stored(
+            self, start: int, stop: int, out: NDArray[Any] | None = None
+        ) -> NDArray[Any]:
             reads.append(start)
             if len(reads) == 52:  # the second buffer has begun
                 filling.set()
                 time.sleep(0.2)
-            return super().read_stored(start, stop)
+            return super().read_stored(start, stop, out)
 
     batches = token_batches(
         Slow(0, 200, 5), batch_size=5, epochs=1, seed=0, buffer_bytes=8 * 255, chunk_images=1

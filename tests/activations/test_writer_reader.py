@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from zarr.storage import LocalStore
 
+from clipsteer.activations.cast import all_finite, to_stored
 from clipsteer.activations.chunks import chunk_images
-from clipsteer.activations.codecs import CODECS, DTYPES, byte_codecs, stored_dtype, to_float32
+from clipsteer.activations.codecs import DTYPES, stored_dtype, to_float32
+from clipsteer.activations.compressors import CODECS, byte_codecs
 from clipsteer.activations.reader import ActivationReader
+from clipsteer.activations.tree_store import TreeStore
 from clipsteer.activations.writer import ArrayLayout, write_shard
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
@@ -25,6 +29,32 @@ TORCH = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_bytes_are_those_that_zarr_reads(tmp_path: Path, dtype: str, codec: str) -> None:
+    """Our reader and Zarr's, on a folder and in the store, across chunks, files and shards."""
+    values = activations(200)
+    stored = as_stored(values, dtype)
+    image = stored[0].nbytes
+    # Files of one chunk and of two, and a last chunk that is not full.
+    reader = sharded(tmp_path, values, 130, dtype=dtype, codec=codec, file_bytes=150 * image)
+    folders = [tmp_path / "130-0/resid_post/00", tmp_path / "130-130/resid_post/00"]
+    objects = ObjectStore(tmp_path / "store")
+    trees = [StoreTree(objects, put_tree(objects, folder)) for folder in folders]
+    places = [LocalStore(folder, read_only=True) for folder in folders]
+    for zarrs in (places, [TreeStore(tree) for tree in trees]):
+        parts = [zarr.open_array(store=store, mode="r")[:] for store in zarrs]
+        np.testing.assert_array_equal(np.concatenate(parts), stored)
+    kept = ActivationReader([(0, 130, trees[0]), (130, 200, trees[1])])
+    for start, stop in ((0, 200), (0, 64), (63, 65), (127, 131), (100, 200), (7, 8), (5, 5)):
+        for source in (reader, kept):
+            read = source.read_stored(start, stop)
+            assert read.tobytes() == stored[start:stop].tobytes()
+            given = np.empty_like(read)
+            assert source.read_stored(start, stop, given) is given
+            assert given.tobytes() == read.tobytes()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("dtype", TORCH)
 def test_round_trip(tmp_path: Path, dtype: str, codec: str) -> None:
     values = activations(70)
     reader = sharded(tmp_path, values, 70, dtype=dtype, codec=codec)
@@ -44,6 +74,33 @@ def test_every_bit_pattern_widens_as_torch_does(dtype: str) -> None:
     ours = to_float32(bits.view(DTYPES[dtype].zarr), dtype)
     theirs = torch.from_numpy(bits.view(np.int16)).view(TORCH[dtype]).float().numpy()
     np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_int8_has_a_scale_for_each_token(tmp_path: Path, codec: str) -> None:
+    values = activations(70)
+    values[3, 2] = 0.0
+    values[4, 1] *= 1e30
+    values[5, 0] *= 1e-37  # near the smallest float32, where a scale has few bits
+    reader = sharded(tmp_path, values, 40, dtype="int8", codec=codec)
+    assert (reader.item, reader.n_tokens, reader.width) == ((5, 8), 5, 8)
+    read = reader.read(0, 70)
+    assert read.dtype == np.float32
+    # The oracle: 127 steps to each token's largest magnitude, in float64.
+    wide = values.astype(np.float64)
+    step = np.abs(wide).max(-1, keepdims=True) / 127
+    assert (np.abs(read - wide) <= 0.5001 * step + 1e-36).all()
+    assert (read[3, 2] == 0).all()
+    np.testing.assert_allclose(np.abs(read).max(-1), np.abs(wide).max(-1), rtol=1e-6, atol=1e-36)
+    assert reader.read_stored(0, 70).shape == (70, 5, 12)
+
+
+def test_int8_shows_what_is_not_finite() -> None:
+    values = torch.from_numpy(activations(3))
+    assert all_finite(to_stored(values, "int8"), "int8")
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        values[1, 2, 3] = bad
+        assert not all_finite(to_stored(values, "int8"), "int8")
 
 
 def test_unknown_names_are_named() -> None:
@@ -203,6 +260,7 @@ def test_inner_chunk_that_was_never_written_is_found(tmp_path: Path) -> None:
         dtype="<f2",
         chunks=(64, 5, 8),
         shards=(128, 5, 8),
+        compressors=byte_codecs("none"),
         fill_value=np.nan,
         attributes={"clipsteer_dtype": "float16"},
     )

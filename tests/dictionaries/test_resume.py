@@ -32,8 +32,11 @@ class Source:
     atoms = helpers.unit_rows(24, D, seed=1)
     values = next(helpers.planted(atoms, batch=750, active=2, seed=2)).reshape(150, 5, D)
 
-    def read_stored(self, start: int, stop: int) -> NDArray[Any]:
-        return self.values[start:stop]
+    def read_stored(self, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        if out is None:
+            return self.values[start:stop]
+        out[:] = self.values[start:stop]
+        return out
 
 
 STEPS = EPOCHS * batches_per_epoch(Source(), batch_size=BATCH)
