@@ -23,7 +23,7 @@ from clipsteer.store.actions import ActionStore, complete
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import read_pointer
 from clipsteer.store.roots import copy_of
-from tests.workflow.processes import SNAKEMAKE, STEP, Family, Invocation, Process
+from tests.workflow.processes import FORK, SNAKEMAKE, STEP, Family, Invocation, Process
 from tests.workflow.runs import REFS, WorkingCopy
 
 Say = Callable[[str], None]
@@ -144,7 +144,8 @@ class Harness:
         ended = [victim for victim in victims if members.signal(victim, signal.SIGKILL)]
         if not ended:
             return
-        disturbs = [victim for victim in ended if _within(victim, run.process.pid, alive)]
+        # a fork whose worker was killed before is an orphan to look at, and yet a job of the run
+        disturbs = [v for v in ended if v.kind == FORK or _within(v, run.process.pid, alive)]
         kind = ended[0].kind if disturbs else f"orphaned {ended[0].kind}"
         steps = tuple(sorted({victim.step for victim in ended if victim.step}))
         kind = "several" if len(ended) > 1 else kind
@@ -164,8 +165,8 @@ class Harness:
         if chance < 0.1:
             return list(alive)
         if chance < 0.25:
-            return [p for p in alive if p.kind in (SNAKEMAKE, STEP)]
-        meant = [p for p in alive if p.kind == STEP and about in (p.log, str(p.pid))]
+            return [p for p in alive if p.kind in (SNAKEMAKE, STEP, FORK)]
+        meant = [p for p in alive if p.kind in (STEP, FORK) and about in (p.log, str(p.pid))]
         if meant and chance < 0.6:
             return meant
         return [self.random.choice(list(alive))]

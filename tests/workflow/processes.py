@@ -25,6 +25,7 @@ LINUX = sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
 _MARK = "CLIPSTEER_TEST_FAMILY"
 _SCRIPT = re.compile(r"/workflow_scripts/(\w+)\.py")
 SNAKEMAKE, SHELL, STEP, OTHER = "snakemake", "shell", "step", "other"
+WORKER, FORK = "worker", "fork"  # the warm worker, and its forks, which compute for steps
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,13 @@ def until(done: Callable[[], object], seconds: float = 300.0, what: str = "nothi
 def _look(pid: int) -> Process:
     """Raises OSError where it has just ended."""
     words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
-    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    parent, session = int(numbers[1]), int(numbers[3])
     script = next((m for m in map(_SCRIPT.search, words) if m), None)
     if words[1:3] == ["-m", "snakemake"]:
         return Process(pid, parent, SNAKEMAKE)
+    if words[1:3] == ["-m", "clipsteer.store.warmer"]:
+        return Process(pid, parent, WORKER if session == pid else FORK)
     if script is None:
         return Process(pid, parent, OTHER, Path(words[0]).name)
     if "-c" in words:

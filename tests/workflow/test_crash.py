@@ -17,8 +17,10 @@ import pytest
 from clipsteer.store.actions import ActionStore
 from tests.workflow.conftest import Share
 from tests.workflow.processes import (
+    FORK,
     LINUX,
     SNAKEMAKE,
+    STEP,
     Family,
     Invocation,
     Process,
@@ -56,11 +58,13 @@ def reference(share: Share) -> WorkingCopy:
 def frozen(
     copy: WorkingCopy, ours: Family, target: str, **settings: Any
 ) -> tuple[Invocation, Process]:
-    """A run, and its step that paints, stopped (SIGSTOP) while it computes."""
+    """A run, and the process that paints for its step, stopped (SIGSTOP) while it computes."""
     before = attempts(copy)
     run = Invocation(copy, ours, target, **settings)
     until(lambda: attempts(copy) - before or not run.alive)
-    [step] = ours.steps("paint_world")
+    [attempt] = attempts(copy) - before
+    pid = attempt.name.split("-")[-2]  # <host>-<pid>-<random>
+    [step] = [process for process in ours.members() if str(process.pid) == pid]
     assert ours.signal(step, signal.SIGSTOP), run.text
     return run, step
 
@@ -181,7 +185,7 @@ def test_two_runs_in_one_folder(fresh: WorkingCopy, reference: WorkingCopy, ours
 def test_no_lock_outlives_its_run(fresh: WorkingCopy, ours: Family) -> None:
     run, orphan = frozen(fresh, ours, WORLD, config=SLOW)
     kill(run)
-    assert [p.kind for p in ours.members()] == ["step"]
+    until(lambda: sorted(p.kind for p in ours.members()) == [FORK, STEP])
     other = Invocation(fresh, ours, WORLD, config=painted(10))
     assert other.outcome().ok().counts == (1, 0)
     ours.signal(orphan, signal.SIGKILL)
