@@ -23,6 +23,8 @@ from clipsteer.store.code import FINGERPRINTS
 from clipsteer.store.fingerprint import packages_imported
 from clipsteer.store.warm import PROCESS, STATUS
 
+# Start threads when they are imported, which a fork would lack: left to the forks.
+_THREADED = ("polars",)
 _STREAMS = 3
 _PATIENCE = 10.0  # seconds for a job to say what it wants
 
@@ -50,7 +52,7 @@ def serve(line: socket.socket, listener: socket.socket) -> None:
         if request["python"] != sys.executable:
             return  # another environment, with packages of its own
         warm(request)
-        if _threads() > 1:
+        if threads() > 1:
             return  # a package has started some: a fork would lack them, and keep their locks
         line.settimeout(None)
         if os.fork() == 0:
@@ -61,7 +63,7 @@ def serve(line: socket.socket, listener: socket.socket) -> None:
             os.close(stream)
 
 
-def _threads() -> int:
+def threads() -> int:
     """How many threads this process has, those of native libraries too where the system tells."""
     try:
         return len(os.listdir("/proc/self/task"))
@@ -74,6 +76,8 @@ def warm(request: dict[str, Any]) -> None:
     script = Path(request["script"])
     found = packages_imported(script, script.parents[1], request["modules"], FINGERPRINTS)
     for module, names in found:
+        if module.partition(".")[0] in _THREADED:
+            continue
         with suppress(Exception):  # the job itself says what is wrong, if it really needs it
             imported = importlib.import_module(module)
             for name in names:

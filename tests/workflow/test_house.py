@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -173,3 +176,25 @@ def test_every_rule_names_its_environment_log_and_recipe() -> None:
                 assert section in rule, f"{path}: rule {name} has no {section}"
             assert "run:" not in rule
             assert "directory(" not in rule
+
+
+def test_the_warm_worker_can_fork_for_every_step() -> None:
+    """What it imports for any of the scripts starts no thread."""
+    code = """
+import sys
+from pathlib import Path
+from clipsteer.store.warmer import threads, warm
+for script in sorted(Path(sys.argv[1]).glob("*.py")):
+    modules = ["clipsteer.dictionaries.topk", "clipsteer.data.painters.faces"]
+    warm({"script": script, "modules": modules})
+    assert threads() == 1, script
+assert {"torch", "transformers", "zarr"} <= set(sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(BASE / "workflow_scripts")],
+        env={**os.environ, "PYTHONPATH": str(BASE), "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
