@@ -55,7 +55,7 @@ def start() -> None:
                 [sys.executable, "-m", "clipsteer.store.warmer", str(listener.fileno())],
                 stdin=subprocess.PIPE,  # its end says that this process is gone
                 pass_fds=[listener.fileno()],
-                start_new_session=True,  # a Ctrl-C is for the jobs, which hand it on
+                process_group=0,  # a Ctrl-C is for the jobs, which hand it on
                 env={
                     **os.environ,
                     "PYTHONPATH": str(Path(__file__).parents[2]),

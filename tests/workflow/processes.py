@@ -162,12 +162,12 @@ def _look(pid: int) -> Process:
     """Raises OSError where it has just ended."""
     words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
     numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    parent, session = int(numbers[1]), int(numbers[3])
+    parent, group = int(numbers[1]), int(numbers[2])
     script = next((m for m in map(_SCRIPT.search, words) if m), None)
     if words[1:3] == ["-m", "snakemake"]:
         return Process(pid, parent, SNAKEMAKE)
     if words[1:3] == ["-m", "clipsteer.store.warmer"]:
-        return Process(pid, parent, WORKER if session == pid else FORK)
+        return Process(pid, parent, WORKER if group == pid else FORK)
     if script is None:
         return Process(pid, parent, OTHER, Path(words[0]).name)
     if "-c" in words:
