@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from clipsteer.store.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
-    from clipsteer.clip.model import Clip
+    from clipsteer.clip.tower import VisionTower
 
 _JOB_ONLY = ("part", "parts", "split")
 
@@ -25,16 +25,16 @@ def plan(job: Job) -> dict[str, Action]:
     }
 
 
-_models: dict[tuple[str, ...], Clip] = {}  # stays loaded between the shards of one job
+_models: dict[tuple[str, ...], VisionTower] = {}  # stays loaded between the shards of one job
 
 
-def _model(run: Run) -> Clip:
-    from clipsteer.clip.model import load_clip
+def _model(run: Run) -> VisionTower:
+    from clipsteer.clip.tower import load_tower
 
     wanted = (run.inputs["model"], run.recipe["model_dtype"])
     if wanted not in _models:
         _models.clear()
-        _models[wanted] = load_clip(
+        _models[wanted] = load_tower(
             run.folder("model"), device=run.runtime.device, dtype=run.recipe["model_dtype"]
         )
     return _models[wanted]
@@ -46,15 +46,15 @@ def compute(run: Run) -> None:
     from clipsteer.store.trees import StoreTree
 
     recipe, listing = run.recipe, run.json("images")
-    clip = _model(run)
+    tower = _model(run)
     start, images = listing["start"], listing["images"]
     source = ImageSource(
         run.store, run.runtime.roots.get(run.runtime.name), images, start, seed=recipe["seed"]
     )
-    progress = run.progress(len(images), "images", ("tokens", clip.n_tokens))
+    progress = run.progress(len(images), "images", ("tokens", tower.n_tokens))
     folder = run.scratch / "shard"
     nested = extract_shard(
-        clip,
+        tower,
         source.load,
         start=start,
         stop=start + len(images),
@@ -74,8 +74,8 @@ def compute(run: Run) -> None:
         run.put_tree_digest(array, tree.subtree(array).root_digest)
     run.fact("start", start)
     run.fact("stop", start + len(images))
-    run.fact("tokens", clip.n_tokens)
-    run.fact("width", clip.width)
+    run.fact("tokens", tower.n_tokens)
+    run.fact("width", tower.width)
 
 
 if __name__ == "__main__":

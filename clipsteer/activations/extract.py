@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,16 +25,35 @@ from clipsteer.activations.cast import all_finite, to_stored
 from clipsteer.activations.codecs import stored_dtype
 from clipsteer.activations.compressors import byte_codecs
 from clipsteer.activations.writer import ArrayLayout, write_shard
-from clipsteer.clip.taps import forward_with_taps
 from clipsteer.errors import ClipsteerError
-
-if TYPE_CHECKING:
-    from clipsteer.clip.model import Clip
 
 HOOK_POINTS = ("resid_post", "mlp_out")
 EMBEDDING = "embedding"
 # Batches decoded ahead of the forward pass: enough to hide decoding, few enough to stay small.
 AHEAD = 2
+
+
+class Tower(Protocol):
+    """What extraction runs: a `clipsteer.clip.tower.VisionTower`."""
+
+    @property
+    def n_layers(self) -> int: ...
+    @property
+    def n_tokens(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def projection_dim(self) -> int: ...
+
+    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        """(n, 3, H, W)."""
+        ...
+
+    def run(
+        self, pixels: Tensor, hook_points: Sequence[str]
+    ) -> tuple[Tensor, dict[str, list[Tensor]]]:
+        """Embeddings (n, p), and for each hook point (n, tokens, d) of every layer."""
+        ...
 
 
 def array_name(hook_point: str, layer: int) -> str:
@@ -43,7 +62,7 @@ def array_name(hook_point: str, layer: int) -> str:
 
 
 def extract_shard(
-    clip: Clip,
+    tower: Tower,
     load: Callable[[int], Image.Image],
     *,
     start: int,
@@ -74,23 +93,24 @@ def extract_shard(
     ClipsteerError: an image that cannot be read, layer or hook point that the model lacks, NaN or
     infinity in the model's output, overflow of `dtype`. Nothing is left behind on an error.
     """
-    _check_request(clip, start, stop, batch_size, hook_points, layers)
+    _check_request(tower, start, stop, batch_size, hook_points, layers)
     wanted = [(hook, layer) for hook in hook_points for layer in sorted(set(layers))]
-    item = (clip.n_tokens, clip.width)
+    item = (tower.n_tokens, tower.width)
     stored_dtype(dtype)
     byte_codecs(codec)
     layouts = {array_name(hook, layer): ArrayLayout(item, dtype) for hook, layer in wanted}
-    layouts[EMBEDDING] = ArrayLayout((clip.projection_dim,), "float32")
+    layouts[EMBEDDING] = ArrayLayout((tower.projection_dim,), "float32")
 
     def batches() -> Iterator[dict[str, NDArray[np.generic]]]:
-        for first, pixels in _decoded(clip, load, start, stop, batch_size, decode_threads):
+        for first, pixels in _decoded(tower, load, start, stop, batch_size, decode_threads):
             with torch.inference_mode():
                 row = first % batch_size
-                # Rows outside the shard repeat the nearest image inside it.
-                rows = torch.arange(batch_size).sub(row).clamp(0, len(pixels) - 1)
-                embedding, taps = forward_with_taps(
-                    clip, pixels[rows.to(pixels.device)], hook_points
-                )
+                whole = pixels
+                if len(pixels) < batch_size:
+                    # Rows outside the shard repeat the nearest image inside it.
+                    rows = torch.arange(batch_size).sub(row).clamp(0, len(pixels) - 1)
+                    whole = pixels[rows.to(pixels.device)]
+                embedding, taps = tower.run(whole, hook_points)
                 inside = slice(row, row + len(pixels))
                 batch: dict[str, NDArray[np.generic]] = {}
                 for hook, layer in wanted:
@@ -116,7 +136,7 @@ def extract_shard(
 
 
 def _check_request(
-    clip: Clip,
+    tower: Tower,
     start: int,
     stop: int,
     batch_size: int,
@@ -135,10 +155,10 @@ def _check_request(
         raise ClipsteerError(
             f"activations.hook_points: found {unknown[0]!r}, expected {' or '.join(HOOK_POINTS)}."
         )
-    if outside := [layer for layer in layers if not 0 <= layer < clip.n_layers]:
+    if outside := [layer for layer in layers if not 0 <= layer < tower.n_layers]:
         raise ClipsteerError(
             f"activations.layers: found layer {outside[0]}, but the model has layers 0 to "
-            f"{clip.n_layers - 1}. Name layers within that range."
+            f"{tower.n_layers - 1}. Name layers within that range."
         )
     if not hook_points or not layers:
         raise ClipsteerError(
@@ -147,7 +167,7 @@ def _check_request(
 
 
 def _decoded(
-    clip: Clip,
+    tower: Tower,
     load: Callable[[int], Image.Image],
     start: int,
     stop: int,
@@ -158,7 +178,7 @@ def _decoded(
 
     def pixels(index: int) -> Tensor:
         # One image at a time: the processor's result then cannot depend on an image's neighbours.
-        return clip.pixels([load(index)])
+        return tower.pixels([load(index)])
 
     first_batch, last_batch = start // batch_size, (stop - 1) // batch_size
     pending: deque[tuple[int, list[Future[Tensor]]]] = deque()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from clipsteer.clip.device import resolve_device, resolve_dtype
+from clipsteer.clip.pixels import load_processor
 from clipsteer.clip.weights import SAFETENSORS, first_line, relevant_files, weight_files
 from clipsteer.errors import ClipsteerError
 
@@ -131,22 +132,14 @@ def load_clip(folder: Path, *, device: str = "auto", dtype: str = "float32") -> 
             "among them; transformers would fill them with random numbers. Use the weights of a "
             "full CLIPModel, with vision and text tower."
         )
+    processor = load_processor(folder)
     try:
-        processor = hf.AutoImageProcessor.from_pretrained(
-            # Left to itself, transformers uses torchvision wherever that is installed, and its
-            # resize gives other pixels than PIL's.
-            folder,
-            backend="pil",
-            local_files_only=True,
-            trust_remote_code=False,
-        )
         tokenizer = hf.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:
         raise ClipsteerError(
-            f"{folder}: cannot load the image processor or the tokenizer "
-            f"({first_line(error)}). Download the model again."
+            f"{folder}: cannot load the tokenizer ({first_line(error)}). Download the model again."
         ) from error
     if len(tokenizer) > model.config.text_config.vocab_size:
         raise ClipsteerError(

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -123,6 +124,24 @@ class VisionTail:
         return F.layer_norm(x, weight.shape, weight, bias, self.eps)
 
 
+def vision_config(folder: Path) -> dict[str, Any]:
+    """What config.json says of the vision tower; absent keys have CLIPVisionConfig's values."""
+    config = read_config(folder)
+    # transformers lets the older `vision_config_dict` overrule `vision_config`.
+    return {**(config.get("vision_config") or {}), **(config.get("vision_config_dict") or {})}
+
+
+def activation_of(folder: Path, vision: dict[str, Any]) -> Callable[[Tensor], Tensor]:
+    """The activation that the config names; ClipsteerError for other than quick_gelu and gelu."""
+    name = vision.get("hidden_act", "quick_gelu")
+    if name not in ACTIVATIONS:
+        raise ClipsteerError(
+            f"{folder}: config.json's vision_config.hidden_act is {name!r}, expected one of "
+            f"{', '.join(ACTIVATIONS)}. Use a CLIP with one of these activations."
+        )
+    return ACTIVATIONS[name]
+
+
 def load_tail(
     folder: Path, layer: int, *, device: str = "auto", dtype: str = "float32", key: str = "layer"
 ) -> VisionTail:
@@ -140,26 +159,17 @@ def load_tail(
             quick_gelu and gelu, damaged or incomplete weights, or a device or dtype that is not
             available.
     """
-    config = read_config(folder)
-    # transformers lets the older `vision_config_dict` overrule `vision_config`; absent keys have
-    # the values of CLIPVisionConfig.
-    vision = {**(config.get("vision_config") or {}), **(config.get("vision_config_dict") or {})}
+    vision = vision_config(folder)
     n_layers = int(vision.get("num_hidden_layers", 12))
     check_layer(layer, n_layers, key)
-    name = vision.get("hidden_act", "quick_gelu")
-    if name not in ACTIVATIONS:
-        raise ClipsteerError(
-            f"{folder}: config.json's vision_config.hidden_act is {name!r}, expected one of "
-            f"{', '.join(ACTIVATIONS)}. Use a CLIP with one of these activations."
-        )
     place, kind = resolve_device(device), resolve_dtype(dtype)
-    found = _read_tensors(folder, _names(layer, n_layers))
+    found = read_tensors(folder, _names(layer, n_layers))
     return VisionTail(
         layer=layer,
         n_layers=n_layers,
         heads=int(vision.get("num_attention_heads", 12)),
         eps=float(vision.get("layer_norm_eps", 1e-5)),
-        activation=ACTIVATIONS[name],
+        activation=activation_of(folder, vision),
         weights={name: tensor.to(place, kind) for name, tensor in found.items()},
         device=place,
         dtype=kind,
@@ -177,7 +187,8 @@ def _names(layer: int, n_layers: int) -> list[str]:
     return [*both, "visual_projection.weight", "logit_scale"]
 
 
-def _read_tensors(folder: Path, names: Iterable[str]) -> dict[str, Tensor]:
+def read_tensors(folder: Path, names: Iterable[str]) -> dict[str, Tensor]:
+    """The tensors of these names, as stored; ClipsteerError for damaged or incomplete weights."""
     from safetensors import safe_open
 
     wanted = set(names)

@@ -37,7 +37,7 @@ class FakeClip:
             [torch.from_numpy(np.asarray(i, np.float32) / 255).permute(2, 0, 1) for i in images]
         )
 
-    def forward(self, pixels: Tensor, hook_points: Sequence[str]) -> Any:
+    def run(self, pixels: Tensor, hook_points: Sequence[str]) -> Any:
         self.seen.append(pixels)
         make = torch.Generator().manual_seed(7)
         first = torch.randn(3 * SIDE * SIDE, self.n_tokens * self.width, generator=make)

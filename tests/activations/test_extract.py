@@ -21,14 +21,6 @@ from tests.activations.helpers import FakeClip, contents, picture
 HOOKS = ("resid_post", "mlp_out")
 
 
-@pytest.fixture(autouse=True)
-def fake_forward(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forward(clip: FakeClip, pixels: torch.Tensor, hooks: Any) -> Any:
-        return clip.forward(pixels, hooks)
-
-    monkeypatch.setattr(extract, "forward_with_taps", forward)
-
-
 @pytest.fixture
 def threads() -> Iterator[None]:
     before = torch.get_num_threads()
@@ -73,9 +65,7 @@ def test_arrays_are_the_models_own(tmp_path: Path) -> None:
     }  # fmt: skip
     expected: dict[str, list[Any]] = {name: [] for name in names}
     for low in range(0, 32, 8):
-        embedding, taps = clip.forward(
-            clip.pixels([picture(i) for i in range(low, low + 8)]), HOOKS
-        )
+        embedding, taps = clip.run(clip.pixels([picture(i) for i in range(low, low + 8)]), HOOKS)
         expected["embedding"].append(embedding)
         for name in names[1:]:
             hook, layer = name.split("/")
@@ -127,8 +117,8 @@ class Poisoned(FakeClip):
         super().__init__()
         self.value, self.image, self.layer = value, image, layer
 
-    def forward(self, pixels: torch.Tensor, hook_points: Any) -> Any:
-        embedding, taps = super().forward(pixels, hook_points)
+    def run(self, pixels: torch.Tensor, hook_points: Any) -> Any:
+        embedding, taps = super().run(pixels, hook_points)
         hit = (pixels == self.pixels([picture(self.image)])).flatten(1).all(dim=1)
         if self.layer < 0:
             embedding[hit, 2] = self.value

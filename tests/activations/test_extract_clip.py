@@ -12,9 +12,10 @@ from PIL import Image
 
 from clipsteer.activations.extract import extract_shard
 from clipsteer.activations.reader import ActivationReader
-from clipsteer.clip.model import Clip, load_clip
+from clipsteer.clip.model import load_clip
 from clipsteer.clip.shaped import write_shaped
 from clipsteer.clip.taps import forward_with_taps
+from clipsteer.clip.tower import VisionTower, load_tower
 from clipsteer.store.trees import FolderTree
 from tests.activations.helpers import contents
 
@@ -23,7 +24,7 @@ IMAGES = 40
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clip") / "model"
     size = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
     write_shaped(
@@ -32,7 +33,12 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
         text={**size, "num_hidden_layers": 1},
         projection_dim=32,
     )
-    return load_clip(folder, device="cpu")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tower(folder: Path) -> VisionTower:
+    return load_tower(folder, device="cpu")
 
 
 def photograph(index: int) -> Image.Image:
@@ -48,16 +54,19 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def extract(clip: Clip, folder: Path, start: int, stop: int, decode_threads: int = 2) -> list[str]:
+def extract(
+    tower: VisionTower, folder: Path, start: int, stop: int, decode_threads: int = 2
+) -> list[str]:
     return extract_shard(
-        clip, photograph, start=start, stop=stop, batch_size=8, hook_points=HOOKS,
+        tower, photograph, start=start, stop=stop, batch_size=8, hook_points=HOOKS,
         layers=range(3), dtype="float32", codec="none", folder=folder,
         decode_threads=decode_threads,
     )  # fmt: skip
 
 
-def test_as_the_model_gives_them(clip: Clip, tmp_path: Path) -> None:
-    names = extract(clip, tmp_path / "a", 0, IMAGES)
+def test_as_the_model_gives_them(folder: Path, tower: VisionTower, tmp_path: Path) -> None:
+    clip = load_clip(folder, device="cpu")  # transformers' own
+    names = extract(tower, tmp_path / "a", 0, IMAGES)
     assert len(names) == 7
     readers = {n: ActivationReader([(0, IMAGES, FolderTree(tmp_path / "a" / n))]) for n in names}
     for low in range(0, IMAGES, 8):
@@ -70,14 +79,16 @@ def test_as_the_model_gives_them(clip: Clip, tmp_path: Path) -> None:
                 np.testing.assert_array_equal(got, taps[hook][layer].numpy())
 
 
-def test_same_values_for_any_cut_and_threads(clip: Clip, tmp_path: Path, threads: None) -> None:
+def test_same_values_for_any_cut_and_threads(
+    tower: VisionTower, tmp_path: Path, threads: None
+) -> None:
     torch.set_num_threads(1)
-    names = extract(clip, tmp_path / "whole", 0, IMAGES, 1)
+    names = extract(tower, tmp_path / "whole", 0, IMAGES, 1)
     torch.set_num_threads(2)
-    extract(clip, tmp_path / "again", 0, IMAGES, 3)
+    extract(tower, tmp_path / "again", 0, IMAGES, 3)
     assert contents(tmp_path / "whole") == contents(tmp_path / "again")
     for low in range(0, IMAGES, 11):
-        extract(clip, tmp_path / f"{low}", low, min(IMAGES, low + 11))
+        extract(tower, tmp_path / f"{low}", low, min(IMAGES, low + 11))
     for name in names:
         parts = [
             (low, min(IMAGES, low + 11), FolderTree(tmp_path / f"{low}" / name))

@@ -161,7 +161,9 @@ def test_a_tokenizer_of_another_model_is_refused(copy: Path) -> None:
 @pytest.mark.parametrize("name", ["tokenizer.json", "preprocessor_config.json"])
 def test_damaged_small_files_are_one_error(copy: Path, name: str) -> None:
     (copy / name).write_text("{")
-    with pytest.raises(ClipsteerError, match=f"{copy}: cannot load the image processor or the tok"):
+    with pytest.raises(
+        ClipsteerError, match=f"{copy}: cannot load the (image processor|tokenizer)"
+    ):
         load_clip(copy, device="cpu")
 
 

@@ -1,0 +1,141 @@
+"""CLIP's image processing without transformers: resize, centre crop, and a table for the rest.
+
+Importing transformers' CLIP costs more than 2 s of processor time. Rescaling and normalising depend
+on a byte and its channel alone, so that a table of 3 x 256 numbers stands for both; the same PIL
+calls come before. The pixels equal transformers' bit for bit (tests hold this). A folder whose
+processor does anything else is left to transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clipsteer.clip.weights import first_line
+from clipsteer.errors import ClipsteerError
+
+if TYPE_CHECKING:
+    from transformers.image_processing_utils import BaseImageProcessor
+
+Process = Callable[[Image.Image], NDArray[np.float32]]
+
+_KINDS = ("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPFeatureExtractor")
+# What CLIPImageProcessor does where its file does not say.
+_DEFAULTS: dict[str, Any] = {
+    "do_resize": True,
+    "do_center_crop": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "do_convert_rgb": True,
+    "size": {"shortest_edge": 224},
+    "crop_size": {"height": 224, "width": 224},
+    "resample": int(Image.Resampling.BICUBIC),
+    "rescale_factor": 1 / 255,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
+# Keys that say nothing about the pixels.
+_NAMES = {"image_processor_type", "feature_extractor_type", "processor_class"}
+
+
+def load_process(folder: Path, side: int) -> Process:
+    """From a model's folder to what makes an RGB image the model's input, (3, side, side) float32.
+
+    ClipsteerError: the processor makes images of another size, or cannot be loaded.
+    """
+    process = _plain(folder) or _by_transformers(folder)
+    seen = process(Image.new("RGB", (side, side))).shape
+    if seen != (3, side, side):
+        raise ClipsteerError(
+            f"{folder}: the image processor makes images of shape {tuple(seen)}, the model expects "
+            f"(3, {side}, {side}). Use the preprocessor_config.json that belongs to these weights."
+        )
+    return process
+
+
+def _plain(folder: Path) -> Process | None:
+    """The processing of the common case, or None where the file asks for anything else."""
+    if (folder / "processor_config.json").exists():
+        return None
+    try:
+        found = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        kind = found.get("image_processor_type") or found.get("feature_extractor_type")
+    except (OSError, ValueError, AttributeError):
+        return None  # transformers knows what to say
+    settings = {**_DEFAULTS, **{k: v for k, v in found.items() if k not in _NAMES}}
+    size, crop = settings["size"], settings["crop_size"]
+    if isinstance(size, int):
+        size = {"shortest_edge": size}
+    if isinstance(crop, int):
+        crop = {"height": crop, "width": crop}
+    common = (
+        kind in _KINDS
+        and set(settings) == set(_DEFAULTS)
+        and all(settings[key] is True for key in _DEFAULTS if key.startswith("do_"))
+        and isinstance(size, dict)
+        and set(size) == {"shortest_edge"}
+        and isinstance(crop, dict)
+        and set(crop) == {"height", "width"}
+        and size["shortest_edge"] >= max(crop.values())
+        and len(settings["image_mean"]) == len(settings["image_std"]) == 3
+    )
+    if not common:
+        return None
+    table = _table(settings["rescale_factor"], settings["image_mean"], settings["image_std"])
+    short, resample = int(size["shortest_edge"]), Image.Resampling(int(settings["resample"]))
+    height, width = int(crop["height"]), int(crop["width"])
+
+    def process(image: Image.Image) -> NDArray[np.float32]:
+        wide, high = image.size
+        long = int(short * max(wide, high) / min(wide, high))
+        image = image.resize((short, long) if wide <= high else (long, short), resample)
+        left, top = (image.size[0] - width) // 2, (image.size[1] - height) // 2
+        values = np.asarray(image)[top : top + height, left : left + width]
+        out = np.empty((3, height, width), np.float32)
+        for channel in range(3):
+            np.take(table[channel], values[..., channel], out=out[channel], mode="clip")
+        return out
+
+    return process
+
+
+def _table(scale: float, mean: list[float], std: list[float]) -> NDArray[np.float32]:
+    """(3, 256): rescaled in float64, rounded, then normalised in float32, as transformers does."""
+    values = (np.arange(256).astype(np.float64) * scale).astype(np.float32)
+    shift, spread = np.array(mean, np.float32)[:, None], np.array(std, np.float32)[:, None]
+    return (values - shift) / spread
+
+
+def _by_transformers(folder: Path) -> Process:
+    processor = load_processor(folder)
+
+    def process(image: Image.Image) -> NDArray[np.float32]:
+        values = processor(images=[image], return_tensors="np")["pixel_values"]
+        return np.asarray(values[0], np.float32)
+
+    return process
+
+
+def load_processor(folder: Path) -> BaseImageProcessor:
+    """transformers' image processor of a folder; ClipsteerError where there is none."""
+    import transformers
+
+    hf: Any = transformers  # its annotations are partial
+    try:
+        # Left to itself, transformers uses torchvision wherever that is installed, and its resize
+        # gives other pixels than PIL's.
+        processor: BaseImageProcessor = hf.AutoImageProcessor.from_pretrained(
+            folder, backend="pil", local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:
+        raise ClipsteerError(
+            f"{folder}: cannot load the image processor ({first_line(error)}). Download the model "
+            "again."
+        ) from error
+    return processor

@@ -1,0 +1,148 @@
+"""The tower without transformers is transformers' model, and its pixels are transformers' pixels."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clipsteer.clip.model import load_clip
+from clipsteer.clip.pixels import load_process, load_processor
+from clipsteer.clip.shaped import write_shaped
+from clipsteer.clip.taps import HOOK_POINTS, forward_with_taps
+from clipsteer.clip.tower import load_tower
+from clipsteer.errors import ClipsteerError
+from tests.clip.tiny import make_tiny, photos, to_bin, to_parts
+
+
+@pytest.fixture(scope="module", params=["quick_gelu", "gelu"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny(tmp_path_factory.mktemp("clip"), request.param)
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def edit(folder: Path, name: str, **changes: object) -> None:
+    path = folder / name
+    data = json.loads(path.read_text())
+    data.update(changes)
+    path.write_text(json.dumps({k: v for k, v in data.items() if v is not None}))
+
+
+def same(folder: Path, dtype: str = "float32", count: int = 5) -> None:
+    clip, tower = load_clip(folder, device="cpu", dtype=dtype), load_tower(folder, "cpu", dtype)
+    assert (tower.n_layers, tower.n_tokens, tower.width, tower.projection_dim) == (
+        clip.n_layers, clip.n_tokens, clip.width, clip.projection_dim,
+    )  # fmt: skip
+    images = photos(count)
+    pixels = tower.pixels(images)
+    assert torch.equal(pixels.to(clip.dtype), clip.pixels(images))
+    embeddings, taps = tower.run(pixels, HOOK_POINTS)
+    expected, theirs = forward_with_taps(clip, clip.pixels(images), HOOK_POINTS)
+    assert torch.equal(embeddings, expected)
+    for point in HOOK_POINTS:
+        assert len(taps[point]) == clip.n_layers
+        assert all(torch.equal(a, b) for a, b in zip(taps[point], theirs[point], strict=True))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_every_layer_equals_the_full_model(folder: Path, dtype: str) -> None:
+    same(folder, dtype)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_default_size_equals_the_full_model(tmp_path: Path, threads: int) -> None:
+    size = {"hidden_size": 96, "intermediate_size": 384, "num_attention_heads": 4}
+    write_shaped(
+        tmp_path / "m",
+        vision={**size, "num_hidden_layers": 6, "image_size": 64, "patch_size": 16},
+        text={"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1},
+        projection_dim=64,
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        same(tmp_path / "m", count=100)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("change", [to_bin, to_parts])
+def test_other_weight_layouts(copy: Path, change: Callable[[Path], Path]) -> None:
+    same(change(copy))
+
+
+def test_only_what_is_asked_for_is_kept(folder: Path) -> None:
+    tower = load_tower(folder, "cpu")
+    assert set(tower.run(tower.pixels(photos(2)), ["mlp_out"])[1]) == {"mlp_out"}
+
+
+@pytest.mark.parametrize("size", [(40, 36), (36, 40), (32, 32), (33, 97), (500, 375), (1, 7)])
+@pytest.mark.parametrize("resample", [2, 3])
+def test_pixels_equal_those_of_transformers(
+    copy: Path, size: tuple[int, int], resample: int
+) -> None:
+    edit(
+        copy, "preprocessor_config.json", resample=resample, image_mean=[0.5, 0.1, 0.3],
+        size={"shortest_edge": 37},
+    )  # fmt: skip
+    ours, theirs = load_process(copy, 32), load_processor(copy)
+    for image in photos(2, size):
+        expected = theirs(images=[image], return_tensors="np")["pixel_values"][0]
+        np.testing.assert_array_equal(ours(image), expected)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"do_normalize": False},
+        {"do_resize": False, "size": None},
+        {"size": {"height": 32, "width": 48}},
+        {"size": {"shortest_edge": 20}},  # smaller than the crop: padded with zeros
+        {"size": 32, "crop_size": 32, "feature_extractor_type": "CLIPFeatureExtractor"},
+        {"image_mean": None, "image_std": None, "rescale_factor": None},
+        {"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}},
+    ],
+    ids=lambda changes: ",".join(changes),
+)
+def test_other_processors_give_what_transformers_gives(
+    copy: Path, changes: dict[str, object]
+) -> None:
+    edit(copy, "preprocessor_config.json", **changes)
+    image = Image.new("RGB", (48, 32), (10, 200, 90)) if "do_resize" in changes else photos(1)[0]
+    expected = load_processor(copy)(images=[image], return_tensors="np")["pixel_values"][0]
+    if expected.shape != (3, 32, 32):
+        with pytest.raises(ClipsteerError, match="makes images of shape"):
+            load_process(copy, 32)
+    else:
+        np.testing.assert_array_equal(load_process(copy, 32)(image), expected)
+
+
+def test_a_processor_that_does_not_fit_is_refused(copy: Path) -> None:
+    edit(copy, "preprocessor_config.json", crop_size={"height": 24, "width": 24})
+    with pytest.raises(ClipsteerError, match=r"shape \(3, 24, 24\), the model expects \(3, 32"):
+        load_tower(copy, "cpu")
+
+
+def test_the_tower_never_imports_transformers(folder: Path) -> None:
+    code = (
+        "import sys, pathlib, clipsteer.clip.tower as t; from PIL import Image; "
+        "tower = t.load_tower(pathlib.Path(sys.argv[1]), 'cpu'); "
+        "tower.run(tower.pixels([Image.new('RGB', (50, 40))]), ['resid_post']); "
+        "print('transformers' in sys.modules)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == "False"
