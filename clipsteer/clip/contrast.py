@@ -171,13 +171,15 @@ def _pictures(
     ascending = np.argsort(rows, kind="stable")
     batch = np.empty((len(rows), *pixels.shape[1:]), dtype=np.uint8)
     batch[ascending] = pixels[rows[ascending]]
-    if shift:
-        side = batch.shape[1]
-        padded = np.pad(batch, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="edge")
-        for i, (dy, dx) in enumerate((moves * (2 * shift + 1) >> 16).tolist()):
-            batch[i] = padded[i, dy : dy + side, dx : dx + side]
-    bytes_ = torch.from_numpy(batch).long().permute(0, 3, 1, 2)
-    return torch.stack([table[c][bytes_[:, c]] for c in range(3)], dim=1)
+    side = batch.shape[1]
+    padded = np.pad(batch, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="edge")
+    looked_up = table.numpy()
+    out = np.empty((len(rows), 3, side, side), np.float32)
+    for i, (dy, dx) in enumerate((moves * (2 * shift + 1) >> 16).tolist()):
+        moved = padded[i, dy : dy + side, dx : dx + side]
+        for c in range(3):
+            np.take(looked_up[c], moved[..., c], out=out[i, c], mode="clip")
+    return torch.from_numpy(out)
 
 
 def _loss(
