@@ -27,15 +27,10 @@ import zarr
 from numpy.typing import NDArray
 
 from clipsteer.activations.batches import token_batches
+from clipsteer.activations.cast import to_stored
 from clipsteer.activations.chunks import MAX_CHUNK_IMAGES
-from clipsteer.activations.codecs import (
-    CODECS,
-    DEFAULT_CODEC,
-    DEFAULT_DTYPE,
-    DTYPES,
-    to_float32,
-)
-from clipsteer.activations.extract import to_stored
+from clipsteer.activations.codecs import DEFAULT_DTYPE, DTYPES, to_float32
+from clipsteer.activations.compressors import CODECS, DEFAULT_CODEC
 from clipsteer.activations.reader import ActivationReader
 from clipsteer.activations.writer import ArrayLayout, write_shard
 from clipsteer.store.trees import FolderTree
