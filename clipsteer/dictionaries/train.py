@@ -135,22 +135,7 @@ def advance(
         warmup_steps=settings.warmup_steps,
         final_lr=settings.final_lr,
     )
-    state.step += 1
-    # The authors clip first and project then; so the norm includes the parallel part.
-    norm = joint_norm(done.gradients)
-    remove_parallel_(done.gradients["W_dec"], state.parameters["W_dec"])
-    adam_(
-        state.parameters,
-        done.gradients,
-        state.first,
-        state.second,
-        step=state.step,
-        lr=lr,
-        divisor=clipping(norm, settings.clip_norm),
-    )
-    normalise_rows_(state.parameters["W_dec"])
-    state.idle.add_(1)
-    state.idle[done.fired] = 0
+    norm = update(state, done, lr=lr, clip_norm=settings.clip_norm)
     if logged:
         state.rows.append(
             {
@@ -167,6 +152,26 @@ def advance(
                 "grad_norm": float(norm),
             }
         )
+
+
+def update(state: TrainState, done: Pass, *, lr: float, clip_norm: float | None) -> Tensor:
+    """Apply one batch's gradients in place, count who fired; the gradients' norm before clipping."""
+    state.step += 1
+    # The authors clip first and project then; so the norm includes the parallel part.
+    norm = joint_norm(done.gradients)
+    remove_parallel_(done.gradients["W_dec"], state.parameters["W_dec"])
+    adam_(
+        state.parameters,
+        done.gradients,
+        state.first,
+        state.second,
+        step=state.step,
+        lr=lr,
+        divisor=clipping(norm, clip_norm),
+    )
+    normalise_rows_(state.parameters["W_dec"])
+    state.idle.add_(1).masked_fill_(done.fired, 0)
+    return norm
 
 
 def _dead(idle: Tensor, settings: Settings) -> Tensor:

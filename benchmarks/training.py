@@ -1,0 +1,315 @@
+"""Training steps of Top-K and vanilla SAEs: ours, the dense way, the peers and the floor, side by side.
+
+    python -m benchmarks.training [--quick] [--peers FOLDER | --no-peers] [--features M ...]
+                                  [--threads N] [--cpu-time] [--rounds N] [--device D] [--json FILE]
+
+d = 768, 4,096 tokens a batch, k = 64, Adam, float32 parameters, made-up activations. All take one
+step in turn, so that other users of the machine fall on all alike; ratios are medians over rounds.
+On a crowded machine `--threads 1 --cpu-time` counts what each step computes, not how long it waits.
+The peers come from PyPI into an environment of their own (about 6 GB, made where it is missing) and
+run under the same environment variables. The floor is the encode product alone, in the precision
+that screens, written to memory that is there already. The second table follows the loss of the same
+batches in the sparse and the dense way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+# What a training job sets too; torch reads it at its first allocation.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.lines import CPU, WALL, Line, show, side_by_side, times_as_fast, write_json
+from clipsteer.dictionaries import topk
+from clipsteer.dictionaries.gradients import forward_backward
+from clipsteer.dictionaries.screen import screening_dtype
+from clipsteer.dictionaries.settings import Settings
+from clipsteer.dictionaries.state import TrainState
+from clipsteer.dictionaries.topk import TopK
+from clipsteer.dictionaries.train import update
+from clipsteer.dictionaries.vanilla import Vanilla
+
+PINS = (
+    "torch==2.13.0",
+    "eai-sparsify==1.3.3",
+    "sae-lens==6.54.12",
+    "overcomplete==0.3.0",
+    "dictionary_learning==0.1.0",
+)
+PEERS = {
+    "topk": ("sparsify_topk", "saelens_topk", "overcomplete_topk", "dictionary_learning_topk"),
+    "vanilla": ("saelens_vanilla", "overcomplete_vanilla", "dictionary_learning_vanilla"),
+}
+#: Least multiples of the peers' speed, by number of features.
+TARGETS = {
+    6144: {"sparsify_topk": 1.8, "saelens_topk": 4.0, "dense": 4.0},
+    24576: {"sparsify_topk": 2.0, "saelens_topk": 6.0, "dense": 6.0},
+}
+#: The size at which steps are held to the floor: what does not grow with it weighs little there.
+LARGE = 24576
+WIDTH, K, BATCHES = 768, 64, 4
+SETTINGS = Settings(k=K, mse="normalised", lr=4e-4, warmup_steps=0, ghost_grads=False)
+
+
+def environment(folder: Path) -> Path:
+    """The peers' Python; installs them where the folder does not have them."""
+    python = folder / "bin/python"
+    wanted = "\n".join(PINS)
+    stamp = folder / "pins.txt"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        print(f"installing {', '.join(PINS)} into {folder}", file=sys.stderr, flush=True)
+        venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PINS], check=True)
+        # It comes for another build of torch where that is the CPU's, and then nothing imports.
+        subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "torchvision"], check=True)
+        stamp.write_text(wanted)
+    return python
+
+
+@contextmanager
+def peer(
+    name: str, data: Path, features: int, arguments: argparse.Namespace
+) -> Iterator[Callable[[], float]]:
+    """A running `training_peers.py`: each call takes one step there and gives its seconds."""
+    python = arguments.python
+    words = [name, data, features, K, arguments.threads, "cpu" if arguments.cpu_time else "wall"]
+    script = Path(__file__).with_name("training_peers.py")
+    process = subprocess.Popen(
+        [str(word) for word in (python, script, *words)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # No accounts, hubs or trackers are wanted by a few steps on made-up data.
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    source, sink = process.stdout, process.stdin
+
+    def step() -> float:
+        print(1, file=sink, flush=True)
+        return float(source.readline())
+
+    if source.readline().strip() != "ready":
+        raise SystemExit(
+            f"{name} does not start in {python}; delete that environment, or --no-peers"
+        )
+    try:
+        yield step
+    finally:
+        sink.close()
+        process.wait()
+
+
+class Training:
+    """Steps of ours on batches that stay on the device."""
+
+    def __init__(
+        self, kind: str, features: int, batches: Tensor, dense: bool = False, k: int = K
+    ) -> None:
+        state = TrainState.initial(features, batches[0, :512].cpu().numpy(), seed=0)
+        self.state, self.batches, self.dense = state.to(batches.device), batches, dense
+        parameters = self.state.parameters
+        self.dictionary = TopK(**parameters, k=k) if kind == "topk" else Vanilla(**parameters)
+        self.losses: list[float] = []
+
+    def step(self, statistics: bool = False) -> None:
+        x = self.batches[self.state.step % len(self.batches)]
+        l1 = 0.0 if isinstance(self.dictionary, TopK) else 1e-3
+        done = forward_backward(
+            self.dictionary, x, mse="normalised", l1=l1, statistics=statistics, dense=self.dense
+        )
+        self.losses.append(done.loss)
+        update(self.state, done, lr=SETTINGS.lr, clip_norm=SETTINGS.clip_norm)
+        if x.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def fire(self, share: float) -> None:
+        """Lower the bias until so large a share of the codes is positive."""
+        x = self.batches[0, :256]
+        pre = self.dictionary.pre_activations(x).flatten()
+        some = pre[torch.randperm(len(pre), device=pre.device)[:100_000]]
+        self.state.parameters["b_enc"] -= torch.quantile(some, 1.0 - share)
+
+
+class FullPrecision(Training):
+    """Steps of ours as on a processor without bfloat16."""
+
+    def step(self, statistics: bool = False) -> None:
+        before = topk.screening_dtype
+        topk.screening_dtype = lambda x, weights: x.dtype
+        try:
+            super().step(statistics)
+        finally:
+            topk.screening_dtype = before
+
+
+def product(x: Tensor, features: int, dtype: torch.dtype) -> Callable[[], None]:
+    """The encode product alone."""
+    left = x.to(dtype)
+    right = torch.randn(features, x.shape[1], device=x.device).to(dtype)
+    out = left.new_empty(len(x), features)
+
+    def run() -> None:
+        torch.mm(left, right.t(), out=out)
+        if x.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def made_batches(tokens: int, count: int, width: int = WIDTH) -> np.ndarray:
+    """Sparse mixtures of random directions, with noise: (count, tokens, width) float32."""
+    rng = np.random.default_rng(0)
+    atoms = rng.standard_normal((2048, width)).astype(np.float32) / width**0.5
+    made = np.empty((count, tokens, width), np.float32)
+    for batch in made:
+        weights = rng.random((tokens, 2048), dtype=np.float32)
+        weights *= weights > 0.98
+        batch[:] = weights @ atoms + 0.02 * rng.standard_normal((tokens, width)).astype(np.float32)
+    return made
+
+
+def speeds(
+    kind: str, features: int, batches: Tensor, data: Path, arguments: argparse.Namespace
+) -> tuple[list[Line], dict[str, float]]:
+    """Lines and tokens/s of one architecture and size."""
+    work: dict[str, Callable[[], object]] = {}
+    away: list[float] = []  # seconds of work in other processes
+
+    def counted(step: Callable[[], float]) -> Callable[[], None]:
+        return lambda: away.append(step())
+
+    def clock() -> float:
+        return CPU() + sum(away) if arguments.cpu_time else WALL()
+
+    x = batches[0]
+    low = screening_dtype(x, features * WIDTH)
+    work["ours"] = Training(kind, features, batches).step
+    work["dense"] = Training(kind, features, batches, dense=True).step
+    if kind == "topk":
+        work["floor"] = product(x, features, low)
+        if low != x.dtype:
+            work["ours, float32"] = FullPrecision(kind, features, batches).step
+            work["floor, float32"] = product(x, features, x.dtype)
+    else:
+        few = Training(kind, features, batches)
+        few.fire(0.03)
+        work["ours, 3 % firing"] = few.step
+    with ExitStack() as stack:
+        names = PEERS[kind] if arguments.python else ()
+        for name in names:
+            step = stack.enter_context(peer(name, data, features, arguments))
+            work[name] = counted(step)
+        seconds = side_by_side(work, arguments.rounds, clock)
+    rates = {name: len(x) / float(np.median(times)) for name, times in seconds.items()}
+    title, targets = f"{kind}, m = {features:,}", TARGETS.get(features, {})
+    lines = []
+    if kind == "topk":
+        for name in ("dense", *names):
+            ratio = times_as_fast(seconds, "ours", name)
+            lines.append(Line(title, ratio, name, targets.get(name)))
+        for ours, floor, most in (("ours", "floor", 1.6), ("ours, float32", "floor, float32", 1.3)):
+            if ours in seconds:
+                ratio = times_as_fast(seconds, ours, floor)
+                target = 1 / most if features == LARGE else None
+                lines.append(Line(f"{title}: {ours}", ratio, floor, target))
+    else:
+        fastest = max(names, key=rates.__getitem__) if names else "dense"
+        for ours, least in (("ours", 1.0), ("ours, 3 % firing", 2.0)):
+            ratio = times_as_fast(seconds, ours, fastest)
+            lines.append(Line(f"{title}: {ours}", ratio, fastest, least if names else None))
+    return lines, rates
+
+
+def default_shape(rounds: int) -> list[Line]:
+    """One thread of the embedded default (d = 96, m = 1,536, k = 16), beside the dense way."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    batches = torch.from_numpy(made_batches(1024, 8, 96))
+    lines = []
+    for kind, share, least in (
+        ("topk", None, 2.0),
+        ("vanilla", 0.08, None),
+        ("vanilla", 0.03, 2.0),
+    ):
+        ours, dense = (Training(kind, 1536, batches, slow, k=16) for slow in (False, True))
+        if share:
+            ours.fire(share)
+        work = {"ours": ours.step, "dense": dense.step}
+        seconds = side_by_side(work, 10 * rounds, CPU)
+        title = f"{kind}, default shape" + (f", {share:.0%} firing" if share else "")
+        lines.append(Line(title, times_as_fast(seconds, "ours", "dense"), "dense", least))
+    torch.set_num_threads(threads)
+    return lines
+
+
+def quality(batches: Tensor, features: int, steps: int) -> tuple[Line, dict[str, float]]:
+    """Loss after equal steps of the sparse and the dense way: the dense one's share of ours."""
+    losses = {}
+    for name, dense in (("sparse", False), ("dense", True)):
+        training = Training("topk", features, batches, dense)
+        for _ in range(steps):
+            training.step(statistics=True)
+        losses[name] = training.losses[-1]
+    share = losses["dense"] / losses["sparse"]
+    title = f"topk, m = {features:,}: loss after {steps} steps of {batches.shape[1]:,} tokens"
+    return Line(title, share, "dense", 0.99), losses
+
+
+def main(argv: list[str] | None = None) -> int:
+    words = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    words.add_argument("--quick", action="store_true", help="fewer rounds, m = 6,144, 50 steps")
+    words.add_argument("--peers", type=Path, default=Path("benchmarks/.venv/training"))
+    words.add_argument("--no-peers", action="store_true")
+    words.add_argument("--features", type=int, nargs="*", help="default: 6144 24576")
+    words.add_argument("--threads", type=int, default=torch.get_num_threads())
+    words.add_argument("--cpu-time", action="store_true", help="CPU seconds, not wall seconds")
+    words.add_argument("--rounds", type=int, help="steps of each that count; default 5, quick 3")
+    words.add_argument("--device", default="cpu")
+    words.add_argument("--json", type=Path)
+    arguments = words.parse_args(argv)
+    torch.set_num_threads(arguments.threads)
+    features = arguments.features or ([6144] if arguments.quick else [6144, 24576])
+    arguments.rounds = arguments.rounds or (3 if arguments.quick else 5)
+    arguments.python = None if arguments.no_peers else environment(arguments.peers)
+    lines: list[Line] = []
+    rates: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "batches.npy"
+        np.save(data, made_batches(4096, BATCHES))
+        batches = torch.from_numpy(np.load(data)).to(arguments.device)
+        for m in features:
+            for kind in ("topk", "vanilla"):
+                found, rates[f"{kind} {m}"] = speeds(kind, m, batches, data, arguments)
+                lines += found
+                print(f"{kind} {m}", rates[f"{kind} {m}"], file=sys.stderr, flush=True)
+        lines += default_shape(arguments.rounds)
+        small = torch.from_numpy(made_batches(1024, 50)).to(arguments.device)
+        line, losses = quality(small, 6144, 50 if arguments.quick else 200)
+        lines.append(line)
+    show(lines)
+    names = sorted({name for row in rates.values() for name in row})
+    print(f"\n| tokens/s | {' | '.join(rates)} |\n|---|{'---|' * len(rates)}")
+    for name in names:
+        cells = (f"{row[name]:,.0f}" if name in row else "" for row in rates.values())
+        print(f"| {name} | {' | '.join(cells)} |")
+    write_json(arguments.json, lines, tokens_per_second=rates, losses=losses)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
