@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup all test lint seeds negative-control clean FORCE
+.PHONY: help setup all test test-slurm lint seeds negative-control clean FORCE
 
 help: ## this list
 	@grep -hE '^[a-zA-Z_%/.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
@@ -38,6 +38,10 @@ lint: $(STAMP) ## ruff, snakefmt, mypy, snakemake --lint
 
 test: lint ## lint, then all tests
 	pytest -n auto
+
+test-slurm: $(STAMP) ## profiles/slurm on a real Slurm on this machine (Debian or Ubuntu, as root)
+	tests/slurm/install.sh
+	CLIPSTEER_TEST_SLURM=1 pytest tests/slurm --durations=0
 
 seeds: $(STAMP) ## the whole pipeline under ten seeds; writes docs/seeds.md
 	python benchmarks/seeds.py

@@ -8,6 +8,7 @@ configfile: "config.yaml"
 
 include: "rules/common.smk"
 include: "rules/recipes.smk"
+include: "rules/resources.smk"
 include: "rules/data.smk"
 include: "rules/clip.smk"
 include: "rules/activations.smk"

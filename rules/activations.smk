@@ -10,6 +10,8 @@ rule list_shards:
         "logs/list_shards/{dataset}_{split}.log",
     conda:
         "../envs/data.yaml"
+    resources:
+        **needs("list_shards"),
     params:
         recipe=shards_recipe,
     shell:
@@ -28,6 +30,8 @@ rule extract_activations:
     conda:
         "../envs/clip.yaml"
     threads: config["runtime"]["threads"]
+    resources:
+        **needs("extract_activations"),
     params:
         recipe=extract_recipe,
     shell:
@@ -54,6 +58,8 @@ rule drop_activations:
     priority: 2
     conda:
         "../envs/data.yaml"
+    resources:
+        **needs("drop_activations"),
     params:
         recipe=drop_recipe,
     shell:

@@ -13,6 +13,8 @@ if TINY:
         conda:
             "../envs/clip.yaml"
         threads: 2
+        resources:
+            **needs("pretrain_clip"),
         params:
             recipe=pretrain_recipe,
         shell:
@@ -29,6 +31,8 @@ else:
             "logs/import_clip.log",
         conda:
             "../envs/clip.yaml"
+        resources:
+            **needs("import_clip"),
         params:
             recipe=import_recipe,
         shell:
@@ -46,6 +50,8 @@ rule build_head:
     priority: 1
     conda:
         "../envs/clip.yaml"
+    resources:
+        **needs("build_head"),
     params:
         recipe=head_recipe,
     shell:

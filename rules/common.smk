@@ -37,6 +37,7 @@ from clipsteer.store.drop import expect
 from clipsteer.store.exports import edited, put_aside
 from clipsteer.store.fence import begin
 from clipsteer.store.warm import start
+from clipsteer.slurm import cancel, check_status_command, jobs_here
 
 try:
     validate(
@@ -320,13 +321,23 @@ if workflow.is_main_process:
 # ------------------------------------------------------------------------------------- one run at a time
 
 
+def on_slurm():
+    return (
+        workflow.executor_plugin is not None
+        and workflow.executor_plugin.name == "slurm"
+    )
+
+
 def hand_on_signals():
     """Lets SIGTERM and SIGINT reach the jobs too; Snakemake itself only waits until they have ended."""
 
     def hand_on(number, frame, before):
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):
-                child.terminate()
+        if on_slurm():
+            cancel(jobs_here(Path.cwd()))
+        else:
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    child.terminate()
         before(number, frame)
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -335,9 +346,23 @@ def hand_on_signals():
             signal.signal(number, functools.partial(hand_on, before=before))
 
 
+def cancel_orphans():
+    """Stops jobs on Slurm whose run was killed: they may write no results here, and ours do their work."""
+    orphans = jobs_here(Path.cwd())
+    if orphans:
+        print(
+            f"clipsteer: jobs of an earlier run are stopped: {', '.join(orphans)} (what they have saved is used)",
+            file=sys.stderr,
+        )
+        cancel(orphans, seconds=60)
+
+
 onstart:
     try:
+        if on_slurm():
+            check_status_command(workflow.executor_settings.status_command)
         begin()
+        cancel_orphans()
         keep_edited()
         if config["runtime"]["warm_worker"] and workflow.local_exec:
             start()

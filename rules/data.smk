@@ -8,6 +8,8 @@ rule paint_world:
         "logs/paint_world/{dataset}.log",
     conda:
         "../envs/data.yaml"
+    resources:
+        **needs("paint_world"),
     params:
         recipe=paint_recipe,
     shell:
@@ -23,6 +25,8 @@ rule build_manifest:
         "logs/build_manifest/{dataset}.log",
     conda:
         "../envs/data.yaml"
+    resources:
+        **needs("build_manifest"),
     params:
         recipe=manifest_recipe,
     shell:

@@ -28,6 +28,7 @@ def described(job):
         "command": job.shellcmd,
         "runs": workflow.dag.needrun(job),
         "reason": reasons(job),
+        "expected": expected(job) if job.shellcmd else {},
     }
 
 

@@ -13,6 +13,8 @@ rule train_dictionary:
     conda:
         "../envs/clip.yaml"
     threads: config["runtime"]["threads"]
+    resources:
+        **needs("train_dictionary"),
     params:
         recipe=train_recipe,
     shell:
@@ -32,6 +34,8 @@ rule evaluate_dictionary:
     conda:
         "../envs/clip.yaml"
     threads: config["runtime"]["threads"]
+    resources:
+        **needs("evaluate_dictionary"),
     params:
         recipe=evaluate_recipe,
     shell:

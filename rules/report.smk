@@ -16,6 +16,8 @@ rule make_table:
         dataset="|".join(TABLES) or "none",
     conda:
         "../envs/data.yaml"
+    resources:
+        **needs("make_table"),
     params:
         recipe=table_recipe,
     shell:
@@ -40,6 +42,8 @@ rule control_table:
         dataset="|".join(TABLES) or "none",
     conda:
         "../envs/data.yaml"
+    resources:
+        **needs("control_table"),
     params:
         recipe=control_table_recipe,
     shell:

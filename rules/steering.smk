@@ -14,6 +14,8 @@ rule feature_statistics:
     conda:
         "../envs/clip.yaml"
     threads: config["runtime"]["threads"]
+    resources:
+        **needs("feature_statistics"),
     params:
         recipe=statistics_recipe,
     shell:
@@ -39,6 +41,8 @@ rule select_features:
     conda:
         "../envs/clip.yaml"
     threads: config["runtime"]["threads"]
+    resources:
+        **needs("select_features"),
     params:
         recipe=select_recipe,
     shell:
@@ -66,6 +70,8 @@ rule ablate_features:
     conda:
         "../envs/clip.yaml"
     threads: config["runtime"]["threads"]
+    resources:
+        **needs("ablate_features"),
     params:
         recipe=ablate_recipe,
     shell:
@@ -93,6 +99,8 @@ rule shuffle_control:
     conda:
         "../envs/clip.yaml"
     threads: config["runtime"]["threads"]
+    resources:
+        **needs("shuffle_control"),
     params:
         recipe=control_recipe,
     shell:

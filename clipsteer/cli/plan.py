@@ -39,12 +39,17 @@ def add(subparsers: Any) -> None:
     plan.add_argument("--config", nargs="+", default=[], metavar="K=V", help="as for snakemake")
     plan.add_argument("--snakefile", metavar="F", help="as for snakemake")
     plan.add_argument("--json", action="store_true", help="everything as JSON")
+    plan.add_argument(
+        "--resources",
+        action="store_true",
+        help="what the jobs would take of a cluster: memory, CPU and GPU time, disk",
+    )
     plan.set_defaults(run=run_plan)
 
 
 def run_plan(arguments: argparse.Namespace) -> int:
     """Print what a run would do. Raises ClipsteerError where Snakemake refuses targets or config."""
-    from clipsteer.lineage.forecast import forecast
+    from clipsteer.lineage.forecast import forecast, store_of
 
     jobs = dag(arguments)
     _same_checkout(jobs)
@@ -52,6 +57,12 @@ def run_plan(arguments: argparse.Namespace) -> int:
         found = forecast(jobs, Path.cwd())
     if arguments.json:
         print(json.dumps(found.as_json(), indent=1))
+        return 0
+    if arguments.resources:
+        from clipsteer.cli.budget_words import lines
+        from clipsteer.lineage.budget import budget
+
+        print("\n".join(lines(budget(found), store_of(jobs))))
         return 0
     from clipsteer.cli.plan_words import show
 

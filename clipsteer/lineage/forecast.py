@@ -62,6 +62,12 @@ def project_of(jobs: Sequence[DagJob]) -> Path | None:
     return next((_Step.of(job, job.command).code.project for job in jobs if job.command), None)
 
 
+def store_of(jobs: Sequence[DagJob]) -> Path:
+    """The store that the jobs' command lines name; the default one where no job has a command."""
+    stores = (_Step.of(job, job.command).arguments.store for job in jobs if job.command)
+    return Path(next(stores, parser(None).get_default("store")))
+
+
 class _Step(NamedTuple):
     """A job of the DAG, and what its command line says."""
 

@@ -17,13 +17,17 @@ Verdict = Literal["fresh", "restored", "computed", "pending"]
 
 @dataclass(frozen=True)
 class DagJob:
-    """A job as Snakemake's dry run describes it; `runs`: whether Snakemake would run its command."""
+    """A job as Snakemake's dry run describes it; `runs`: whether Snakemake would run its command.
+
+    `expected`: what it would take if it had to compute everything (resources.py).
+    """
 
     rule: str
     wildcards: Mapping[str, str]
     command: str | None
     runs: bool
     reason: Mapping[str, Any] = field(default_factory=dict)
+    expected: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -166,6 +170,7 @@ class Forecast:
                 {
                     "actions": [self._action(action) for action in planned.actions],
                     "command": planned.job.command,
+                    "expected": dict(planned.job.expected),
                     "gone": planned.gone,
                     "reason": dict(planned.job.reason),
                     "rule": planned.job.rule,

@@ -20,7 +20,7 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.store.code import CACHES
 from clipsteer.store.durable import is_temporary, token, write_atomic
 from clipsteer.store.locks import held_lock, try_lock
-from clipsteer.store.roots import REFS
+from clipsteer.store.roots import REFS, hand_on
 
 VARIABLE = "CLIPSTEER_RUN"
 _LOCK, _RUN, _WRITING = CACHES / "run.lock", CACHES / "run", CACHES / "writing.lock"
@@ -53,6 +53,7 @@ def begin() -> None:
             _sweep()
         write_atomic(_RUN, name.encode())
     os.environ[VARIABLE] = name
+    hand_on(Path.cwd())
 
 
 @contextmanager

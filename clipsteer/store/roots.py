@@ -23,6 +23,7 @@ from clipsteer.store.layout import OBJECTS, ROOTS
 from clipsteer.store.pointers import DamagedPointerError, pointer_bytes, read_pointer
 
 REFS = "artifacts/refs"
+VARIABLE = "CLIPSTEER_WORKING_COPY"
 ROOT_FILE = "clipsteer-root.json"
 # Copies of pointers that lie elsewhere in the working copy; no data set's name begins with a dot.
 _ELSEWHERE = ".elsewhere"
@@ -50,9 +51,21 @@ class Root:
                     yield Path(folder, name)
 
 
+def hand_on(working_copy: Path) -> None:
+    """Let the jobs of this process have its name for the working copy, whichever node they run on.
+
+    They inherit it by their environment. Without it each node of a cluster would have a root of its
+    own for a folder that all of them share.
+    """
+    os.environ[VARIABLE] = _own_name(working_copy)
+
+
 def root_id(working_copy: Path) -> str:
-    """The name of a working copy's folder under roots/: it stands for the host and the real path."""
-    text = f"{socket.gethostname()}:{os.path.realpath(working_copy)}"
+    """The name of a working copy's folder under roots/: it stands for the host and the real path.
+
+    The host is that of the run which a job belongs to.
+    """
+    text = _name(working_copy)
     return digest_bytes(text.encode("utf-8", "surrogateescape")).partition(":")[2][:16]
 
 
@@ -174,8 +187,23 @@ def _pointer(working_copy: Path, relative: Path) -> Path:
     return Path(working_copy, REFS, relative)
 
 
+def _own_name(working_copy: Path) -> str:
+    return f"{socket.gethostname()}:{os.path.realpath(working_copy)}"
+
+
+def _name(working_copy: Path) -> str:
+    """`host:path`, as handed on if that is this very folder, else as it is here."""
+    handed = os.environ.get(VARIABLE, "")
+    with contextlib.suppress(OSError):
+        # a node may have mounted it elsewhere
+        if handed and os.path.samefile(handed.partition(":")[2], working_copy):
+            return handed
+    return _own_name(working_copy)
+
+
 def _about(working_copy: Path) -> bytes:
-    about = {"host": socket.gethostname(), "path": os.path.realpath(working_copy)}
+    host, _, path = _name(working_copy).partition(":")
+    about = {"host": host, "path": path}
     return (json.dumps(about, sort_keys=True, indent=1) + "\n").encode("ascii")
 
 

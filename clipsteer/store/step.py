@@ -15,7 +15,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,6 +36,8 @@ from clipsteer.store.warm import hand_over
 __all__ = ["CACHES", "Action", "Job", "Run", "main"]
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# Slurm sets one of these in a job that it has given a GPU.
+_GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE")
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 Plan = Callable[[Job], Mapping[str, Action]]
@@ -58,6 +60,8 @@ def main(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # waiting threads sleep: on a shared core, spinning ones slow a job down several times over
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if arguments.device == "auto":
+        hide_others_gpus(os.environ)
     step = "step"
     log, file = Log(), None
     try:
@@ -88,6 +92,16 @@ def main(
         if file:
             with suppress(OSError):
                 file.close()
+
+
+def hide_others_gpus(environment: MutableMapping[str, str]) -> None:
+    """In a Slurm job that asked for no GPU, hide those of its node: they are other jobs'.
+
+    Some clusters do so themselves. Where GPUs are not Slurm's to give, `runtime.device: cuda` takes
+    them all the same.
+    """
+    if "SLURM_JOB_ID" in environment and not any(name in environment for name in _GPU_VARIABLES):
+        environment["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def _is_no_space(error: Exception) -> bool:

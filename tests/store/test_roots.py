@@ -236,3 +236,44 @@ def test_half_written_copies_are_no_copies(store: Path, clone: Path) -> None:
     (store / "roots" / root_id(clone) / ".b.json.1-2.tmp").write_bytes(b"{")
     (root,) = roots.roots(store)
     assert [path.name for path in root.pointers()] == ["a.json"]
+
+
+# ---- one working copy, several nodes
+
+
+def test_jobs_on_other_nodes_have_the_name_that_their_run_has(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = root_id(clone)
+    monkeypatch.setenv(roots.VARIABLE, "")  # so that it is taken away afterwards
+    roots.hand_on(clone)
+    monkeypatch.setattr(socket, "gethostname", lambda: "node7")
+    assert root_id(clone) == mine
+    link = tmp_path / "mounted elsewhere"
+    link.symlink_to(clone)
+    assert root_id(link) == mine
+
+
+def test_a_node_names_another_folder_by_itself(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    before = root_id(other)
+    monkeypatch.setenv(roots.VARIABLE, "")
+    roots.hand_on(clone)
+    assert root_id(other) == before
+    monkeypatch.setattr(socket, "gethostname", lambda: "node7")
+    assert root_id(other) != before
+    monkeypatch.setenv(roots.VARIABLE, "login1:/gone")
+    assert root_id(clone) != before
+
+
+def test_the_copies_say_the_host_of_the_run(
+    store: Path, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(roots.VARIABLE, f"login1:{clone}")
+    keep_pointer(store, clone, clone / "artifacts/refs/celeba/head.json", pointer())
+    [root] = roots.roots(store)
+    assert (root.host, root.path) == ("login1", str(clone))
+    assert root.id == root_id(clone)

@@ -1,0 +1,137 @@
+"""What happens to jobs on a cluster: cancelled, their node lost, too little memory, their head killed."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from clipsteer.slurm import jobs_here
+from tests.slurm.cluster import NODES, Cluster
+from tests.slurm.runs import (
+    MODEL,
+    SLOW,
+    SMALL,
+    ask,
+    jobs,
+    on_slurm,
+    options,
+    saved,
+    settle,
+    start,
+    training,
+)
+from tests.workflow.processes import Family, until
+from tests.workflow.runs import WorkingCopy, merged, nested
+
+pytestmark = on_slurm
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    manifests: WorkingCopy, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    """The pointers of the training that nobody disturbs, by a local run."""
+    copy = manifests.twin(tmp_path_factory.mktemp("undisturbed"))
+    copy.run(MODEL, config=SLOW).ok()
+    return copy.pointers()
+
+
+@pytest.fixture
+def nodes(slurm: Cluster) -> Iterator[None]:
+    """The nodes are as before when the test has ended."""
+    yield
+    for node in NODES:
+        ask("scontrol", "update", f"nodename={node}", "state=resume")
+
+
+def node_of(job: str) -> str:
+    return ask("squeue", "--noheader", "--format=%N", f"--jobs={job}")
+
+
+def test_a_cancelled_job_and_a_killed_head(
+    twin: WorkingCopy, ours: Family, undisturbed: dict[str, bytes]
+) -> None:
+    run = start(twin, ours, MODEL, config=SLOW)
+    training(twin, ours, run, 0)
+    [job] = jobs_here(twin.folder)
+    done = saved(twin)
+    ask("scancel", job)
+    # Snakemake submits it again, and it goes on
+    training(twin, ours, run, done + 100)
+    [second] = jobs_here(twin.folder)
+    assert second != job
+    run.process.kill()
+    assert run.process.wait(30) == -signal.SIGKILL
+    assert jobs_here(twin.folder) == [second]  # it lives on
+    done = saved(twin)
+    again = start(twin, ours, MODEL, config=SLOW)
+    outcome = again.outcome().ok()
+    assert f"jobs of an earlier run are stopped: {second}" in outcome.text
+    assert outcome.counts == (1, 0)
+    log = (twin.folder / "logs/pretrain_clip.log").read_text()
+    assert "resum" in log, log
+    assert twin.pointers() == undisturbed
+    assert twin.steps().count("pretrain_clip") == 1
+    assert twin.leftovers() == []
+    settle()
+    assert twin.run(MODEL, config=SLOW).ok().counts == (0, 0)
+
+
+@pytest.mark.usefixtures("nodes")
+def test_a_drained_node_and_a_lost_one(
+    twin: WorkingCopy, ours: Family, undisturbed: dict[str, bytes]
+) -> None:
+    drained = NODES[0]
+    ask("scontrol", "update", f"nodename={drained}", "state=drain", "reason=test")
+    run = start(twin, ours, MODEL, config=SLOW)
+    training(twin, ours, run, 0)
+    [job] = jobs_here(twin.folder)
+    lost = node_of(job)
+    assert lost != drained
+    done = saved(twin)
+    ask("scontrol", "update", f"nodename={lost}", "state=down", "reason=test")
+    until(lambda: saved(twin) > done + 100 or not run.alive, 120, "not started again")
+    assert jobs_here(twin.folder) == [job]  # Slurm itself has started it again
+    assert node_of(job) not in (drained, lost)
+    assert run.outcome().ok().counts == (1, 0)
+    assert twin.pointers() == undisturbed
+
+
+def test_a_job_over_its_memory_gets_more(twin: WorkingCopy) -> None:
+    memory = "pretrain_clip:mem_mb=100 * 3 ** attempt"  # 300, then 900
+    outcome = twin.run(MODEL, config=SMALL, options=options("--set-resources", memory)).ok()
+    assert "Trying to restart" in outcome.text
+    assert "mem_mb=300" in outcome.text
+    assert "mem_mb=900" in outcome.text
+    assert outcome.counts == (1, 0)
+
+
+def test_a_failing_job_says_why_on_the_terminal(twin: WorkingCopy) -> None:
+    config = merged(SMALL, nested("runtime.device", "cuda"))
+    outcome = twin.run(MODEL, config=config, options=options("--retries", "0"))
+    assert outcome.code != 0
+    assert "device: found 'cuda'; here these can be used: auto, cpu" in outcome.text
+    assert "logs/pretrain_clip.log" in outcome.text
+    assert jobs() == []
+
+
+def test_a_status_command_that_cannot_answer_is_refused(twin: WorkingCopy) -> None:
+    before = ask("squeue", "--noheader", "--states=all", "--format=%i")
+    outcome = twin.run(MODEL, config=SLOW, options=options(status="sacct"))
+    outcome.refused("slurm-status-command", "Slurm accounting storage is disabled", "squeue")
+    assert ask("squeue", "--noheader", "--states=all", "--format=%i") == before
+
+
+def test_stopping_the_head_stops_its_jobs(
+    twin: WorkingCopy, ours: Family, undisturbed: dict[str, bytes]
+) -> None:
+    run = start(twin, ours, MODEL, config=SLOW)
+    training(twin, ours, run, 0)
+    run.process.terminate()
+    assert run.outcome(120).code != 0
+    settle()
+    assert saved(twin)
+    assert twin.run(MODEL, config=SLOW).ok().counts == (1, 0)
+    assert twin.pointers() == undisturbed
