@@ -36,7 +36,8 @@ ClusterName={cluster}
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+# a job that is started again waits until its old credential has expired: 120 s by default
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CryptoType=crypto/munge
 SlurmctldPort={controller}
 StateSaveLocation={folder}/state

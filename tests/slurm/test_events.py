@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -39,10 +39,16 @@ def undisturbed(
 
 
 @pytest.fixture
-def nodes(slurm: Cluster) -> Iterator[None]:
-    """The nodes are as before when the test has ended."""
-    yield
-    for node in NODES:
+def away(slurm: Cluster) -> Iterator[Callable[[str, str], None]]:
+    """`away(node, state)`: takes a node away; it is back when the test has ended."""
+    gone = []
+
+    def take(node: str, state: str) -> None:
+        gone.append(node)
+        ask("scontrol", "update", f"nodename={node}", f"state={state}", "reason=test")
+
+    yield take
+    for node in gone:
         ask("scontrol", "update", f"nodename={node}", "state=resume")
 
 
@@ -59,7 +65,7 @@ def test_a_cancelled_job_and_a_killed_head(
     done = saved(twin)
     ask("scancel", job)
     # Snakemake submits it again, and it goes on
-    training(twin, ours, run, done + 100)
+    training(twin, ours, run, done + 50)
     [second] = jobs_here(twin.folder)
     assert second != job
     run.process.kill()
@@ -79,20 +85,22 @@ def test_a_cancelled_job_and_a_killed_head(
     assert twin.run(MODEL, config=SLOW).ok().counts == (0, 0)
 
 
-@pytest.mark.usefixtures("nodes")
 def test_a_drained_node_and_a_lost_one(
-    twin: WorkingCopy, ours: Family, undisturbed: dict[str, bytes]
+    twin: WorkingCopy,
+    ours: Family,
+    undisturbed: dict[str, bytes],
+    away: Callable[[str, str], None],
 ) -> None:
     drained = NODES[0]
-    ask("scontrol", "update", f"nodename={drained}", "state=drain", "reason=test")
+    away(drained, "drain")
     run = start(twin, ours, MODEL, config=SLOW)
     training(twin, ours, run, 0)
     [job] = jobs_here(twin.folder)
     lost = node_of(job)
     assert lost != drained
     done = saved(twin)
-    ask("scontrol", "update", f"nodename={lost}", "state=down", "reason=test")
-    until(lambda: saved(twin) > done + 100 or not run.alive, 120, "not started again")
+    away(lost, "down")
+    until(lambda: saved(twin) > done + 50 or not run.alive, 120, "not started again")
     assert jobs_here(twin.folder) == [job]  # Slurm itself has started it again
     assert node_of(job) not in (drained, lost)
     assert run.outcome().ok().counts == (1, 0)
