@@ -58,7 +58,7 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
 KillWait=10
-ReturnToService=2
+ReturnToService=1
 MinJobAge={min_job_age}
 GresTypes=gpu
 """
