@@ -82,6 +82,11 @@ class Model:
             found["tokens"] = (sides["image_size"] // sides["patch_size"]) ** 2 + 1
         return found
 
+    @cached_property
+    def _layers(self) -> list[int]:
+        """The layers that are extracted and edited."""
+        return layers_of(self.config, self.base)
+
     @property
     def _layer_flop(self) -> float:
         """FLOP of one image in one encoder layer, forward."""
@@ -100,7 +105,7 @@ class Model:
     def _block(self, block: str) -> int:
         """Number of layers in a block such as layers_00-02."""
         first, last = (int(part) for part in block.removeprefix("layers_").split("-"))
-        return sum(first <= layer <= last for layer in layers_of(self.config, self.base))
+        return sum(first <= layer <= last for layer in self._layers)
 
     def _used(self, dataset: str, split: str) -> int:
         """Images of a split that are extracted: those that evaluation draws, where it draws."""
@@ -167,7 +172,7 @@ class Model:
         parts = int(self.config["jobs"]["extraction_parts"])
         images = math.ceil(self._used(names["dataset"], names["split"]) / parts)
         points = len(set(settings["hook_points"]) | {"resid_post"})
-        written = self._stored(images, len(layers_of(self.config, self.base)) * points)
+        written = self._stored(images, len(self._layers) * points)
         batch = settings["batch_size"] * vision["tokens"] * vision["width"] * _FLOATS / 1e6
         memory = _CLIP + 3 * self._weights_mb + batch * (8 + vision["layers"] * points)
         memory += min(32.0, written / 1e6) * vision["layers"] * points  # a file of each array

@@ -28,8 +28,8 @@ ETC = Path("/etc/slurm")
 NODES = ("n1", "n2", "n3")
 GPU_NODES = NODES[:2]
 CPUS, MEMORY_MB = 2, 6000  # of each node; what the machine really has does not matter
-# slurm.conf's name of the cluster, and of its accounting
 CLUSTER = "clipsteer"
+_LINKED = ("slurm.conf", "gres.conf", "slurmdbd.conf")  # in /etc/slurm
 
 _SLURM = """\
 ClusterName={cluster}
@@ -97,6 +97,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self._record = self.folder / "daemons.json"  # [[name, pid, start time], ...] as started
+        self._children: list[subprocess.Popen[bytes]] = []
 
     # ---- up
 
@@ -158,6 +159,7 @@ class Cluster:
         (self.folder / "slurmdbd.conf").chmod(0o600)
         ETC.mkdir(exist_ok=True)
         for name in _LINKED:
+            (ETC / name).unlink(missing_ok=True)  # a link that leads nowhere any more
             (ETC / name).symlink_to(self.folder / name)
 
     def _munge(self) -> None:
@@ -231,6 +233,7 @@ class Cluster:
                 env={**os.environ, "PATH": path},
                 executable=shutil.which(words[0], path=path),
             )
+        self._children.append(process)
         self._write([*self._daemons(), (name, process.pid, _started(process.pid))])
 
     def _until(self, done: Callable[[], object], seconds: float = 30.0) -> None:
@@ -245,18 +248,28 @@ class Cluster:
 
     def down(self) -> None:
         """End what `up` has started, jobs first, the newest daemon first; remove the links."""
+        links = [ETC / name for name in _LINKED]
+        ours = [
+            link for link in links if link.is_symlink() and self.folder in link.readlink().parents
+        ]
+        if ours:
+            self._cancel()
+        for name, pid, started in reversed(self._daemons()):
+            _end(name, pid, started)
+        for child in self._children:
+            child.poll()
+        self._write([])
+        for link in ours:
+            link.unlink()
+
+    def _cancel(self) -> None:
+        """End all jobs, as far as the controller answers."""
         with suppress(OSError, subprocess.SubprocessError):
             subprocess.run(["scancel", "--user=root"], timeout=10, capture_output=True, check=False)
             for _ in range(50):
-                if not _says(["squeue", "-h"]):
+                if not _says(["squeue", "--noheader"]):
                     break
                 time.sleep(0.2)
-        for name, pid, started in reversed(self._daemons()):
-            _end(name, pid, started)
-        self._write([])
-        for name in _LINKED:
-            if (ETC / name).is_symlink() and (ETC / name).readlink() == self.folder / name:
-                (ETC / name).unlink()
 
     def _daemons(self) -> list[tuple[str, int, str]]:
         with suppress(OSError):
@@ -268,22 +281,14 @@ class Cluster:
             self._record.write_text(json.dumps(daemons))
 
 
-_LINKED = ("slurm.conf", "gres.conf", "slurmdbd.conf")
-
-
 def _end(name: str, pid: int, started: str) -> None:
     """SIGTERM, and SIGKILL after 15 seconds; not to a process that has the number by now."""
     for number, seconds in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0)):
         limit = time.monotonic() + seconds
-        while _started(pid) == started:
-            if limit - time.monotonic() == seconds or number is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
-                number = None
-            with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-            if time.monotonic() > limit:
-                break
+        if _started(pid) == started:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        while _started(pid) == started and time.monotonic() < limit:
             time.sleep(0.05)
     if _started(pid) == started:
         print(f"tests/slurm: {name} ({pid}) does not end", file=sys.stderr)

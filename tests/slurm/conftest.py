@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,22 +15,30 @@ from tests.workflow.processes import Family, family
 from tests.workflow.runs import WorkingCopy
 
 
+@contextmanager
+def cluster(*, accounting: bool) -> Iterator[Cluster]:
+    # not in pytest's folder, which is closed to the database's user
+    with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as folder:
+        made = Cluster(Path(folder))
+        made.up(accounting=accounting)
+        try:
+            yield made
+        finally:
+            made.down()
+
+
 @pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def slurm() -> Iterator[Cluster]:
     """A Slurm without accounting."""
-    cluster = Cluster(tmp_path_factory.mktemp("slurm"))
-    cluster.up()
-    yield cluster
-    cluster.down()
+    with cluster(accounting=False) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def accounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def accounted() -> Iterator[Cluster]:
     """A Slurm with accounting."""
-    cluster = Cluster(tmp_path_factory.mktemp("accounted"))
-    cluster.up(accounting=True)
-    yield cluster
-    cluster.down()
+    with cluster(accounting=True) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def saved(copy: WorkingCopy) -> int:
 
 def training(copy: WorkingCopy, ours: Family, run: Invocation, past: int) -> Process:
     """The step that trains, once it has saved progress beyond `past`."""
-    until(lambda: saved(copy) > past or not run.alive, 120, "no checkpoint")
+    until(lambda: saved(copy) > past or not run.alive, 300, "no checkpoint")
     assert run.alive, run.text
     [step] = ours.steps("pretrain_clip")
     return step

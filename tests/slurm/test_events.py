@@ -100,7 +100,7 @@ def test_a_drained_node_and_a_lost_one(
     assert lost != drained
     done = saved(twin)
     away(lost, "down")
-    until(lambda: saved(twin) > done + 50 or not run.alive, 120, "not started again")
+    until(lambda: saved(twin) > done + 50 or not run.alive, 300, "not started again")
     assert jobs_here(twin.folder) == [job]  # Slurm itself has started it again
     assert node_of(job) not in (drained, lost)
     assert run.outcome().ok().counts == (1, 0)
