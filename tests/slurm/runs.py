@@ -20,7 +20,7 @@ on_slurm = pytest.mark.skipif(not ASKED, reason="make test-slurm starts a Slurm 
 SMALL = {"tables": {"celeba": ["topk"], "waterbirds": []}}
 # A training that takes long enough to be disturbed; progress is saved all the time.
 MODEL = "artifacts/refs/model/model.json"
-SLOW = merged(nested("model.tiny.steps", 400), nested("runtime.checkpoint_steps", 20))
+SLOW = merged(nested("model.tiny.steps", 240), nested("runtime.checkpoint_steps", 20))
 
 
 def options(*more: str, status: str = "squeue") -> list[str]:
