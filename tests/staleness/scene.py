@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shutil
 import threading
 import time
@@ -63,7 +62,6 @@ class Seen:
     restored: list[str]
     table: bytes | None
     seconds: float
-    processor_seconds: float
     faults: list[str] = field(default_factory=list)
 
 
@@ -177,7 +175,7 @@ class Scene:
         records, logs = self._record_stamps(), self._log_stamps()
         if meanwhile is not None:
             threading.Thread(target=self._act_while_computing, args=[meanwhile]).start()
-        started, used = time.monotonic(), _processor_seconds()
+        started = time.monotonic()
         outcome = copy.run(
             *(targets or [self.ground.table]),
             config=merged(self.ground.config(self.data), config or {}),
@@ -185,8 +183,7 @@ class Scene:
             options=options,
             cores=cores,
         )
-        times = time.monotonic() - started, _processor_seconds() - used
-        return self._seen(outcome, times, records, logs)
+        return self._seen(outcome, time.monotonic() - started, records, logs)
 
     def _act_while_computing(self, act: Callable[[Scene], None]) -> None:
         """Wait until an attempt at an action has its scratch folder, then act."""
@@ -200,7 +197,7 @@ class Scene:
     def _seen(
         self,
         outcome: Outcome,
-        times: tuple[float, float],
+        seconds: float,
         records: _Stamps,
         logs: dict[Path, int],
     ) -> Seen:
@@ -219,7 +216,7 @@ class Scene:
             faults.append(f"new records {sorted(names[key] for key in made)}, logs {computed}")
         if outcome.counts != (len(computed), len(restored)):
             faults.append(f"closing line {outcome.counts}, seen {len(computed)}, {len(restored)}")
-        return Seen(outcome, computed, restored, self.table(), *times, faults)
+        return Seen(outcome, computed, restored, self.table(), seconds, faults)
 
     def _record_stamps(self) -> _Stamps:
         """(inode, time) of each record."""
@@ -242,12 +239,6 @@ def _copy_folder(source: Path, target: Path) -> None:
         return shutil.copy2(file, place)
 
     shutil.copytree(source, target, copy_function=link_or_copy, symlinks=True)
-
-
-def _processor_seconds() -> float:
-    """Of all processes that this one has started and that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def action_name(record: Mapping[str, Any]) -> str:
