@@ -55,7 +55,9 @@ def start() -> None:
                 [sys.executable, "-m", "clipsteer.store.warmer", str(listener.fileno())],
                 stdin=subprocess.PIPE,  # its end says that this process is gone
                 pass_fds=[listener.fileno()],
-                process_group=0,  # a Ctrl-C is for the jobs, which hand it on
+                # A Ctrl-C is for the jobs, which hand it on; and a group that loses its last parent in the
+                # session while one of it is stopped would be hung up by the kernel.
+                start_new_session=True,
                 env={
                     **os.environ,
                     "PYTHONPATH": str(Path(__file__).parents[2]),
