@@ -36,7 +36,8 @@ def main() -> None:
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in ready:
-            os.unlink(listener.getsockname())
+            with suppress(OSError):  # the next run may have cleared it away
+                os.unlink(listener.getsockname())
             return
         line, _ = listener.accept()
         with line, suppress(OSError, ValueError, KeyError, TypeError):

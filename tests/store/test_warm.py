@@ -187,6 +187,17 @@ def test_a_fork_outlives_the_worker(folder: Path) -> None:
     warm.start()  # for the fixture to end
 
 
+def test_the_next_run_clears_what_a_killed_one_left(folder: Path) -> None:
+    """Also before the killed run's worker has seen that it is to end, which says nothing then."""
+    (first,) = (folder / ".snakemake/clipsteer").glob("warm-*")
+    before = warm._kept.pop()
+    warm.start()
+    assert not first.exists()
+    assert before.stdin is not None
+    before.stdin.close()
+    assert before.wait(timeout=10) == 0
+
+
 def test_without_a_worker_a_job_works_by_itself(folder: Path) -> None:
     warm._kept[-1].kill()
     warm._kept[-1].wait()
