@@ -116,7 +116,8 @@ CODE = (
                 "a real change in steering/selection.py, and another one while it computes",
                 edits.selection(edits.ORIGINAL, edits.ANOTHER_WAY),
                 meanwhile=edits.selection(edits.ANOTHER_WAY, edits.ANOTHER_NUMBER),
-                says="was changed while it ran",
+                # while it ran; or, of a job that came a moment later, before it began
+                says="(select_features.py and what it imports) was changed",
             ),
             Stage(
                 "... then the first change alone (another way to the same number)",
