@@ -77,14 +77,21 @@ class StopSignals:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[StopSignals]:
-    """Handle SIGTERM and SIGINT inside; main thread only. Signals that are ignored stay ignored."""
+    """Inside, SIGTERM and SIGINT do what `StopSignals` says; main thread only."""
     stops = StopSignals()
+    with handling(stops):
+        yield stops
+
+
+@contextlib.contextmanager
+def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside, SIGTERM and SIGINT call `handler`; main thread only. What is ignored stays ignored."""
     before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
-    handled = [n for n, handler in before.items() if handler is not signal.SIG_IGN]
+    handled = [n for n, was in before.items() if was is not signal.SIG_IGN]
     try:
         for number in handled:
-            signal.signal(number, stops)
-        yield stops
+            signal.signal(number, handler)
+        yield
     finally:
         for number in handled:
             signal.signal(number, before[number] or signal.SIG_DFL)

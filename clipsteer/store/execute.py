@@ -48,9 +48,12 @@ class Executor:
         project: Path,
         log: Log,
         stops: StopSignals | None = None,
+        before_computing: Callable[[], None] = lambda: None,
     ) -> None:
+        """`before_computing` is called whenever an action turns out not to be on record."""
         self.objects, self.runtime, self.project, self.log = objects, runtime, project, log
         self.stops = stops or StopSignals()
+        self.before_computing = before_computing
         self.actions = ActionStore(objects.root)
         self.counts = Counts()
         self.lost = Lost(objects, self.actions, project)
@@ -59,13 +62,6 @@ class Executor:
     def know(self, job: Job) -> None:
         """Learn from the job's pointers which of its inputs are trees."""
         self.lost.know(job.inputs.values())
-
-    def knows(self, step: StepCode, planned: str, action: Action) -> bool:
-        """Whether an action is on record; arguments as of `perform`."""
-        return (
-            self.actions.get(action_key(step.name, action.recipe, planned, action.inputs))
-            is not None
-        )
 
     def perform(
         self, step: StepCode, planned: str, action: Action, label: str, compute: Compute
@@ -80,6 +76,7 @@ class Executor:
         if record is not None and self.actions.touch(key):  # gc spares what was used lately
             self.counts.restored += 1
             return record
+        self.before_computing()
         run = self._run(
             action, key, label, compute, self.runtime, lambda: step.check(planned, "while it ran")
         )

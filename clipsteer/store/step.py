@@ -126,16 +126,18 @@ def _execute(
     job = job_of(arguments)
     step = StepCode(recipe["step"], script, recipe["modules"])
     step.check(recipe["code"], "before the step began")
-    executor = Executor(objects, runtime_of(arguments), step.project, log, stops)
-    executor.know(job)
 
-    actions = sorted(plan(job).items())
-    if not all(executor.knows(step, recipe["code"], action) for _, action in actions):
+    def elsewhere() -> None:
+        """Let the run's worker do this job from the start, if there is one; then this process ends."""
         status = hand_over(script, step.modules, arguments.threads)
         if status is not None:
             raise SystemExit(status)
+
+    executor = Executor(objects, runtime_of(arguments), step.project, log, stops, elsewhere)
+    executor.know(job)
+
     members: dict[str, Member] = {}
-    for member, action in actions:
+    for member, action in sorted(plan(job).items()):
         label = step.name if member == "all" else f"{step.name} {member}"
         record = executor.perform(step, recipe["code"], action, label, compute)
         members[member] = Member(

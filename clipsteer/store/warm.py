@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -79,6 +78,9 @@ def hand_over(script: Path, modules: Sequence[str], threads: int) -> int | None:
     place = os.environ.pop(VARIABLE, None)
     if place is None:
         return None
+    # Here, since the worker imports this file too and must not hold more of the project.
+    from clipsteer.store.checkpoints import handling
+
     request = {
         "python": sys.executable,
         "script": str(script),
@@ -103,25 +105,12 @@ def hand_over(script: Path, modules: Sequence[str], threads: int) -> int | None:
         if word != PROCESS:
             return None
         line.settimeout(None)
-        with _handing_on(int(number)):
+        process = int(number)
+
+        def hand_on(signal_number: int, frame: FrameType | None) -> None:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal_number)
+
+        with handling(hand_on):
             word, _, number = answers.readline().partition(" ")
     return int(number) if word == STATUS else _LOST
-
-
-@contextmanager
-def _handing_on(process: int) -> Iterator[None]:
-    """Inside, what asks this process to stop asks the other one."""
-
-    def hand_on(number: int, frame: FrameType | None) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(process, number)
-
-    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
-    handled = [n for n, handler in before.items() if handler is not signal.SIG_IGN]
-    for number in handled:
-        signal.signal(number, hand_on)
-    try:
-        yield
-    finally:
-        for number in handled:
-            signal.signal(number, before[number] or signal.SIG_DFL)
