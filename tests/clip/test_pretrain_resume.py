@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 import torch
 
 from clipsteer.clip.pretrain import pretrain
+from tests.keeper import Keeper, Killed
 
 STEPS = 11
 SMALL: dict[str, Any] = {
@@ -34,23 +34,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, size=(70, 32, 32, 3), dtype=n
 TEXTS = [f"a photo of a {w}" for w in ("lemon", "gull", "plum", "crow", "fox", "owl", "pear")] * 10
 
 
-class Killed(Exception):
-    """In place of a signal that nobody can catch."""
-
-
-class Keeper:
-    """Takes a snapshot every few steps; ends the training at one."""
-
-    def __init__(self, every: int, last: int | None = None, resume: bytes | None = None) -> None:
-        self.every, self.last, self.snapshot = every, last, resume
-        self.seen: dict[int, bytes] = {}
-
-    def offer(self, step: int, snapshot: Callable[[], bytes]) -> None:
-        if step % self.every == 0:
-            self.seen[step] = self.snapshot = snapshot()
-        if step == self.last:
-            raise Killed
-
+class Training(Keeper):
     def run(self, folder: Path) -> tuple[Any, ...]:
         """Metrics (with the order of their columns) and files of a pre-training."""
         metrics = pretrain(
@@ -59,7 +43,7 @@ class Keeper:
             folder,
             config=SMALL,
             seed=5,
-            resume=lambda: self.snapshot,
+            resume=self.resume,
             offer=self.offer,
         )
         files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
@@ -69,7 +53,7 @@ class Keeper:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Any, ...], dict[int, bytes]]:
     """The uninterrupted training, and its snapshot after each step."""
-    keeper = Keeper(1)
+    keeper = Training(1)
     result = keeper.run(tmp_path_factory.mktemp("clip"))
     assert list(keeper.seen) == list(range(1, STEPS + 1))
     return result, keeper.seen
@@ -84,14 +68,14 @@ def test_killed_at_any_steps_it_ends_in_the_same_bytes(
     every = draw.choice([1, 2, 3])
     snapshot: bytes | None = None
     for last in sorted(draw.sample(range(1, STEPS + 1), 3)):
-        keeper = Keeper(every, last, snapshot)
+        keeper = Training(every, last, snapshot)
         with pytest.raises(Killed):
             keeper.run(tmp_path / "killed")
         snapshot = keeper.snapshot
         for step, data in keeper.seen.items():
             assert data == snapshots[step], f"snapshot of step {step}"
     torch.manual_seed(seed)  # torch's own stream of random numbers is none of it
-    assert Keeper(every, None, snapshot).run(tmp_path / "clip") == result
+    assert Training(every, None, snapshot).run(tmp_path / "clip") == result
 
 
 def test_each_step_changes_the_snapshot(whole: tuple[Any, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -18,6 +18,7 @@ from clipsteer.activations.batches import batches_per_epoch, token_batches
 from clipsteer.dictionaries.state import TrainState
 from clipsteer.dictionaries.train import train
 from tests.dictionaries import helpers
+from tests.keeper import Keeper, Killed
 
 D, BATCH, EPOCHS = 12, 48, 3
 KINDS: dict[str, dict[str, Any]] = {"vanilla": {"l1": 1.0}, "topk": {"k": 2}}
@@ -42,23 +43,7 @@ class Source:
 STEPS = EPOCHS * batches_per_epoch(Source(), batch_size=BATCH)
 
 
-class Killed(Exception):
-    """In place of a signal that nobody can catch."""
-
-
-class Keeper:
-    """Takes a snapshot every few steps; ends the training at one."""
-
-    def __init__(self, every: int, last: int | None = None, resume: bytes | None = None) -> None:
-        self.every, self.last, self.snapshot = every, last, resume
-        self.seen: dict[int, bytes] = {}
-
-    def offer(self, step: int, snapshot: Callable[[], bytes]) -> None:
-        if step % self.every == 0:
-            self.seen[step] = self.snapshot = snapshot()
-        if step == self.last:
-            raise Killed
-
+class Training(Keeper):
     def run(self, kind: str, buffers: str) -> tuple[Any, ...]:
         """What a training gives: its tensors and the log, as values that `==` compares."""
 
@@ -81,7 +66,7 @@ class Keeper:
             sample=self.sample,
             seed=7,
             log_every=4,
-            resume=lambda: self.snapshot,
+            resume=self.resume,
             offer=self.offer,
         )
         tensors = {name: t.numpy().tobytes() for name, t in dictionary.tensors().items()}
@@ -95,7 +80,7 @@ class Keeper:
 @cache
 def whole(kind: str, buffers: str) -> tuple[tuple[Any, ...], dict[int, bytes]]:
     """The uninterrupted training, and its snapshot after each step."""
-    keeper = Keeper(1)
+    keeper = Training(1)
     result = keeper.run(kind, buffers)
     ghosts = [row[result[1].index("ghost")] for row in result[2]]
     assert max(ghosts) > 0, "there must be dead features, and gradients for them"
@@ -115,18 +100,18 @@ def test_killed_at_any_steps_it_ends_in_the_same_bytes(
     for stop in stops:
         done = 0 if snapshot is None else TrainState.from_bytes(snapshot).step
         if stop > done:
-            keeper = Keeper(every, stop, snapshot)
+            keeper = Training(every, stop, snapshot)
             with pytest.raises(Killed):
                 keeper.run(kind, buffers)
             snapshot = keeper.snapshot
             for step, data in keeper.seen.items():
                 assert data == snapshots[step], f"snapshot of step {step}"
-    assert Keeper(every, None, snapshot).run(kind, buffers) == result
+    assert Training(every, None, snapshot).run(kind, buffers) == result
 
 
 def test_a_snapshot_of_the_last_step_needs_no_batch() -> None:
     result, snapshots = whole("topk", "several")
-    assert Keeper(1, None, snapshots[STEPS]).run("topk", "several") == result
+    assert Training(1, None, snapshots[STEPS]).run("topk", "several") == result
 
 
 def test_the_generator_goes_on_where_it_was() -> None:
