@@ -30,6 +30,9 @@ GROUP, GROUPS_PER_K = 8, 4
 #: Tokens whose candidates are looked for together; their arrays fit a core's cache.
 TOKENS = 256
 
+#: Values of less than this have squares that float32 cannot hold in full.
+TINIEST = 2.0**-63
+
 #: Candidates for each of the k from which screening in full precision is cheaper than valuing them.
 MOST_PER_K = 8
 
@@ -88,9 +91,12 @@ def screen(
         largest = row_norms(encoder).max()
         absolute, relative = torch.zeros_like(norm_x), unit
     else:
-        low_x, lost_x, _ = _lower(centred, torch.ones_like(norm_x), dtype)
-        low_w, lost_w, norm_w = _lower(encoder, bias, dtype)
+        low_x, lost_x, _ = _lower(centred, dtype)
+        low_w, lost_w, norm_w = _lower(encoder, dtype)
         # The bias is two more columns, its rounded value and what that leaves.
+        low_x[:, d:] = 1
+        low_w[:, d] = bias
+        low_w[:, d + 1] = bias - low_w[:, d]
         screened = torch.mm(low_x, low_w.t(), out=out)
         largest = norm_w.max()
         # x.w - x'.w' = (x - x').w + x'.(w - w'), each at most the product of its norms.
@@ -100,31 +106,30 @@ def screen(
         relative = 0.51 * low
     # Adding d products in any order errs by d u at most (Higham 2002, 3.1), here and where the
     # candidates are valued; doubled, for units that truncate and for the norms' own rounding.
-    absolute += norm_x * (largest * (4 * (d + 4) * unit))
-    absolute += bias.abs().max() * (8 * unit) + d * torch.finfo(torch.float32).tiny
+    absolute += (norm_x * largest + bias.abs().max()) * (4 * (d + 4) * unit)
+    absolute += d * torch.finfo(torch.float32).tiny
     return screened, Bound(absolute, relative)
 
 
-def _lower(rows: Tensor, extra: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows (n, d) in `dtype` with `extra` (n,) as two more columns; norms of what each row lost,
-    and of the rows."""
+def _lower(rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows (n, d) in `dtype` before two columns that are not set; norms of what each row lost, and
+    of the rows."""
     n, d = rows.shape
     low = rows.new_empty(n, d + 2, dtype=dtype)
-    lost, norms = torch.empty_like(extra), torch.empty_like(extra)
+    lost, norms = rows.new_empty(n), rows.new_empty(n)
     for some in blocks(rows):
         part = rows[some]
         low[some, :d] = part
         norms[some] = row_norms(part)
         lost[some] = row_norms(part - low[some, :d])
-    low[:, d] = extra
-    low[:, d + 1] = extra - low[:, d]
     return low, lost, norms
 
 
 def row_norms(rows: Tensor) -> Tensor:
-    """Norm of each row: (n, d) -> (n,)."""
+    """Norm of each row or a little more, never less for tiny values: (n, d) -> (n,)."""
     norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
-    return norms
+    # Squares below float32's smallest number are lost, and processors may take such numbers for 0.
+    return norms.add_(TINIEST * math.sqrt(rows.shape[1]))
 
 
 def top_codes(
@@ -146,6 +151,12 @@ def top_codes(
     if centred.device.type != "cpu":
         return _top_fixed(centred, encoder, bias, screened, k)
     n = len(screened)
+    if not bool(bound.absolute.isfinite().all()):
+        # Something is no finite number, or its square is none. Comparisons would lose it silently.
+        nothing = torch.zeros(n, dtype=torch.int32)
+        return Codes(
+            starts(np.arange(n, dtype=np.int32), n), nothing, bias.new_full((n,), math.nan)
+        )
     found = _candidates(screened, k, bound)
     if dtype != centred.dtype and len(found.token) > MOST_PER_K * k * n:
         del screened
