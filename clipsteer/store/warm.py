@@ -43,6 +43,7 @@ def start() -> None:
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(str(path))  # relative, as the length of such names is limited
+        path.chmod(0o600)  # whoever may write to it commands this user's processes
         listener.listen(128)
     except OSError:
         return

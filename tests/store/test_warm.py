@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -227,3 +228,19 @@ def test_nonsense_does_not_end_the_worker(folder: Path) -> None:
     started = job(folder, "exit", "4")
     started.communicate("", timeout=120)
     assert started.returncode == 4
+
+
+def test_a_broken_file_does_not_end_the_worker(folder: Path) -> None:
+    """One may be saved half-written while a run goes on; the job whose code it is says so."""
+    (folder / "scripts/broken.py").write_text("def half(")
+    kept = os.environ[warm.VARIABLE]
+    assert warm.hand_over(folder / "scripts/broken.py", [], 1) is None
+    os.environ[warm.VARIABLE] = kept
+    started = job(folder, "exit", "4")
+    out, _ = started.communicate("", timeout=120)
+    assert (out, started.returncode) == ("", 4)
+
+
+def test_nobody_else_may_ask_the_worker(folder: Path) -> None:
+    """It does what it is asked in this user's name, and groups often share a folder."""
+    assert stat.S_IMODE(Path(os.environ[warm.VARIABLE]).stat().st_mode) == 0o600
