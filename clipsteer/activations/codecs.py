@@ -91,6 +91,7 @@ def to_float32(
     wide = torch.empty(values.shape) if out is None else torch.from_numpy(out)
     wide.copy_(values)
     if size:
-        scale = np.ascontiguousarray(stored[..., -size:]).view("<f4")
+        # A copy: a single token's four bytes count as contiguous with any strides.
+        scale = stored[..., -size:].copy().view("<f4")
         wide.mul_(torch.from_numpy(scale))
     return wide.numpy()

@@ -40,7 +40,7 @@ class _Shard:
             self.format = parse_format(tree.read(METADATA))
         except (MissingObjectError, DamagedObjectError):
             raise
-        except (ValueError, KeyError, TypeError, ClipsteerError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ClipsteerError) as error:
             raise ClipsteerError(
                 f"{self.label}: found no readable Zarr v3 array ({METADATA}: {error}). {REMAKE}"
             ) from error

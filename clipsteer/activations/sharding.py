@@ -58,18 +58,21 @@ class ArrayFormat:
 def parse_format(metadata: bytes) -> ArrayFormat:
     """Read an array's zarr.json.
 
-    ValueError or KeyError: no JSON, no Zarr v3 array, or one in a layout that is not ours.
+    ValueError, LookupError, TypeError or AttributeError: no JSON, no Zarr v3 array, or one in a layout
+    that is not ours.
     """
     data = json.loads(metadata)
     if not isinstance(data, dict) or data.get("zarr_format") != 3:
         raise ValueError("no metadata of Zarr version 3")
     if data.get("node_type") != "array":
         raise ValueError(f"node_type is {data.get('node_type')!r}, not 'array'")
-    shape = tuple(int(n) for n in data["shape"])
+    shape = tuple(data["shape"])
     shards = tuple(data["chunk_grid"]["configuration"]["chunk_shape"])
     (sharding,) = data["codecs"]
     settings = sharding["configuration"]
     chunks = tuple(settings["chunk_shape"])
+    if not all(type(n) is int and n > 0 for n in (*shape, *shards, *chunks)):
+        raise ValueError(f"{shape}, {shards} or {chunks} is not a shape")
     if sharding["name"] != "sharding_indexed" or settings.get("index_location", "end") != "end":
         raise ValueError("its files are not sharding_indexed with the index at the end")
     if shards[1:] != shape[1:] or chunks[1:] != shape[1:] or shards[0] % chunks[0]:

@@ -42,6 +42,18 @@ def _cut_by_width(data: dict[str, Any]) -> None:
     data["codecs"][0]["configuration"]["chunk_shape"] = [64, 5, 4]
 
 
+def _no_codecs(data: dict[str, Any]) -> None:
+    chain(data).clear()
+
+
+def _words_for_codecs(data: dict[str, Any]) -> None:
+    chain(data)[0] = "bytes"
+
+
+def _empty_chunks(data: dict[str, Any]) -> None:
+    data["codecs"][0]["configuration"]["chunk_shape"] = [0, 5, 8]
+
+
 def _version_2(data: dict[str, Any]) -> None:
     data["zarr_format"] = 2
 
@@ -54,6 +66,9 @@ def _version_2(data: dict[str, Any]) -> None:
         (_other_compressor, "gzip, expected zstd or blosc"),
         (_index_first, "index at the end"),
         (_cut_by_width, "by images"),
+        (_no_codecs, "index out of range"),
+        (_words_for_codecs, "no attribute"),
+        (_empty_chunks, "not a shape"),
         (_version_2, "version 3"),
     ],
 )

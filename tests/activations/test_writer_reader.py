@@ -95,6 +95,12 @@ def test_int8_has_a_scale_for_each_token(tmp_path: Path, codec: str) -> None:
     assert reader.read_stored(0, 70).shape == (70, 5, 12)
 
 
+def test_int8_of_a_single_token_of_any_width(tmp_path: Path) -> None:
+    values = activations(1, 1, 5)
+    read = sharded(tmp_path, values, 1, dtype="int8").read(0, 1)
+    np.testing.assert_allclose(read, values, atol=float(np.abs(values).max()) / 250)
+
+
 def test_int8_shows_what_is_not_finite() -> None:
     values = torch.from_numpy(activations(3))
     assert all_finite(to_stored(values, "int8"), "int8")
