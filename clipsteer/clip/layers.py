@@ -24,11 +24,24 @@ from clipsteer.errors import ClipsteerError
 VISION = "vision_model."
 PROJECTION = "visual_projection.weight"
 POST_NORM = f"{VISION}post_layernorm"
+SCALE = "logit_scale"
+EMBEDDINGS = f"{VISION}embeddings."
 _LAYERS = f"{VISION}encoder.layers."
 _MODULES = (
     *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"),
     *("layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"),
 )
+# What config.json says in whole numbers, and what its absence means.
+_SIZES = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_channels": 3,
+    "image_size": 224,
+    "patch_size": 32,
+    "projection_dim": 512,
+}
 
 
 def quick_gelu_(x: Tensor) -> Tensor:
@@ -63,16 +76,18 @@ class VisionLayers:
 
         Raises:
             ClipsteerError: an activation other than quick_gelu and gelu, damaged or incomplete
-                weights, or a device or dtype that is not available.
+                weights or some that are not the config's, or a device or dtype that is not
+                available.
         """
         vision = vision_config(folder)
         activation = _activation_of(folder, vision)
         place, kind = resolve_device(device), resolve_dtype(dtype)
         found = _read_tensors(folder, names)
+        _check_shapes(folder, found, vision)
         return cls(
-            n_layers=count_layers(vision),
-            heads=int(vision.get("num_attention_heads", 12)),
-            eps=float(vision.get("layer_norm_eps", 1e-5)),
+            n_layers=vision["num_hidden_layers"],
+            heads=vision["num_attention_heads"],
+            eps=vision["layer_norm_eps"],
             activation=activation,
             weights={name: tensor.to(place, kind) for name, tensor in found.items()},
             device=place,
@@ -133,20 +148,45 @@ def layer_names(layers: Iterable[int], *norms: str) -> list[str]:
 
 
 def vision_config(folder: Path) -> dict[str, Any]:
-    """What config.json says of the vision tower; absent keys have CLIPVisionConfig's values."""
+    """What config.json says of the vision tower; absent keys have CLIPVisionConfig's values.
+
+    `projection_dim` is that of the whole model.
+
+    Raises:
+        ClipsteerError: sizes that are none, or a width that its heads do not share evenly.
+    """
     config = read_config(folder)
+    found: dict[str, Any] = {**_SIZES, "layer_norm_eps": 1e-5, "hidden_act": "quick_gelu"}
     # transformers lets the older `vision_config_dict` overrule `vision_config`.
-    return {**(config.get("vision_config") or {}), **(config.get("vision_config_dict") or {})}
-
-
-def count_layers(vision: dict[str, Any]) -> int:
-    """Encoder layers, of what `vision_config` says."""
-    return int(vision.get("num_hidden_layers", 12))
+    for key in ("vision_config", "vision_config_dict"):
+        part = config.get(key) or {}
+        if not isinstance(part, dict):
+            raise ClipsteerError(f"{folder}: config.json's {key} is {part!r}, expected an object.")
+        found.update(part)
+    found["projection_dim"] = config.get("projection_dim", _SIZES["projection_dim"])
+    for key in _SIZES:
+        if type(found[key]) is not int or found[key] < 1:
+            raise ClipsteerError(
+                f"{folder}: config.json's {key} of the vision tower is {found[key]!r}, expected a "
+                "whole number from 1 on. Use the config.json that belongs to these weights."
+            )
+    if not isinstance(found["layer_norm_eps"], float):
+        raise ClipsteerError(
+            f"{folder}: config.json's layer_norm_eps of the vision tower is "
+            f"{found['layer_norm_eps']!r}, expected a number such as 1e-05."
+        )
+    if found["hidden_size"] % found["num_attention_heads"]:
+        raise ClipsteerError(
+            f"{folder}: config.json's hidden_size {found['hidden_size']} of the vision tower is not "
+            f"a multiple of its num_attention_heads {found['num_attention_heads']}. Use the "
+            "config.json that belongs to these weights."
+        )
+    return found
 
 
 def _activation_of(folder: Path, vision: dict[str, Any]) -> Callable[[Tensor], Tensor]:
     """The activation that the config names; ClipsteerError for other than quick_gelu and gelu."""
-    name = vision.get("hidden_act", "quick_gelu")
+    name = vision["hidden_act"]
     if name not in ACTIVATIONS:
         raise ClipsteerError(
             f"{folder}: config.json's vision_config.hidden_act is {name!r}, expected one of "
@@ -181,3 +221,26 @@ def _read_tensors(folder: Path, names: Iterable[str]) -> dict[str, Tensor]:
             "among them. Use the weights of a full CLIPModel."
         )
     return found
+
+
+def _check_shapes(folder: Path, tensors: dict[str, Tensor], vision: dict[str, Any]) -> None:
+    """ClipsteerError where a tensor has not the shape that the config gives it."""
+    width, hidden, patch = (vision[f"{key}_size"] for key in ("hidden", "intermediate", "patch"))
+    whole = {
+        PROJECTION: (vision["projection_dim"], width),
+        SCALE: (),
+        f"{EMBEDDINGS}class_embedding": (width,),
+        f"{EMBEDDINGS}patch_embedding.weight": (width, vision["num_channels"], patch, patch),
+        f"{EMBEDDINGS}position_embedding.weight": ((vision["image_size"] // patch) ** 2 + 1, width),
+    }
+    for name, tensor in sorted(tensors.items()):
+        expected = whole.get(name)
+        if expected is None:
+            module, part = name.split(".")[-2:]
+            outputs, inputs = (hidden if module == fc else width for fc in ("fc1", "fc2"))
+            expected = (outputs,) if part == "bias" or "norm" in module else (outputs, inputs)
+        if tuple(tensor.shape) != expected:
+            raise ClipsteerError(
+                f"{folder}: the weights' {name} has shape {tuple(tensor.shape)}, expected {expected} "
+                "by config.json. Use the config.json that belongs to these weights."
+            )

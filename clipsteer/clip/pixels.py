@@ -49,8 +49,18 @@ def load_process(folder: Path, side: int) -> Process:
 
     ClipsteerError: the processor makes images of another size, or cannot be loaded.
     """
-    process = _plain(folder) or _by_transformers(folder)
-    seen = process(Image.new("RGB", (side, side))).shape
+    try:
+        process = _plain(folder)
+    except (TypeError, ValueError):  # nonsense, or what only transformers understands
+        process = None
+    process = process or _by_transformers(folder)
+    try:
+        seen = process(Image.new("RGB", (side, side))).shape
+    except Exception as error:
+        raise ClipsteerError(
+            f"{folder}: the image processor cannot process an image ({first_line(error)}). Use the "
+            "preprocessor_config.json that belongs to these weights."
+        ) from error
     if seen != (3, side, side):
         raise ClipsteerError(
             f"{folder}: the image processor makes images of shape {tuple(seen)}, the model expects "

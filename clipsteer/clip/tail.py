@@ -16,8 +16,8 @@ from torch import Tensor
 from clipsteer.clip.device import check_layer, exact_inference
 from clipsteer.clip.layers import (
     POST_NORM,
+    SCALE,
     VisionLayers,
-    count_layers,
     layer_names,
     vision_config,
 )
@@ -28,7 +28,6 @@ _RUN_TOKENS = 340
 # A row of a product has the same bits whatever stands beside it, and at any number of threads, but
 # only from a few rows on. Below, more tokens go along.
 _ROWS = 64
-_SCALE = "logit_scale"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,7 @@ class VisionTail(VisionLayers):
     @property
     def logit_scale(self) -> float:
         """What cosines are multiplied by (100 in released CLIPs)."""
-        return math.exp(float(self.weights[_SCALE]))
+        return math.exp(float(self.weights[SCALE]))
 
     def __call__(self, resid_post: Tensor) -> Tensor:
         """Embed images from the residual stream behind `self.layer`.
@@ -96,7 +95,7 @@ def load_tail(
             quick_gelu and gelu, damaged or incomplete weights, or a device or dtype that is not
             available.
     """
-    n_layers = count_layers(vision_config(folder))
+    n_layers = vision_config(folder)["num_hidden_layers"]
     check_layer(layer, n_layers, key)
-    names = [*layer_names(range(layer + 1, n_layers), POST_NORM), _SCALE]
+    names = [*layer_names(range(layer + 1, n_layers), POST_NORM), SCALE]
     return VisionTail.of(folder, names, device, dtype, layer=layer)

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from clipsteer.clip.device import exact_inference
 from clipsteer.clip.layers import (
+    EMBEDDINGS,
     POST_NORM,
     PROJECTION,
     VISION,
     VisionLayers,
-    count_layers,
     layer_names,
     vision_config,
 )
@@ -30,7 +30,6 @@ from clipsteer.clip.pixels import Process, load_process
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_EMBEDDINGS = f"{VISION}embeddings."
 _PRE_NORM = f"{VISION}pre_layrnorm"  # the checkpoints' own spelling
 
 
@@ -44,7 +43,7 @@ class VisionTower(VisionLayers):
     @property
     def n_tokens(self) -> int:
         """T, tokens per image: CLS first, then the patches row by row."""
-        return len(self.weights[f"{_EMBEDDINGS}position_embedding.weight"])
+        return len(self.weights[f"{EMBEDDINGS}position_embedding.weight"])
 
     @property
     def projection_dim(self) -> int:
@@ -83,11 +82,11 @@ class VisionTower(VisionLayers):
             return self.embedding(stream), kept
 
     def _embed(self, pixels: Tensor) -> Tensor:
-        kernel = self.weights[f"{_EMBEDDINGS}patch_embedding.weight"]
+        kernel = self.weights[f"{EMBEDDINGS}patch_embedding.weight"]
         patches = F.conv2d(pixels, kernel, stride=kernel.shape[-1]).flatten(2).transpose(1, 2)
-        first = self.weights[f"{_EMBEDDINGS}class_embedding"].expand(len(pixels), 1, -1)
+        first = self.weights[f"{EMBEDDINGS}class_embedding"].expand(len(pixels), 1, -1)
         stream = torch.cat([first, patches], dim=1)
-        stream = stream + self.weights[f"{_EMBEDDINGS}position_embedding.weight"]
+        stream = stream + self.weights[f"{EMBEDDINGS}position_embedding.weight"]
         return self.norm(stream, _PRE_NORM)
 
 
@@ -105,10 +104,10 @@ def load_tower(folder: Path, device: str = "auto", dtype: str = "float32") -> Vi
             or dtype that is not available.
     """
     vision = vision_config(folder)
-    names = layer_names(range(count_layers(vision)), _PRE_NORM, POST_NORM)
+    names = layer_names(range(vision["num_hidden_layers"]), _PRE_NORM, POST_NORM)
     names += [
-        f"{_EMBEDDINGS}{name}"
+        f"{EMBEDDINGS}{name}"
         for name in ("class_embedding", "patch_embedding.weight", "position_embedding.weight")
     ]
-    process = load_process(folder, int(vision.get("image_size", 224)))
+    process = load_process(folder, vision["image_size"])
     return VisionTower.of(folder, names, device, dtype, process=process)

@@ -91,8 +91,9 @@ def test_other_weight_layouts_give_the_same_tail(
     assert torch.equal(other(stream), load_tail(folder, 0, device="cpu")(stream))
 
 
-def test_a_config_without_defaults_means_the_same_as_in_transformers(copy: Path) -> None:
+def test_a_config_without_defaults_means_the_same_as_in_transformers(tmp_path: Path) -> None:
     """Released configs leave out what equals CLIPVisionConfig's defaults."""
+    copy = make_tiny(tmp_path / "m", hidden_size=24, num_attention_heads=12)
     path = copy / "config.json"
     config = json.loads(path.read_text())
     defaults = CLIPVisionConfig()
@@ -124,6 +125,26 @@ def test_the_older_config_key_overrules_as_in_transformers(copy: Path) -> None:
 def test_an_unknown_activation_is_refused(copy: Path) -> None:
     change_vision(copy, hidden_act="relu")
     with pytest.raises(ClipsteerError, match="hidden_act is 'relu', expected one of quick_gelu"):
+        load_tail(copy, 0, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"num_attention_heads": 3}, "hidden_size 16 .* its num_attention_heads 3"),
+        ({"num_attention_heads": None}, "num_attention_heads .* is None, expected a whole number"),
+        ({"num_hidden_layers": "3"}, "num_hidden_layers .* is '3', expected a whole number"),
+        ({"layer_norm_eps": None}, "layer_norm_eps .* is None"),
+        ({"intermediate_size": 64}, r"fc1.bias has shape \(32,\), expected \(64,\)"),
+        ({"hidden_size": 24}, r"bias has shape \(16,\), expected \(24,\)"),
+    ],
+    ids=str,
+)
+def test_a_config_of_other_weights_is_refused(
+    copy: Path, changes: dict[str, object], said: str
+) -> None:
+    change_vision(copy, **changes)
+    with pytest.raises(ClipsteerError, match=f"{copy}: .*{said}"):
         load_tail(copy, 0, device="cpu")
 
 

@@ -111,6 +111,7 @@ def test_pixels_equal_those_of_transformers(
         {"size": {"height": 32, "width": 48}},
         {"size": {"shortest_edge": 20}},  # smaller than the crop: padded with zeros
         {"size": 32, "crop_size": 32, "feature_extractor_type": "CLIPFeatureExtractor"},
+        {"image_mean": 0.5, "image_std": 0.25},
         {"image_mean": None, "image_std": None, "rescale_factor": None},
         {"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}},
     ],
@@ -132,6 +133,28 @@ def test_other_processors_give_what_transformers_gives(
 def test_a_processor_that_does_not_fit_is_refused(copy: Path) -> None:
     edit(copy, "preprocessor_config.json", crop_size={"height": 24, "width": 24})
     with pytest.raises(ClipsteerError, match=r"shape \(3, 24, 24\), the model expects \(3, 32"):
+        load_tower(copy, "cpu")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"resample": 99}, {"size": {"shortest_edge": "x"}}, {"image_mean": ["a", "b", "c"]}],
+    ids=lambda changes: ",".join(changes),
+)  # fmt: skip
+def test_a_processor_that_cannot_work_is_refused(copy: Path, changes: dict[str, object]) -> None:
+    edit(copy, "preprocessor_config.json", **changes)
+    with pytest.raises(ClipsteerError, match=f"{copy}: .* cannot process an image"):
+        load_process(copy, 32)
+
+
+def test_weights_for_another_image_size_are_refused(copy: Path) -> None:
+    """Those for 224 pixels beside the configs for 336, say."""
+    vision = json.loads((copy / "config.json").read_text())["vision_config"]
+    edit(copy, "config.json", vision_config={**vision, "image_size": 48})
+    crop = {"size": {"shortest_edge": 48}, "crop_size": {"height": 48, "width": 48}}
+    edit(copy, "preprocessor_config.json", **crop)
+    with pytest.raises(
+        ClipsteerError, match=r"position_embedding.* \(5, 16\), expected \(10, 16\)"
+    ):
         load_tower(copy, "cpu")
 
 
