@@ -30,18 +30,21 @@ _PATIENCE = 10.0  # seconds for a job to say what it wants
 
 
 def main() -> None:
-    """Serve until the run's end of the standard input is closed."""
+    """Serve until the run's end of the standard input is closed, or SIGTERM."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks report to their jobs, not to us
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     listener = socket.socket(fileno=int(sys.argv[1]))
-    while True:
-        ready, _, _ = select.select([listener, sys.stdin], [], [])
-        if sys.stdin in ready:
-            with suppress(OSError):  # the next run may have cleared it away
-                os.unlink(listener.getsockname())
-            return
-        line, _ = listener.accept()
-        with line, suppress(Exception):  # that job does without, and says itself what is wrong
-            serve(line, listener)
+    try:
+        while True:
+            ready, _, _ = select.select([listener, sys.stdin], [], [])
+            if sys.stdin in ready:
+                return
+            line, _ = listener.accept()
+            with line, suppress(Exception):  # that job does without, and says itself what is wrong
+                serve(line, listener)
+    finally:
+        with suppress(OSError):  # the next run may have cleared it away
+            os.unlink(listener.getsockname())
 
 
 def serve(line: socket.socket, listener: socket.socket) -> None:
@@ -100,7 +103,8 @@ def _work(line: socket.socket, request: dict[str, Any], streams: list[int]) -> N
     """In the fork: become the job, tell it how that ended, and end."""
     status = 1
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for changed in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(changed, signal.SIG_DFL)
         line.sendall(f"{PROCESS} {os.getpid()}\n".encode())
         threading.Thread(target=_end_with, args=(line,), daemon=True).start()
         for number, stream in enumerate(streams):

@@ -188,6 +188,14 @@ def test_a_fork_outlives_the_worker(folder: Path) -> None:
     warm.start()  # for the fixture to end
 
 
+def test_a_worker_that_is_told_to_end_leaves_nothing(folder: Path) -> None:
+    """A run that is stopped tells all its processes."""
+    job(folder, "exit", "0").communicate("", timeout=120)
+    warm._kept[-1].terminate()
+    assert warm._kept[-1].wait(timeout=10) == 128 + signal.SIGTERM
+    assert not list((folder / ".snakemake/clipsteer").glob("warm-*"))
+
+
 def test_the_next_run_clears_what_a_killed_one_left(folder: Path) -> None:
     """Also before the killed run's worker has seen that it is to end, which says nothing then."""
     (first,) = (folder / ".snakemake/clipsteer").glob("warm-*")
