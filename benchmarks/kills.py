@@ -38,6 +38,8 @@ def main() -> None:
     words.add_argument("--drop", action="store_true", help="with activations.keep: false")
     words.add_argument("--folder", type=Path, help="where to run; default: a temporary folder")
     arguments = words.parse_args()
+    if arguments.kills < 1:
+        words.error(f"--kills: found {arguments.kills}, expected at least 1")
     if not LINUX:
         sys.exit("benchmarks/kills.py: finds processes through /proc, so it needs Linux")
     with tempfile.TemporaryDirectory(prefix="clipsteer-kills-") as temporary:

@@ -216,6 +216,8 @@ def main() -> None:
     )
     parser.add_argument("--page", action="store_true", help="only write the page again")
     arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.rows or ()) - {row.name for row in ROWS}):
+        parser.error(f"--rows: found no row {unknown[0]!r}; their names are in docs/staleness.md")
     if not arguments.page:
         ground = DEFAULT if arguments.default else GROUNDS[arguments.ground]
         rows = [row for row in ROWS if row.fits(ground) and not (arguments.short and row.long)]
