@@ -13,15 +13,17 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the first of cuda, mps and cpu that is there; other names are checked.
+    """`auto` is cuda where it is there, else cpu; other names are checked.
+
+    MPS is not among them: it has neither float64 nor sparse products, which training and sums need.
 
     Raises:
         ClipsteerError: an unknown name, or a device that this machine or this torch lacks.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = ["cuda"] if torch.cuda.is_available() else []
     if name == "auto":
-        return torch.device(next((kind for kind, there in available.items() if there), "cpu"))
-    usable = ["auto", "cpu", *(kind for kind, there in available.items() if there)]
+        return torch.device(*available or ["cpu"])
+    usable = ["auto", "cpu", *available]
     try:
         device = torch.device(name)
     except RuntimeError:

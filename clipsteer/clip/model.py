@@ -96,7 +96,7 @@ def load_clip(folder: Path, *, device: str = "auto", dtype: str = "float32") -> 
     Args:
         folder: a directory in `transformers` layout; the activation (quick_gelu, gelu, ...) is
             whatever its config names.
-        device: `auto` (cuda, then mps, then cpu) or a device's name.
+        device: `auto` (cuda, else cpu) or a device's name.
         dtype: `float32`, `bfloat16` or `float16`; weights stored in another are converted.
 
     Raises:

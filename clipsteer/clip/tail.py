@@ -86,7 +86,7 @@ def load_tail(
     Args:
         folder: a CLIP directory in `transformers` layout, as for `load_clip`.
         layer: 0-based; the layer whose output will be given.
-        device: `auto` (cuda, then mps, then cpu) or a device's name.
+        device: `auto` (cuda, else cpu) or a device's name.
         dtype: `float32`, `bfloat16` or `float16`.
         key: the config key to name in errors.
 

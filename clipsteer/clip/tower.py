@@ -95,7 +95,7 @@ def load_tower(folder: Path, device: str = "auto", dtype: str = "float32") -> Vi
 
     Args:
         folder: a CLIP directory in `transformers` layout, as for `load_clip`.
-        device: `auto` (cuda, then mps, then cpu) or a device's name.
+        device: `auto` (cuda, else cpu) or a device's name.
         dtype: `float32`, `bfloat16` or `float16`; weights stored in another are converted.
 
     Raises:

@@ -53,7 +53,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         help="also write these outputs as real files",
     )
     words.add_argument("--store", type=Path, default=Path("artifacts"), help="store root")
-    words.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
+    words.add_argument("--device", default="auto", help="auto, cuda or cpu")
     words.add_argument("--threads", type=int, default=1)
     words.add_argument(
         "--root", action="append", default=[], metavar="NAME=FOLDER", help="a folder of the user's"
