@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup all test test-slurm lint seeds negative-control clean FORCE
+.PHONY: help setup all test test-slurm test-slurm-default lint seeds negative-control clean FORCE
 
 help: ## this list
 	@grep -hE '^[a-zA-Z_%/.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
@@ -41,7 +41,11 @@ test: lint ## lint, then all tests
 
 test-slurm: $(STAMP) ## profiles/slurm on a real Slurm on this machine (Debian or Ubuntu, as root)
 	tests/slurm/install.sh
-	CLIPSTEER_TEST_SLURM=1 pytest tests/slurm --durations=0
+	CLIPSTEER_TEST_SLURM=1 pytest tests/slurm --durations=12
+
+test-slurm-default: $(STAMP) ## the whole embedded default on such a Slurm (30 minutes)
+	tests/slurm/install.sh
+	CLIPSTEER_TEST_SLURM=default pytest tests/slurm/test_profile.py -k default -rP
 
 seeds: $(STAMP) ## the whole pipeline under ten seeds; writes docs/seeds.md
 	python benchmarks/seeds.py

@@ -28,7 +28,9 @@ ETC = Path("/etc/slurm")
 NODES = ("n1", "n2", "n3")
 GPU_NODES = NODES[:2]
 CPUS, MEMORY_MB = 2, 6000  # of each node; what the machine really has does not matter
+KILL_WAIT = 10  # seconds from SIGTERM to SIGKILL
 CLUSTER = "clipsteer"
+RECORD = "daemons.json"
 _LINKED = ("slurm.conf", "gres.conf", "slurmdbd.conf")  # in /etc/slurm
 
 _SLURM = """\
@@ -57,7 +59,10 @@ SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
-KillWait=10
+KillWait={kill_wait}
+# a job in the partition `urgent` takes the nodes of others, which are started again afterwards
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 ReturnToService=1
 MinJobAge={min_job_age}
 GresTypes=gpu
@@ -96,8 +101,8 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        self._record = self.folder / "daemons.json"  # [[name, pid, start time], ...] as started
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._record = self.folder / RECORD  # [[name, pid, start time], ...] as started
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     # ---- up
 
@@ -129,16 +134,29 @@ class Cluster:
             raise SystemExit("tests/slurm: found no root, expected it: daemons and munge need it.")
         theirs = [name for name in _LINKED if (ETC / name).exists()]
         if theirs:
+            place = (ETC / theirs[0]).resolve().parent
+            ours = (place / RECORD).exists()
             raise SystemExit(
-                f"{ETC}: found {', '.join(theirs)}, expected none: this machine belongs to a Slurm, which "
-                "is left alone. (One of ours that was not taken down: python -m tests.slurm.cluster down FOLDER)"
+                f"{ETC}: found {', '.join(theirs)}, expected none: "
+                + (
+                    f"tests that still run, or were killed, have a Slurm there. To take it down: "
+                    f"python -m tests.slurm.cluster down {place}"
+                    if ours
+                    else "this machine belongs to a Slurm, which is left alone."
+                )
             )
 
     def _configure(self, accounting: bool, min_job_age: int) -> None:
         names = ("controller", "database_daemon", "database", *NODES)
         ports = dict(zip(names, _free_ports(len(names)), strict=True))
         host = socket.gethostname().partition(".")[0]
-        values = {"folder": self.folder, "host": host, "cluster": CLUSTER, **ports}
+        values = {
+            "folder": self.folder,
+            "host": host,
+            "cluster": CLUSTER,
+            "kill_wait": KILL_WAIT,
+            **ports,
+        }
         text = _SLURM.format(min_job_age=min_job_age, **values)
         if accounting:
             text += _ACCOUNTING.format(**values)
@@ -150,6 +168,7 @@ class Cluster:
             )
         text += f"PartitionName=cpu Nodes={','.join(NODES)} Default=YES MaxTime=1-0 State=UP\n"
         text += f"PartitionName=gpu Nodes={','.join(GPU_NODES)} MaxTime=1-0 State=UP\n"
+        text += f"PartitionName=urgent Nodes={','.join(NODES)} PriorityTier=10 State=UP\n"
         self._database_port = ports["database"]
         (self.folder / "slurm.conf").write_text(text)
         # no GPU: /dev/zero stands for its device, so that Slurm counts it and hands its number on
@@ -233,15 +252,17 @@ class Cluster:
                 env={**os.environ, "PATH": path},
                 executable=shutil.which(words[0], path=path),
             )
-        self._children.append(process)
+        self._children[name] = process
         self._write([*self._daemons(), (name, process.pid, _started(process.pid))])
 
-    def _until(self, done: Callable[[], object], seconds: float = 30.0) -> None:
+    def _until(self, done: Callable[[], object], seconds: float = 120.0) -> None:
         limit = time.monotonic() + seconds
         while not done():
-            if time.monotonic() > limit:
+            ended = [name for name, child in self._children.items() if child.poll() is not None]
+            if ended or time.monotonic() > limit:
                 logs = "".join(_tail(path) for path in sorted((self.folder / "log").iterdir()))
-                raise SystemExit(f"tests/slurm: Slurm is not up after {seconds:.0f} s\n{logs}")
+                why = f"{', '.join(ended)} ended" if ended else f"not up after {seconds:.0f} s"
+                raise SystemExit(f"tests/slurm: Slurm: {why}\n{logs}")
             time.sleep(0.1)
 
     # ---- down
@@ -256,7 +277,7 @@ class Cluster:
             self._cancel()
         for name, pid, started in reversed(self._daemons()):
             _end(name, pid, started)
-        for child in self._children:
+        for child in self._children.values():
             child.poll()
         self._write([])
         for link in ours:
@@ -266,7 +287,7 @@ class Cluster:
         """End all jobs, as far as the controller answers."""
         with suppress(OSError, subprocess.SubprocessError):
             subprocess.run(["scancel", "--user=root"], timeout=10, capture_output=True, check=False)
-            for _ in range(50):
+            for _ in range(150):  # half a minute, beyond KILL_WAIT
                 if not _says(["squeue", "--noheader"]):
                     break
                 time.sleep(0.2)

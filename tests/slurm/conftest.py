@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import Cluster
-from tests.slurm.runs import SMALL, options
-from tests.workflow.processes import Family, family
+from tests.slurm.guard import guarded
+from tests.slurm.runs import SMALL
+from tests.workflow.processes import MARK, Family, family
 from tests.workflow.runs import WorkingCopy
 
 
@@ -20,11 +22,14 @@ def cluster(*, accounting: bool) -> Iterator[Cluster]:
     # not in pytest's folder, which is closed to the database's user
     with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as folder:
         made = Cluster(Path(folder))
-        made.up(accounting=accounting)
-        try:
-            yield made
-        finally:
-            made.down()
+        with guarded(made.folder) as mark, pytest.MonkeyPatch.context() as patch:
+            made.up(accounting=accounting)
+            patch.setenv(MARK, mark)
+            try:
+                with family(mark):
+                    yield made
+            finally:
+                made.down()
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +47,11 @@ def accounted() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def manifests(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
-    """What pre-training needs, made through the profile; take a `twin` of it."""
+def manifests(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
+    """What pre-training needs, made without Slurm; take a `twin` of it."""
     place = tmp_path_factory.mktemp("manifests")
     copy = WorkingCopy(place / "copy", place / "store")
-    names = [f"artifacts/refs/{name}/manifest.json" for name in ("celeba", "general", "waterbirds")]
-    copy.run(*names, config=SMALL, options=options()).ok()
+    copy.run("artifacts/refs/celeba/manifest.json", config=SMALL).ok()
     return copy
 
 
@@ -57,6 +61,7 @@ def twin(manifests: WorkingCopy, tmp_path: Path) -> WorkingCopy:
 
 
 @pytest.fixture
-def ours() -> Iterator[Family]:
-    with family() as members:
+def ours(slurm: Cluster) -> Iterator[Family]:
+    """Whatever runs on the Slurm for a test, and the heads."""
+    with family(os.environ[MARK]) as members:
         yield members

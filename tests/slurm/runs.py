@@ -3,42 +3,59 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.workflow.processes import Family, Invocation, Process, until
-from tests.workflow.runs import BASE, WorkingCopy, merged, nested
+from tests.workflow.runs import BASE, Outcome, WorkingCopy, merged, nested
 
-ASKED = os.environ.get("CLIPSTEER_TEST_SLURM") == "1"
+ASKED = os.environ.get("CLIPSTEER_TEST_SLURM")  # "1", or "default" for the whole of it too
 on_slurm = pytest.mark.skipif(not ASKED, reason="make test-slurm starts a Slurm for it")
-# One table with one dictionary, which is all that the profile needs to show.
-SMALL = {"tables": {"celeba": ["topk"], "waterbirds": []}}
-# A training that takes long enough to be disturbed; progress is saved all the time.
+PROFILE = ("--workflow-profile", str(BASE / "profiles/slurm"))
+# One table with one dictionary, and nothing of other data sets.
+SMALL = merged(
+    {
+        "tables": {"celeba": ["topk"], "waterbirds": []},
+        "dictionaries": {"topk": {"trained_on": "celeba"}},
+    },
+    nested("model.tiny.worlds", ["celeba"]),
+)
+# A training that saves its progress often enough to be disturbed.
 MODEL = "artifacts/refs/model/model.json"
-SLOW = merged(nested("model.tiny.steps", 240), nested("runtime.checkpoint_steps", 20))
+SLOW = merged(
+    SMALL, merged(nested("model.tiny.steps", 100), nested("runtime.checkpoint_steps", 10))
+)
+# What Python is to run for a head that does not keep a test waiting.
+IMPATIENT = ("-P", str(BASE / "tests/slurm/impatient.py"))
 
 
 def options(*more: str, status: str = "squeue") -> list[str]:
-    """The words of a run through the profile. It fits our nodes, and looks more often than on a real cluster."""
-    words = ["--workflow-profile", str(BASE / "profiles/slurm")]
-    words += ["--slurm-status-command", status]
-    return [*words, "--slurm-init-seconds-before-status-checks", "4", *more]
+    """The words of a run through the profile, with the status command that our Slurm can answer."""
+    words = [*PROFILE, "--slurm-status-command", status]
+    return [*words, "--slurm-init-seconds-before-status-checks", "1", *more]
 
 
-def start(
+def submit(
     copy: WorkingCopy,
-    ours: Family,
     *targets: str,
-    config: Mapping[str, Any],
     more: tuple[str, ...] = (),
-) -> Invocation:
+    status: str = "squeue",
+    **settings: Any,
+) -> Outcome:
+    """A run through the profile."""
+    return copy.run(
+        *targets, options=options(*more, status=status), snakemake=IMPATIENT, **settings
+    )
+
+
+def start(copy: WorkingCopy, ours: Family, *targets: str, **settings: Any) -> Invocation:
     """A run through the profile, beside us."""
-    return Invocation(copy, ours, *targets, config=config, options=options(*more))
+    return Invocation(copy, ours, *targets, options=options(), snakemake=IMPATIENT, **settings)
 
 
 def ask(*words: str) -> str:
@@ -58,11 +75,23 @@ def saved(copy: WorkingCopy) -> int:
     return max((int(path.name.split("-")[1]) for path in found), default=0)
 
 
-def training(copy: WorkingCopy, ours: Family, run: Invocation, past: int) -> Process:
-    """The step that trains, once it has saved progress beyond `past`."""
+def held(copy: WorkingCopy, ours: Family, run: Invocation, after: Process | None = None) -> Process:
+    """The step that trains, stopped once it has saved some progress; Slurm wakes what it ends.
+
+    `after`: another one than this. So none is over before it is disturbed, however fast the machine.
+    """
+
+    def found() -> list[Process]:
+        return [
+            step for step in ours.steps("pretrain_clip") if after is None or step.pid != after.pid
+        ]
+
+    until(lambda: found() or not run.alive, 300, "no training")
+    past = saved(copy)
     until(lambda: saved(copy) > past or not run.alive, 300, "no checkpoint")
     assert run.alive, run.text
-    [step] = ours.steps("pretrain_clip")
+    [step] = found()
+    assert ours.signal(step, signal.SIGSTOP)
     return step
 
 

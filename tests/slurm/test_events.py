@@ -14,13 +14,13 @@ from tests.slurm.runs import (
     SLOW,
     SMALL,
     ask,
+    held,
     jobs,
     on_slurm,
-    options,
     saved,
     settle,
     start,
-    training,
+    submit,
 )
 from tests.workflow.processes import Family, until
 from tests.workflow.runs import WorkingCopy, merged, nested
@@ -56,28 +56,36 @@ def node_of(job: str) -> str:
     return ask("squeue", "--noheader", "--format=%N", f"--jobs={job}")
 
 
+def facts(job: str) -> dict[str, str]:
+    """What the controller knows of a job, also of one that has ended."""
+    words = ask("scontrol", "--oneliner", "show", "job", job).split()
+    return dict(word.partition("=")[::2] for word in words)
+
+
+def resumed(copy: WorkingCopy) -> bool:
+    """Whether the training that came to an end had found saved progress."""
+    return "resumes at" in (copy.folder / "logs/pretrain_clip.log").read_text()
+
+
 def test_a_cancelled_job_and_a_killed_head(
     twin: WorkingCopy, ours: Family, undisturbed: dict[str, bytes]
 ) -> None:
     run = start(twin, ours, MODEL, config=SLOW)
-    training(twin, ours, run, 0)
+    first = held(twin, ours, run)
     [job] = jobs_here(twin.folder)
-    done = saved(twin)
     ask("scancel", job)
     # Snakemake submits it again, and it goes on
-    training(twin, ours, run, done + 50)
+    held(twin, ours, run, after=first)
     [second] = jobs_here(twin.folder)
     assert second != job
     run.process.kill()
     assert run.process.wait(30) == -signal.SIGKILL
     assert jobs_here(twin.folder) == [second]  # it lives on
-    done = saved(twin)
     again = start(twin, ours, MODEL, config=SLOW)
     outcome = again.outcome().ok()
     assert f"jobs of an earlier run are stopped: {second}" in outcome.text
     assert outcome.counts == (1, 0)
-    log = (twin.folder / "logs/pretrain_clip.log").read_text()
-    assert "resum" in log, log
+    assert resumed(twin)
     assert twin.pointers() == undisturbed
     assert twin.steps().count("pretrain_clip") == 1
     assert twin.leftovers() == []
@@ -91,25 +99,43 @@ def test_a_drained_node_and_a_lost_one(
     undisturbed: dict[str, bytes],
     away: Callable[[str, str], None],
 ) -> None:
-    drained = NODES[0]
-    away(drained, "drain")
     run = start(twin, ours, MODEL, config=SLOW)
-    training(twin, ours, run, 0)
+    first = held(twin, ours, run)
     [job] = jobs_here(twin.folder)
-    lost = node_of(job)
+    drained, done = node_of(job), saved(twin)
+    away(drained, "drain")
+    ours.signal(first, signal.SIGCONT)
+    until(lambda: saved(twin) > done, 300, "a drained node goes on with its jobs")
+    ours.signal(first, signal.SIGSTOP)
+    ask("scancel", job)
+    held(twin, ours, run, after=first)
+    [second] = jobs_here(twin.folder)
+    lost = node_of(second)
     assert lost != drained
-    done = saved(twin)
     away(lost, "down")
-    until(lambda: saved(twin) > done + 50 or not run.alive, 300, "not started again")
-    assert jobs_here(twin.folder) == [job]  # Slurm itself has started it again
-    assert node_of(job) not in (drained, lost)
     assert run.outcome().ok().counts == (1, 0)
+    # Slurm itself has started it again, under the same number
+    assert facts(second)["Restarts"] == "1"
+    assert {drained, lost, facts(second)["NodeList"]} == set(NODES)
+    assert resumed(twin)
+    assert twin.pointers() == undisturbed
+
+
+def test_a_preempted_job(twin: WorkingCopy, ours: Family, undisturbed: dict[str, bytes]) -> None:
+    run = start(twin, ours, MODEL, config=SLOW)
+    held(twin, ours, run)
+    [job] = jobs_here(twin.folder)
+    nodes = ["--partition=urgent", f"--nodes={len(NODES)}", "--exclusive"]
+    ask("sbatch", *nodes, "--chdir=/", "--output=/dev/null", "--wrap=sleep 1")
+    assert run.outcome().ok().counts == (1, 0)
+    assert facts(job)["Restarts"] == "1"
+    assert resumed(twin)
     assert twin.pointers() == undisturbed
 
 
 def test_a_job_over_its_memory_gets_more(twin: WorkingCopy) -> None:
     memory = "pretrain_clip:mem_mb=100 * 3 ** attempt"  # 300, then 900
-    outcome = twin.run(MODEL, config=SMALL, options=options("--set-resources", memory)).ok()
+    outcome = submit(twin, MODEL, config=SMALL, more=("--set-resources", memory)).ok()
     assert "Trying to restart" in outcome.text
     assert "mem_mb=300" in outcome.text
     assert "mem_mb=900" in outcome.text
@@ -118,16 +144,16 @@ def test_a_job_over_its_memory_gets_more(twin: WorkingCopy) -> None:
 
 def test_a_failing_job_says_why_on_the_terminal(twin: WorkingCopy) -> None:
     config = merged(SMALL, nested("model.tiny.batch_size", 5000))
-    outcome = twin.run(MODEL, config=config, options=options("--retries", "0"))
+    outcome = submit(twin, MODEL, config=config, more=("--retries", "0"))
     assert outcome.code != 0
-    assert "pre-training: found 216 pictures; expected at least one batch of 5000" in outcome.text
+    assert "pre-training: found 64 pictures; expected at least one batch of 5000" in outcome.text
     assert "logs/pretrain_clip.log" in outcome.text
     assert jobs() == []
 
 
 def test_a_status_command_that_cannot_answer_is_refused(twin: WorkingCopy) -> None:
     before = ask("squeue", "--noheader", "--states=all", "--format=%i")
-    outcome = twin.run(MODEL, config=SLOW, options=options(status="sacct"))
+    outcome = submit(twin, MODEL, config=SLOW, status="sacct")
     outcome.refused("slurm-status-command", "Slurm accounting storage is disabled", "squeue")
     assert ask("squeue", "--noheader", "--states=all", "--format=%i") == before
 
@@ -136,7 +162,7 @@ def test_stopping_the_head_stops_its_jobs(
     twin: WorkingCopy, ours: Family, undisturbed: dict[str, bytes]
 ) -> None:
     run = start(twin, ours, MODEL, config=SLOW)
-    training(twin, ours, run, 0)
+    held(twin, ours, run)
     run.process.terminate()
     assert run.outcome(120).code != 0
     settle()

@@ -22,7 +22,7 @@ from typing import Any
 from tests.workflow.runs import Outcome, WorkingCopy
 
 LINUX = sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
-_MARK = "CLIPSTEER_TEST_FAMILY"
+MARK = "CLIPSTEER_TEST_FAMILY"
 _SCRIPT = re.compile(r"/workflow_scripts/(\w+)\.py")
 SNAKEMAKE, SHELL, STEP, OTHER = "snakemake", "shell", "step", "other"
 WORKER, FORK = "worker", "fork"  # the warm worker, and its forks, which compute for steps
@@ -51,7 +51,7 @@ class Family:
     @property
     def environment(self) -> dict[str, str]:
         """For a first process of the family."""
-        return {**os.environ, "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", _MARK: self.mark}
+        return {**os.environ, "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", MARK: self.mark}
 
     def members(self) -> list[Process]:
         """Those alive now, but for those just about to become another program."""
@@ -101,7 +101,7 @@ class Family:
             environment = Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             return False
-        return f"{_MARK}={self.mark}".encode() in environment.split(b"\0")
+        return f"{MARK}={self.mark}".encode() in environment.split(b"\0")
 
 
 class Invocation:
@@ -141,9 +141,9 @@ class Invocation:
 
 
 @contextlib.contextmanager
-def family() -> Iterator[Family]:
-    """A new family, none of which outlives the block."""
-    members = Family()
+def family(mark: str | None = None) -> Iterator[Family]:
+    """The family of a mark, or a new one, none of which outlives the block."""
+    members = Family(mark) if mark else Family()
     try:
         yield members
     finally:

@@ -82,11 +82,12 @@ class WorkingCopy:
         overlays: Sequence[Path] = (TINY,),
         cores: int = 2,
         options: Sequence[str] = (),
+        snakemake: Sequence[str] = ("-m", "snakemake"),
     ) -> list[str]:
-        """The words of one run; `config` is laid over the overlays."""
+        """The words of one run; `config` is laid over the overlays. `snakemake`: what Python is to run."""
         extra = merged({"store": {"root": str(self.store)}}, config or {})
         (self.folder / "overlay.yaml").write_text(yaml.safe_dump(extra))
-        words = [sys.executable, "-m", "snakemake", "--snakefile", str(self.base / "Snakefile")]
+        words = [sys.executable, *snakemake, "--snakefile", str(self.base / "Snakefile")]
         words += ["--cores", str(cores), *targets, *options]
         return [*words, "--configfile", *map(str, overlays), "overlay.yaml"]
 
