@@ -43,7 +43,7 @@ test-slurm: $(STAMP) ## profiles/slurm on a real Slurm on this machine (Debian o
 	tests/slurm/install.sh
 	CLIPSTEER_TEST_SLURM=1 pytest tests/slurm --durations=12
 
-test-slurm-default: $(STAMP) ## the whole embedded default on such a Slurm (30 minutes)
+test-slurm-default: $(STAMP) ## the whole embedded default on such a Slurm (10 to 30 minutes)
 	tests/slurm/install.sh
 	CLIPSTEER_TEST_SLURM=default pytest tests/slurm/test_profile.py -k default -rP
 

@@ -1,16 +1,18 @@
 """Slurm seen from the main process: whether its answers can be relied on, and jobs that outlived their run.
 
 Snakemake's plugin submits and polls. What is here is what it leaves out: it polls for ever, and says nothing,
-where the command that it polls with cannot answer; and it does not know the jobs of a run that was killed.
+where the command that it polls with cannot answer or Slurm's commands are missing; where sbatch refuses a group
+of jobs, it does not say why; and it does not know the jobs of a run that was killed.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clipsteer.errors import ClipsteerError
@@ -21,6 +23,68 @@ _LONGEST_WAIT = 180
 _RUN = re.compile(r"([\w-]+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _RULE = re.compile(r"(rule|group)_")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
+# What a job asks for (a resource in Snakemake's words) that sbatch is asked about beforehand.
+_ASKED = {
+    "slurm_partition": "--partition={}",
+    "mem_mb": "--mem={}M",
+    "runtime": "--time={}",
+    "constraint": "--constraint={}",
+    "qos": "--qos={}",
+}
+# sbatch of a job that has to wait: for nodes that are taken now, or away.
+_LATER = re.compile(r"busy|down, drained|reserved|currently", re.I)
+
+
+def check_profile(words: Sequence[str]) -> None:
+    """See that the profile is there which Snakemake's command line names: Snakemake does without, in silence.
+
+    Raises ClipsteerError.
+    """
+    for name, _, value in (word.partition("=") for word in _joined(words, "--workflow-profile")):
+        if value != "none" and not Path(value).is_dir():
+            raise ClipsteerError(
+                f"{name} {value}: found no such folder, seen from {Path.cwd()}; expected one with a config.yaml, "
+                "such as profiles/slurm."
+            )
+
+
+def check_commands() -> None:
+    """See that Slurm's commands are here. Raises ClipsteerError."""
+    missing = [name for name in ("sbatch", "squeue", "scancel") if shutil.which(name) is None]
+    if missing:
+        raise ClipsteerError(
+            f"profiles/slurm: found no {', '.join(missing)} on the PATH, expected Slurm's commands: start the run "
+            "on a login node of the cluster (after `module load slurm`, perhaps). Without a cluster leave "
+            "out --workflow-profile."
+        )
+
+
+def request(resources: Mapping[str, object], threads: int) -> tuple[str, ...]:
+    """What a job asks for, in words for sbatch."""
+    words = [f"--cpus-per-task={threads}"]
+    for name, word in _ASKED.items():
+        if resources.get(name):
+            words.append(word.format(resources[name]))
+    if number := resources.get("gpu"):
+        model = resources.get("gpu_model")
+        words.append(f"--gpus={model}:{number}" if model else f"--gpus={number}")
+    return tuple(words)
+
+
+def check_requests(requests: Mapping[tuple[str, ...], str]) -> None:
+    """See that Slurm has nodes, now or later, for what the jobs ask for: `request` -> a rule that asks so.
+
+    Raises ClipsteerError with what sbatch says; nothing is submitted.
+    """
+    for words, rule in requests.items():
+        fault = _fault(["sbatch", "--test-only", "--wrap=true", *words])
+        if fault and not _LATER.search(fault):
+            raise ClipsteerError(
+                f"profiles/slurm: Slurm refuses jobs of {rule} ({' '.join(words)}): {' '.join(fault.split())}. "
+                "Expected a partition and a size that it has (`sinfo -o '%P %c %m %G %l'` lists them): see "
+                "default-resources and set-resources in the profile's config.yaml, and `python -m clipsteer plan "
+                "TARGET --resources`."
+            )
 
 
 def check_status_command(command: str) -> None:
@@ -74,6 +138,16 @@ def cancel(jobs: Sequence[str], *, seconds: float = 0.0) -> None:
     ask = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(jobs)}"]
     while _output(ask).strip() and time.monotonic() < limit:
         time.sleep(0.5)
+
+
+def _joined(words: Sequence[str], option: str) -> list[str]:
+    """Each `--option=value` of a command line, whose value may be a word of its own."""
+    following = [*words[1:], ""]
+    return [
+        f"{word}={value}" if word == option else word
+        for word, value in zip(words, following, strict=True)
+        if word.partition("=")[0] == option
+    ]
 
 
 def _min_job_age() -> int | None:

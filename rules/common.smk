@@ -37,9 +37,19 @@ from clipsteer.store.drop import expect
 from clipsteer.store.exports import edited, put_aside
 from clipsteer.store.fence import begin
 from clipsteer.store.warm import start
-from clipsteer.slurm import cancel, check_status_command, jobs_here
+from clipsteer.store.shared import share
+from clipsteer.slurm import (
+    cancel,
+    check_commands,
+    check_profile,
+    check_requests,
+    check_status_command,
+    jobs_here,
+    request,
+)
 
 try:
+    check_profile(sys.argv)
     validate(
         config,
         yaml.safe_load((BASE / "schemas/config.schema.yaml").read_text()),
@@ -328,6 +338,12 @@ def on_slurm():
     )
 
 
+def requests():
+    """What this run's jobs ask Slurm for at first, each with a rule that does."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+    return {request(job.resources, job.threads): job.rule.name for job in jobs}
+
+
 def hand_on_signals():
     """Lets SIGTERM and SIGINT reach the jobs too; Snakemake itself only waits until they have ended."""
 
@@ -360,7 +376,10 @@ def cancel_orphans():
 onstart:
     try:
         if on_slurm():
+            check_commands()
             check_status_command(workflow.executor_settings.status_command)
+            check_requests(requests())
+            share(Path(STORE))
         begin()
         cancel_orphans()
         keep_edited()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from clipsteer import slurm
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.shared import check_shared, share
 from clipsteer.store.step import hide_others_gpus
 
 RUN = "8baa57ed-6cd0-49eb-a062-905f33462516"
@@ -21,7 +23,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
     def made(**scripts: str) -> None:
-        for name in ("sacct", "squeue", "scontrol", "scancel"):
+        for name in ("sacct", "squeue", "scontrol", "scancel", "sbatch"):
             command = tmp_path / name
             command.write_text(f"#!/bin/sh\n{scripts.get(name, 'exit 1')}\n")
             command.chmod(0o755)
@@ -58,6 +60,76 @@ def test_squeue_is_refused_where_jobs_are_soon_forgotten(pretend: Pretend, age: 
 def test_a_controller_that_does_not_answer_is_no_reason_to_refuse(pretend: Pretend) -> None:
     pretend(sacct=DISABLED)
     slurm.check_status_command("squeue")
+
+
+def test_a_machine_without_slurms_commands_is_refused(
+    pretend: Pretend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend()
+    slurm.check_commands()
+    (tmp_path / "sbatch").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClipsteerError, match=r"found no sbatch on the PATH.*login node"):
+        slurm.check_commands()
+
+
+def test_what_a_job_asks_for() -> None:
+    cpu = {"slurm_partition": "cpu", "mem_mb": 1000, "runtime": 15, "disk_mb": 1}
+    assert slurm.request(cpu, 2) == (
+        "--cpus-per-task=2",
+        "--partition=cpu",
+        "--mem=1000M",
+        "--time=15",
+    )
+    assert slurm.request({"gpu": 1}, 1) == ("--cpus-per-task=1", "--gpus=1")
+    assert slurm.request({"gpu": 1, "gpu_model": "a100"}, 1)[1] == "--gpus=a100:1"
+
+
+def test_what_slurm_has_no_nodes_for_is_refused(pretend: Pretend, tmp_path: Path) -> None:
+    asked = {("--partition=nosuch",): "make_table"}
+    said = "echo 'sbatch: error: invalid partition specified: nosuch' >&2; exit 1"
+    pretend(sbatch=f"echo $@ > {tmp_path}/asked; {said}")
+    with pytest.raises(ClipsteerError, match=r"make_table \(--partition=nosuch\): .*invalid part"):
+        slurm.check_requests(asked)
+    assert (tmp_path / "asked").read_text() == "--test-only --wrap=true --partition=nosuch\n"
+    for later in (
+        "Requested nodes are busy",
+        "Required node not available (down, drained or reserved)",
+    ):
+        pretend(sbatch=f"echo 'allocation failure: {later}' >&2; exit 1")
+        slurm.check_requests(asked)
+    pretend(sbatch="exit 0")
+    slurm.check_requests(asked)
+
+
+def test_a_profile_that_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for words in (
+        [],
+        ["--workflow-profile", "mine"],
+        ["--workflow-profile=none"],
+        ["--cores", "2"],
+    ):
+        slurm.check_profile(["snakemake", *words])
+    for words in (["--workflow-profile", "mien", "x.csv"], ["--workflow-profile=mien"]):
+        with pytest.raises(ClipsteerError, match="--workflow-profile mien: found no such folder"):
+            slurm.check_profile(["snakemake", *words])
+
+
+def test_a_node_that_does_not_see_the_store_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    root = tmp_path / "not yet/there"
+    check_shared(root)  # no run has looked
+    share(root)
+    check_shared(root)
+    root.rmdir()
+    with pytest.raises(ClipsteerError, match=r"store.root: found no folder .*not yet/there"):
+        check_shared(root)
 
 
 def test_only_jobs_of_runs_in_this_folder_count(pretend: Pretend, tmp_path: Path) -> None:

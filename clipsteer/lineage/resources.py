@@ -26,7 +26,7 @@ _READ = 200e6  # bytes of activations a second, from a disk shared with others
 _DECODE = 400e3  # pixels a second and core when worlds are painted
 _LOAD = 8e6  # pixels a second and core when images are decoded
 _LIGHT, _TORCH, _CLIP, _CUDA = (
-    130.0,
+    180.0,
     400.0,
     450.0,
     2500.0,

@@ -31,6 +31,7 @@ from clipsteer.store.pointers import Member, Output, Pointer, pointer_bytes
 from clipsteer.store.progress import Log
 from clipsteer.store.roots import keep_pointer
 from clipsteer.store.run import Action, Job, Json, Run
+from clipsteer.store.shared import check_shared
 from clipsteer.store.warm import hand_over
 
 __all__ = ["CACHES", "Action", "Job", "Run", "main"]
@@ -72,6 +73,7 @@ def main(
             file = arguments.log.open("w", encoding="utf-8")
             log = Log(file)
         step = json.loads(arguments.recipe)["step"]
+        check_shared(arguments.store)
         script = Path(sys.modules[compute.__module__].__file__ or "").resolve()
         with stop_signals() as stops:
             _execute(plan, compute, effect, script, arguments, log, stops)

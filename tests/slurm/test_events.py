@@ -158,6 +158,23 @@ def test_a_status_command_that_cannot_answer_is_refused(twin: WorkingCopy) -> No
     assert ask("squeue", "--noheader", "--states=all", "--format=%i") == before
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--default-resources", "slurm_partition=nosuch"), "invalid partition specified: nosuch"),
+        (("--set-resources", "pretrain_clip:mem_mb=7000"), "configuration is not available"),
+    ],
+)
+def test_a_request_that_slurm_has_no_nodes_for_is_refused(
+    twin: WorkingCopy, asked: tuple[str, ...], said: str
+) -> None:
+    before = ask("squeue", "--noheader", "--states=all", "--format=%i")
+    submit(twin, MODEL, config=SMALL, more=asked).refused(
+        "Slurm refuses jobs of pretrain_clip", said
+    )
+    assert ask("squeue", "--noheader", "--states=all", "--format=%i") == before
+
+
 def test_stopping_the_head_stops_its_jobs(
     twin: WorkingCopy, ours: Family, undisturbed: dict[str, bytes]
 ) -> None:
