@@ -13,7 +13,6 @@ the machine do not show. `docs/activations.md` explains the choice.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ import torch
 import zarr
 from numpy.typing import NDArray
 
+from benchmarks.lines import Line, answer, show, write_json
 from clipsteer.activations.batches import token_batches
 from clipsteer.activations.cast import to_stored
 from clipsteer.activations.chunks import MAX_CHUNK_IMAGES
@@ -152,7 +152,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--width", type=int, default=768, help="of made values (%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="best of (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    parser.add_argument("--quick", action="store_true", help="256 images, best of one")
     given = parser.parse_args(arguments)
+    if given.quick:
+        given.images, given.repeats = 256, 1
     if given.shard:
         values = from_shard(given.shard, given.array, given.images)
     else:
@@ -184,9 +187,15 @@ def main(arguments: list[str] | None = None) -> int:
         f"| float16 | (plain file, np.memmap) | 2.00 | 1.00 | {plain['write_mb_s']:.0f} | "
         f"{plain['read_mb_s']:.0f} | | |\n\n* the default"
     )
-    if given.json:
-        result = {"origin": origin, "shape": values.shape, "rows": rows, "floor": plain}
-        given.json.write_text(json.dumps(result, indent=1) + "\n")
+    size = {(row["dtype"], row["codec"]): row["bytes_per_value"] for row in rows}
+    half = size["float16", "none"]
+    lines = [
+        answer("bytes/int8", size["int8", "zstd"] / half),
+        Line("bytes of activations, int8 with none", size["int8", "none"] / half, "float16", None),
+    ]
+    print()
+    show(lines)
+    write_json(given.json, lines, origin=origin, shape=values.shape, rows=rows, floor=plain)
     return 0
 
 

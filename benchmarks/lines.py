@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.targets import TARGETS
+
 
 @dataclass(frozen=True)
 class Line:
@@ -18,14 +20,28 @@ class Line:
     what: str
     measured: float
     beside: str
-    """The floor or the peer that `measured` is a multiple of."""
+    """The floor or the peer; `measured` is a multiple of it where the unit is `x`."""
     target: float | None
-    """The least multiple that passes; None where there is no target."""
+    """What passes; None where there is no target."""
+    unit: str = "x"
+    most: bool = False
+    """Whether `measured` may be at most the target; else at least."""
+    key: str | None = None
+    """Which of benchmarks/targets.py it answers."""
 
     @property
     def passed(self) -> bool | None:
         """Whether the target was met; None where there is none."""
-        return None if self.target is None else self.measured >= self.target
+        if self.target is None:
+            return None
+        return self.measured <= self.target if self.most else self.measured >= self.target
+
+
+def answer(key: str, measured: float, beside: str | None = None) -> Line:
+    """The line that answers one of the targets; `beside` where only the run knows it."""
+    target = TARGETS[key]
+    beside = beside or target.beside
+    return Line(target.what, measured, beside, target.limit, target.unit, target.most, key)
 
 
 def side_by_side(
@@ -51,24 +67,44 @@ def times_as_fast(seconds: Mapping[str, Sequence[float]], name: str, beside: str
     return statistics.median(b / a for a, b in zip(seconds[name], seconds[beside], strict=True))
 
 
+def number(value: float, unit: str) -> str:
+    """A measured value or a target in words; more digits where it is small."""
+    digits = 0 if value >= 100 or (unit == "" and value == int(value)) else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f} {unit}".strip()
+
+
+def row(line: Line) -> str:
+    """Cells of one line: what, target, measured, beside, verdict."""
+    target = ""
+    if line.target is not None:
+        target = ("at most " if line.most else "") + number(line.target, line.unit)
+    word = {True: "pass", False: "**missed**", None: ""}[line.passed]
+    return (
+        f"| {line.what} | {target} | {number(line.measured, line.unit)} | {line.beside} | {word} |"
+    )
+
+
 def show(lines: Sequence[Line]) -> None:
     """The table, as Markdown."""
-    print("| line | measured | beside | target | pass |")
-    print("|---|---|---|---|---|")
-    words = {True: "yes", False: "**no**", None: ""}
+    print("| line | target | measured | floor or peer | |\n|---|--:|--:|---|---|")
     for line in lines:
-        target = "" if line.target is None else f"{line.target:.2f} x"
-        print(
-            f"| {line.what} | {line.measured:.2f} x | {line.beside} | {target} | "
-            f"{words[line.passed]} |"
-        )
+        print(row(line))
 
 
-def write_json(path: Path | None, lines: Sequence[Line], **more: Any) -> None:
-    """The same lines, and whatever else was measured, where `--json` asks for it."""
+def write_json(
+    path: Path | None,
+    lines: Sequence[Line],
+    failures: Mapping[str, str] | None = None,
+    **more: Any,
+) -> None:
+    """The same lines, and whatever else was measured, where `--json` asks for it.
+
+    `failures`: key of a target that could not be measured -> why.
+    """
     if path is not None:
         rows = [{**asdict(line), "passed": line.passed} for line in lines]
-        path.write_text(json.dumps({"lines": rows, **more}, indent=1) + "\n")
+        found = {"lines": rows, "failures": dict(failures or {}), **more}
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 WALL = time.perf_counter

@@ -32,7 +32,17 @@ import torch
 import zarr
 from numpy.typing import NDArray
 
-from benchmarks.lines import CPU, WALL, Line, show, side_by_side, times_as_fast, write_json
+from benchmarks.lines import (
+    CPU,
+    WALL,
+    Line,
+    answer,
+    show,
+    side_by_side,
+    times_as_fast,
+    write_json,
+)
+from benchmarks.training import Training
 from clipsteer.activations.batches import shuffle_report, token_batches
 from clipsteer.activations.codecs import to_float32
 from clipsteer.activations.reader import ActivationReader
@@ -171,6 +181,16 @@ def waiting(data: Data, batch: int, buffer_bytes: int, prefetch: bool) -> float:
         torch.from_numpy(values) @ weight
 
 
+def step_seconds(batch: int, width: int) -> float:
+    """Processor time of a Top-K training step that such a batch is for."""
+    made = np.random.default_rng(0).standard_normal((2, batch, width), np.float32)
+    training = Training("topk", 8 * width, torch.from_numpy(made))
+    training.step()
+    begin = CPU()
+    training.step()
+    return CPU() - begin
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -219,26 +239,29 @@ def main(arguments: list[str] | None = None) -> int:
         for seconds in (wall, cpu):  # as long as all tokens would have taken
             seconds["saev-style"] = [s * data.rows / some for s in seconds["saev-style"]]
         lines = [
-            Line("shuffled batches", times_as_fast(wall, "ours", "memmap"), "memmap", 0.7),
             *(
-                Line("shuffled batches", times_as_fast(wall, "ours", other), other, target)
-                for other, target in (
-                    ("memmap, torch", None),
-                    ("memmap, copy", None),
-                    ("zarr", None),
-                    ("SAELens-style", 1.0),
-                    ("saev-style", 1.0),
+                answer(f"loading/{key}", times_as_fast(wall, "ours", other))
+                for key, other in (
+                    ("memmap", "memmap"),
+                    ("memmap-torch", "memmap, torch"),
+                    ("saelens", "SAELens-style"),
+                    ("saev", "saev-style"),
                 )
             ),
-            Line("shards in order", times_as_fast(wall, "ours in order", "memmap"), "memmap", 0.7),
-            Line("shards in order", times_as_fast(wall, "ours in order", "zarr"), "zarr", 1.0),
+            *(
+                Line(what, times_as_fast(wall, name, other), other, None)
+                for what, name, other in (
+                    ("shuffled batches", "ours", "memmap, copy"),
+                    ("shuffled batches", "ours", "zarr"),
+                    ("shards in order", "ours in order", "memmap"),
+                    ("shards in order", "ours in order", "zarr"),
+                )
+            ),
         ]
         print(f"\n{data.images} images of {data.tokens} tokens of {data.width}, {megabytes:.0f} MB")
         print("\n| way | MB/s | MB per CPU second |\n|---|---|---|")
         for way in work:
             print(f"| {way} | {megabytes / min(wall[way]):.0f} | {megabytes / min(cpu[way]):.0f} |")
-        print()
-        show(lines)
         report = shuffle_report(data.reader, batch_size=batch, seed=0, buffer_bytes=buffer_bytes)
         print(
             f"\nshuffle: {report.images_per_batch:.0f} images in a batch (a full permutation: "
@@ -255,10 +278,18 @@ def main(arguments: list[str] | None = None) -> int:
         }
         print(
             f"a consumer with one product of d x d a batch waits {waits[True]:.0%} of its time, "
-            f"without filling ahead {waits[False]:.0%}"
+            f"without filling ahead {waits[False]:.0%}\n"
         )
+        a_batch = min(cpu["ours"]) / (data.rows // batch)
+        lines += [
+            answer("loading/memory", memory[max(memory)] / memory[min(memory)]),
+            answer("loading/waiting", 100 * waits[True]),
+            answer("loading/coverage", 100 * report.coverage),
+            answer("one-pass/reading", a_batch / step_seconds(batch, data.width)),
+        ]
+        show(lines)
     write_json(
-        given.json, lines, wall=wall, cpu=cpu, megabytes=megabytes, shuffle=asdict(report),
+        given.json, lines, {}, wall=wall, cpu=cpu, megabytes=megabytes, shuffle=asdict(report),
         peak_mib=memory, waits={str(k): v for k, v in waits.items()},
     )  # fmt: skip
     return 0

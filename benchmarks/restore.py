@@ -1,7 +1,7 @@
 """What restoring costs: a step whose actions are all on record, and Snakemake around it.
 
-Run in a working folder in which the target has been made (so that everything is restored):
-python benchmarks/restore.py [TARGET] [--configfile FILE ...] [--rounds N] [--json FILE]
+Run in a working folder in which the target has been made, or will be (so that everything is restored):
+python -m benchmarks.restore [TARGET] [--directory DIR] [--configfile FILE ...] [--rounds N] [--json FILE]
 
 Three things are measured side by side: every job's own command when all its actions are restored, against
 a bare `python -c pass` (the process itself); a whole run with artifacts/refs and results deleted, against the same
@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.lines import answer, show, write_json
+
 PROJECT = Path(__file__).resolve().parents[1]
 # As many jobs in a row as the target's DAG has levels, each touching its output.
 BARE = """
@@ -44,6 +46,13 @@ rule touch:
     shell:
         "touch {{output}}"
 """
+
+
+def work_in(folder: Path) -> None:
+    """Go to a working folder beside the checkout, which gets the checkout's configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(PROJECT / "config.yaml", folder)
+    os.chdir(folder)
 
 
 def timed(command: Sequence[str] | str, **options: Any) -> float:
@@ -86,15 +95,18 @@ def main() -> None:
     )
     parser.add_argument("target", nargs="?", default="results/celeba_table.csv")
     parser.add_argument("--configfile", nargs="+", default=[])
+    parser.add_argument("--directory", type=Path, help="the working folder, if not this one")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    run = snakemake(
-        "--cores", str(arguments.cores), arguments.target, configfiles=arguments.configfile
-    )
+    configfiles = [str(Path(file).resolve()) for file in arguments.configfile]
+    out = arguments.json.resolve() if arguments.json else None
+    if arguments.directory:
+        work_in(arguments.directory)
+    run = snakemake("--cores", str(arguments.cores), arguments.target, configfiles=configfiles)
     subprocess.run(run, check=True)
-    found = jobs(arguments.target, arguments.configfile)
+    found = jobs(arguments.target, configfiles)
 
     starts, steps = [], []
     for _ in range(arguments.rounds):
@@ -122,8 +134,13 @@ def main() -> None:
     print(f"| median of {arguments.rounds} rounds, {len(found)} jobs | |\n|---|---|")
     for name, value in result.items():
         print(f"| {name.replace('_', ' ')} | {value:.4g} |")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    lines = [
+        answer("restore/step", result["restored_step_beyond_snakemake_ms"]),
+        answer("restore/idle", result["nothing_to_do_s"]),
+    ]
+    print()
+    show(lines)
+    write_json(out, lines, **result)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A full threshold sweep, ours against the usual way: a forward hook and a whole forward pass per threshold.
 
-    python benchmarks/sweep.py [--quick] [--images N] [--seeds S] [--every K] [--json FILE]
+    python -m benchmarks.sweep [--quick] [--images N] [--seeds S] [--every K] [--json FILE]
 
 On a CLIP with the shape of ViT-B/32 and random weights, for each of its 12 layers: 25 thresholds of Eq. 9
 (the paper's grid), each with the targeted features of a Top-K dictionary of expansion 64 (m = 49,152), S
@@ -17,7 +17,6 @@ boundary is put through the middle of the images' embeddings, so that edits do c
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from benchmarks.lines import Line, answer, show, write_json
 from clipsteer.clip.device import exact_inference
 from clipsteer.clip.model import Clip, load_clip
 from clipsteer.clip.shaped import write_shaped
@@ -44,7 +44,6 @@ from clipsteer.steering.controls import random_sets
 from clipsteer.steering.selection import nested_sets, threshold_grid
 from clipsteer.steering.statistics import difference, feature_statistics
 
-TARGET = 10.0
 EXPANSION, K = 64, 64
 QUICK_LAYERS = (5, 8, 11)
 
@@ -264,31 +263,22 @@ def measure(folder: Path, images: int, seeds: int, every: int, quick: bool) -> d
         "usual_s": usual,
         "lean_s": lean,
         "floor_s": floor,
-        "ratio": usual / sums.ours,
-        "ratio_lean": lean / sums.ours,
         "compared": sums.compared,
         "differ": sums.differ,
         "changed_by_edits": sums.changed,
     }
 
 
-def report(found: dict[str, Any]) -> str:
-    """One line a claim: target, measured, peer or floor, pass or not."""
-
-    def verdict(fine: bool) -> str:
-        return "pass" if fine else "**missed**"
-
-    ratio, lean, differ = found["ratio"], found["ratio_lean"], found["differ"]
-    return f"""| line | target | measured | peer or floor | |
-|---|--:|--:|--:|---|
-| sweep over the layers, usual way / ours | {TARGET:.0f} x | {ratio:.1f} x | \
-{found["usual_s"]:.0f} s / {found["ours_s"]:.0f} s | {verdict(ratio >= TARGET)} |
-| the same against a hook that encodes once and subtracts F's columns | | {lean:.1f} x | \
-{found["lean_s"]:.0f} s | |
-| predictions that differ | 0 | {differ} of {found["compared"]} | full pass with hook | \
-{verdict(differ == 0)} |
-| ours / matrix products of the resumed layers | | {found["ours_s"] / found["floor_s"]:.2f} x | \
-{found["floor_s"]:.0f} s | |""".replace("\\\n", "")
+def lines_of(found: dict[str, Any]) -> list[Line]:
+    """One line a claim."""
+    usual, ours, compared = found["usual_s"], found["ours_s"], found["compared"]
+    lean, floor = found["lean_s"], found["floor_s"]
+    return [
+        answer("sweep/usual", usual / ours, f"a hook and a pass a threshold: {usual:.0f} s"),
+        Line("the same", lean / ours, "a hook that encodes once, subtracts F's columns", None),
+        answer("sweep/differ", found["differ"], f"the full pass with a hook, {compared} of them"),
+        Line("time of the sweep", ours / floor, "products of the resumed layers", None),
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -310,9 +300,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(scratch) / "clip"
         write_shaped(folder)
         found = measure(folder, images, seeds, given.every, given.quick)
-    print(f"\n{report(found)}")
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print()
+    lines = lines_of(found)
+    show(lines)
+    write_json(given.json, lines, **found)
     return 0
 
 

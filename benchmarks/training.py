@@ -1,13 +1,13 @@
 """Training steps of Top-K and vanilla SAEs: ours, the dense way, the peers and the floor, side by side.
 
     python -m benchmarks.training [--quick] [--peers FOLDER | --no-peers] [--features M ...]
-                                  [--threads N] [--cpu-time] [--rounds N] [--device D] [--json FILE]
+        [--speed-only] [--threads N] [--cpu-time] [--rounds N] [--device D] [--json FILE]
 
 d = 768, 4,096 tokens a batch, k = 64, Adam, float32 parameters, made-up activations. All take one
 step in turn, so that other users of the machine fall on all alike; ratios are medians over rounds.
 On a crowded machine `--threads 1 --cpu-time` counts what each step computes, not how long it waits.
-The peers come from PyPI into an environment of their own (about 6 GB, made where it is missing) and
-run under the same environment variables. The floor is the encode product alone, in the precision
+The peers come from PyPI into an environment of their own, made where it is missing, but for torch,
+which is ours; they run under the same environment variables. The floor is the encode product alone, in the precision
 that screens, written to memory that is there already. The second table follows the loss of the same
 batches in the sparse and the dense way.
 """
@@ -31,7 +31,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.lines import CPU, WALL, Line, show, side_by_side, times_as_fast, write_json
+from benchmarks.lines import (
+    CPU,
+    WALL,
+    Line,
+    answer,
+    show,
+    side_by_side,
+    times_as_fast,
+    write_json,
+)
+from benchmarks.targets import TARGETS
 from clipsteer.dictionaries import topk
 from clipsteer.dictionaries.gradients import forward_backward
 from clipsteer.dictionaries.screen import screening_dtype
@@ -52,30 +62,35 @@ PEERS = {
     "topk": ("sparsify_topk", "saelens_topk", "overcomplete_topk", "dictionary_learning_topk"),
     "vanilla": ("saelens_vanilla", "overcomplete_vanilla", "dictionary_learning_vanilla"),
 }
-#: Least multiples of the peers' speed, by number of features.
-TARGETS = {
-    6144: {"sparsify_topk": 1.8, "saelens_topk": 4.0, "dense": 4.0},
-    24576: {"sparsify_topk": 2.0, "saelens_topk": 6.0, "dense": 6.0},
-}
-#: The size at which steps are held to the floor: what does not grow with it weighs little there.
-LARGE = 24576
 WIDTH, K, BATCHES = 768, 64, 4
 SETTINGS = Settings(k=K, mse="normalised", lr=4e-4, warmup_steps=0, ghost_grads=False)
 
 
 def environment(folder: Path) -> Path:
-    """The peers' Python; installs them where the folder does not have them."""
+    """The peers' Python; installs them where the folder does not have them.
+
+    Raises PeerError where that fails, without a network for instance.
+    """
     python = folder / "bin/python"
-    wanted = "\n".join(PINS)
+    # Our own torch serves them too: another copy is gigabytes, and perhaps of another build.
+    ours = Path(torch.__file__).parents[1]
+    wanted = "\n".join([*PINS, str(ours)])
     stamp = folder / "pins.txt"
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"installing {', '.join(PINS)} into {folder}", file=sys.stderr, flush=True)
         venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PINS], check=True)
-        # It comes for another build of torch where that is the CPU's, and then nothing imports.
-        subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "torchvision"], check=True)
+        (site,) = folder.glob("lib/python*/site-packages")
+        (site / "ours.pth").write_text(f"{ours}\n")
+        # torchvision comes for another build of torch where that is the CPU's: nothing imports then.
+        for pip in (["install", "--quiet", *PINS], ["uninstall", "-q", "-y", "torchvision"]):
+            if subprocess.run([python, "-m", "pip", *pip], stdout=sys.stderr).returncode:
+                raise PeerError("pip could not install the peers")
         stamp.write_text(wanted)
     return python
+
+
+class PeerError(Exception):
+    """A peer cannot be measured; the message says why."""
 
 
 @contextmanager
@@ -104,9 +119,7 @@ def peer(
         return float(source.readline())
 
     if source.readline().strip() != "ready":
-        raise SystemExit(
-            f"{name} does not start in {python}; delete that environment, or --no-peers"
-        )
+        raise PeerError(f"it does not start in {python.parents[1]}; delete that folder")
     try:
         yield step
     finally:
@@ -185,8 +198,8 @@ def made_batches(tokens: int, count: int, width: int = WIDTH) -> np.ndarray:
 
 def speeds(
     kind: str, features: int, batches: Tensor, data: Path, arguments: argparse.Namespace
-) -> tuple[list[Line], dict[str, float]]:
-    """Lines and tokens/s of one architecture and size."""
+) -> tuple[list[Line], dict[str, float], dict[str, str]]:
+    """Lines and tokens/s of one architecture and size, and what could not be measured."""
     work: dict[str, Callable[[], object]] = {}
     away: list[float] = []  # seconds of work in other processes
 
@@ -209,30 +222,54 @@ def speeds(
         few = Training(kind, features, batches)
         few.fire(0.03)
         work["ours, 3 % firing"] = few.step
+    missing: dict[str, str] = {}
     with ExitStack() as stack:
-        names = PEERS[kind] if arguments.python else ()
-        for name in names:
-            step = stack.enter_context(peer(name, data, features, arguments))
-            work[name] = counted(step)
+        for name in PEERS[kind]:
+            try:
+                if isinstance(arguments.python, PeerError):
+                    raise arguments.python
+                step = stack.enter_context(peer(name, data, features, arguments))
+                work[name] = counted(step)
+            except PeerError as error:
+                missing[name] = str(error)
         seconds = side_by_side(work, arguments.rounds, clock)
     rates = {name: len(x) / float(np.median(times)) for name, times in seconds.items()}
-    title, targets = f"{kind}, m = {features:,}", TARGETS.get(features, {})
-    lines = []
+    prefix = f"{kind}-{features}"
+    lines, failures = [], {}
+
+    def measured(key: str, name: str, beside: str) -> None:
+        """The line of a key, if there is one for this size."""
+        ratio = times_as_fast(seconds, name, beside)
+        if key not in TARGETS:
+            lines.append(Line(f"{prefix}: {name}", ratio, beside, None))
+        elif TARGETS[key].most:
+            lines.append(answer(key, 1 / ratio))
+        else:
+            lines.append(answer(key, ratio))
+
     if kind == "topk":
-        for name in ("dense", *names):
-            ratio = times_as_fast(seconds, "ours", name)
-            lines.append(Line(title, ratio, name, targets.get(name)))
-        for ours, floor, most in (("ours", "floor", 1.6), ("ours, float32", "floor, float32", 1.3)):
-            if ours in seconds:
-                ratio = times_as_fast(seconds, ours, floor)
-                target = 1 / most if features == LARGE else None
-                lines.append(Line(f"{title}: {ours}", ratio, floor, target))
+        for name in ("dense", *PEERS[kind]):
+            key = f"{prefix}/{name.removesuffix('_topk')}"
+            if name in missing:
+                failures[key] = missing[name]
+            else:
+                measured(key, "ours", name)
+        measured(f"{prefix}/floor", "ours", "floor")
+        if "floor, float32" in seconds:
+            measured(f"{prefix}/floor-float32", "ours, float32", "floor, float32")
+        elif low == x.dtype:
+            failures[f"{prefix}/floor-float32"] = "no bfloat16 here: the line above is in float32"
     else:
-        fastest = max(names, key=rates.__getitem__) if names else "dense"
-        for ours, least in (("ours", 1.0), ("ours, 3 % firing", 2.0)):
-            ratio = times_as_fast(seconds, ours, fastest)
-            lines.append(Line(f"{title}: {ours}", ratio, fastest, least if names else None))
-    return lines, rates
+        there = [name for name in PEERS[kind] if name not in missing]
+        fastest = max(there, key=rates.__getitem__) if there else "dense"
+        for name, key in (("ours", "first"), ("ours, 3 % firing", "few")):
+            if there and f"{prefix}/{key}" in TARGETS:
+                ratio = times_as_fast(seconds, name, fastest)
+                lines.append(answer(f"{prefix}/{key}", ratio, fastest.removesuffix("_vanilla")))
+            else:
+                measured("", name, fastest)
+                failures[f"{prefix}/{key}"] = "; ".join(dict.fromkeys(missing.values()))
+    return lines, rates, failures
 
 
 def default_shape(rounds: int) -> list[Line]:
@@ -241,18 +278,19 @@ def default_shape(rounds: int) -> list[Line]:
     torch.set_num_threads(1)
     batches = torch.from_numpy(made_batches(1024, 8, 96))
     lines = []
-    for kind, share, least in (
-        ("topk", None, 2.0),
+    for kind, share, key in (
+        ("topk", None, "default/topk"),
         ("vanilla", 0.08, None),
-        ("vanilla", 0.03, 2.0),
+        ("vanilla", 0.03, "default/vanilla-few"),
     ):
         ours, dense = (Training(kind, 1536, batches, slow, k=16) for slow in (False, True))
         if share:
             ours.fire(share)
         work = {"ours": ours.step, "dense": dense.step}
         seconds = side_by_side(work, 10 * rounds, CPU)
-        title = f"{kind}, default shape" + (f", {share:.0%} firing" if share else "")
-        lines.append(Line(title, times_as_fast(seconds, "ours", "dense"), "dense", least))
+        ratio = times_as_fast(seconds, "ours", "dense")
+        title = f"{kind}, {share:.0%} firing, the default's shape" if share else ""
+        lines.append(answer(key, ratio) if key else Line(title, ratio, "dense", None))
     torch.set_num_threads(threads)
     return lines
 
@@ -266,8 +304,7 @@ def quality(batches: Tensor, features: int, steps: int) -> tuple[Line, dict[str,
             training.step(statistics=True)
         losses[name] = training.losses[-1]
     share = losses["dense"] / losses["sparse"]
-    title = f"topk, m = {features:,}: loss after {steps} steps of {batches.shape[1]:,} tokens"
-    return Line(title, share, "dense", 0.99), losses
+    return answer("topk/quality", share, f"the dense way, {steps} steps"), losses
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -280,13 +317,22 @@ def main(argv: list[str] | None = None) -> int:
     words.add_argument("--cpu-time", action="store_true", help="CPU seconds, not wall seconds")
     words.add_argument("--rounds", type=int, help="steps of each that count; default 5, quick 3")
     words.add_argument("--device", default="cpu")
+    words.add_argument(
+        "--speed-only", action="store_true", help="nothing of quality and of the default's shape"
+    )
     words.add_argument("--json", type=Path)
     arguments = words.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     features = arguments.features or ([6144] if arguments.quick else [6144, 24576])
     arguments.rounds = arguments.rounds or (3 if arguments.quick else 5)
-    arguments.python = None if arguments.no_peers else environment(arguments.peers)
+    try:
+        arguments.python = PeerError("--no-peers")
+        if not arguments.no_peers:
+            arguments.python = environment(arguments.peers)
+    except PeerError as error:
+        arguments.python = error
     lines: list[Line] = []
+    failures: dict[str, str] = {}
     rates: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "batches.npy"
@@ -294,20 +340,23 @@ def main(argv: list[str] | None = None) -> int:
         batches = torch.from_numpy(np.load(data)).to(arguments.device)
         for m in features:
             for kind in ("topk", "vanilla"):
-                found, rates[f"{kind} {m}"] = speeds(kind, m, batches, data, arguments)
+                found, rates[f"{kind} {m}"], missing = speeds(kind, m, batches, data, arguments)
                 lines += found
+                failures |= missing
                 print(f"{kind} {m}", rates[f"{kind} {m}"], file=sys.stderr, flush=True)
-        lines += default_shape(arguments.rounds)
-        small = torch.from_numpy(made_batches(1024, 50)).to(arguments.device)
-        line, losses = quality(small, 6144, 50 if arguments.quick else 200)
-        lines.append(line)
+        losses: dict[str, float] = {}
+        if not arguments.speed_only:
+            lines += default_shape(arguments.rounds)
+            small = torch.from_numpy(made_batches(1024, 50)).to(arguments.device)
+            line, losses = quality(small, 6144, 50 if arguments.quick else 200)
+            lines.append(line)
     show(lines)
     names = sorted({name for row in rates.values() for name in row})
     print(f"\n| tokens/s | {' | '.join(rates)} |\n|---|{'---|' * len(rates)}")
     for name in names:
         cells = (f"{row[name]:,.0f}" if name in row else "" for row in rates.values())
         print(f"| {name} | {' | '.join(cells)} |")
-    write_json(arguments.json, lines, tokens_per_second=rates, losses=losses)
+    write_json(arguments.json, lines, failures, tokens_per_second=rates, losses=losses)
     return 0
 
 
