@@ -16,12 +16,13 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import canonical_json, digest_bytes, digest_file
@@ -30,24 +31,52 @@ from clipsteer.store.trees import FolderTree
 
 Watch = Literal["files", "labels", "off"]
 FORMAT = "clipsteer-scan/1"
+CACHE_FORMAT = "clipsteer-scan-cache/2"
 _WATCHES = ("files", "labels", "off")
 # Time stamps are only as fine as the kernel's tick (ms), two seconds on FAT; a margin covers them
 # all.
 _GRAIN_NS = 2_000_000_000
 _CHUNK = 2000
+_HASHED = 100
+# Seconds that asking for one file takes where it goes over a network: then threads wait together. A
+# local disk answers in 2 microseconds, and threads would only wait for one another.
+_FAR = 50e-6
+
+
+class _Known(NamedTuple):
+    """What a scan found: three columns as long as one another, each NUL-separated."""
+
+    written: int
+    """When, in ns."""
+    content: str
+    """Digest of the paths with their digests."""
+    paths: bytes
+    numbers: bytes
+    """Size, mtime, ctime and inode, in one string."""
+    digests: bytes
+
+    def files(self) -> int:
+        return 1 + self.paths.count(b"\0") if self.paths else 0
+
+    def by_path(self) -> dict[str, str]:
+        return dict(zip(_cells(self.paths), _cells(self.digests), strict=True))
 
 
 @dataclass(frozen=True)
 class ScanResult:
     """What a scan found.
 
-    `token`: JSON-ready, deterministic. `digests`: path below the root (POSIX) -> content digest of
-    each file whose content counts. `hashed`: how many files were opened in this scan.
+    `token`: JSON-ready, deterministic. `hashed`: how many files were opened in this scan.
     """
 
     token: dict[str, Any]
-    digests: dict[str, str]
     hashed: int
+    known: _Known = field(repr=False, compare=False)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Path below the root (POSIX) -> content digest of each file whose content counts."""
+        return self.known.by_path()
 
 
 def scan(
@@ -106,9 +135,20 @@ def _scan(
     else:
         paths = sorted(_walk(root))
     counted = [path for path in paths if watch == "files" or is_label(path)]
-    digests, hashed = _digests(root, counted, cache, threads, progress)
-    names = [] if watch == "files" else [path for path in paths if path not in digests]
-    return ScanResult(_token(watch, digests, names), digests, hashed)
+    known, hashed = _look(root, counted, cache, threads, progress)
+    content, names = known.content, []
+    if watch != "files":
+        digests = known.by_path()
+        names = [path for path in paths if path not in digests]
+        content = _content(list(digests), list(digests.values()), names)
+    token = {
+        "digest": content,
+        "files": known.files(),
+        "format": FORMAT,
+        "names": len(names),
+        "watch": watch,
+    }
+    return ScanResult(token, hashed, known)
 
 
 class ScannedTree(FolderTree):
@@ -153,19 +193,15 @@ def cached_digests(cache: Path) -> dict[str, str]:
 
     A hint that saves hashing, not a promise: the file may have changed since.
     """
-    return {path: digest for path, (_, digest) in _read_cache(cache)[1].items()}
+    return _read_cache(cache).by_path()
 
 
-def _token(watch: str, digests: dict[str, str], names: Sequence[str]) -> dict[str, Any]:
-    # NUL cannot occur in a path, so the text below is unambiguous.
-    text = "\0".join([*(f"{path}\0{digests[path]}" for path in digests), "", *names])
-    return {
-        "digest": digest_bytes(os.fsencode(text)),
-        "files": len(digests),
-        "format": FORMAT,
-        "names": len(names),
-        "watch": watch,
-    }
+def _content(paths: Sequence[str], digests: Sequence[str], names: Sequence[str]) -> str:
+    """One digest of files with their digests, and of the names of others."""
+    both = [""] * (2 * len(paths))
+    both[0::2], both[1::2] = paths, digests
+    # NUL cannot occur in a path, so the text is unambiguous.
+    return digest_bytes(_column([*both, "", *names]))
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
@@ -200,86 +236,146 @@ def _walk(root: Path) -> Iterator[str]:
                     pending.append((entry.path, f"{prefix}{entry.name}/", (*above, here)))
 
 
-def _stamps(root: str, paths: Sequence[str]) -> list[tuple[str, str, int]]:
-    """(path, the four numbers, ctime) of the regular files among `paths` that are still there."""
-    found = []
+def _chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+class _Stamped(NamedTuple):
+    """The regular files among some paths."""
+
+    paths: list[str]
+    numbers: list[str]
+    """Size, mtime, ctime and inode of each, in one string."""
+    newest: int
+    """The last ctime."""
+
+
+def _stamps(root: str, paths: Sequence[str]) -> _Stamped:
+    """The four numbers of those that are regular files and still there."""
+    found: list[str] = []
+    numbers: list[str] = []
+    newest = 0
     for path in paths:
         try:
             s = os.stat(f"{root}/{path}")
         except FileNotFoundError:
             continue
         if stat.S_ISREG(s.st_mode):
-            numbers = f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}"
-            found.append((path, numbers, s.st_ctime_ns))
-    return found
+            ctime = s.st_ctime_ns
+            if ctime > newest:
+                newest = ctime
+            found.append(path)
+            numbers.append(f"{s.st_size} {s.st_mtime_ns} {ctime} {s.st_ino}")
+    return _Stamped(found, numbers, newest)
 
 
-def _digests(
+def _all_stamps(root: str, paths: Sequence[str], pool: ThreadPoolExecutor) -> _Stamped:
+    """The same, by threads where the answers come from far away."""
+    chunks = _chunks(paths, _CHUNK)
+    began = time.perf_counter()
+    parts = [_stamps(root, chunk) for chunk in chunks[:1]]
+    far = time.perf_counter() - began > _FAR * _CHUNK
+    run: Any = pool.map if far else map
+    parts += run(lambda chunk: _stamps(root, chunk), chunks[1:])
+    found, numbers, newest = zip(*parts, strict=True) if parts else ((), (), (0,))
+    return _Stamped(list(chain(*found)), list(chain(*numbers)), max(newest))
+
+
+def _look(
     root: Path,
     paths: Sequence[str],
     cache: Path,
     threads: int,
     progress: Callable[[int], None] | None,
-) -> tuple[dict[str, str], int]:
-    """Digests by path, in the order of `paths`, and how many files had to be opened."""
+) -> tuple[_Known, int]:
+    """What the files at `paths` (sorted) are now, and how many had to be opened."""
     started = time.time_ns()  # before any stat: later changes carry a later ctime
-    written, known = _read_cache(cache)
+    known = _read_cache(cache)
     base = os.fspath(root)
-
-    def hash_one(path: str) -> str | None:
-        try:
-            digest = digest_file(Path(base, path))
-        except FileNotFoundError:
-            return None
-        if progress is not None:
-            progress(1)
-        return digest
-
     with ThreadPoolExecutor(threads) as pool:
-        chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
-        run: Any = pool.map if threads > 1 else map
-        stamped = [row for rows in run(lambda part: _stamps(base, part), chunks) for row in rows]
-        stale = [
-            path
-            for path, numbers, ctime in stamped
-            if (entry := known.get(path)) is None
-            or entry[0] != numbers
-            or ctime >= written - _GRAIN_NS
-        ]
+        stamped = _all_stamps(base, paths, pool)
+        columns = _column(stamped.paths), _column(stamped.numbers)
+        racy = known.written - _GRAIN_NS
+        if stamped.newest < racy and columns == (known.paths, known.numbers):
+            return known, 0  # as nearly always: then no table of all files is made
+        digests = _remembered(stamped, known, racy)
+        stale = [i for i, digest in enumerate(digests) if digest is None]
+
+        def hash_some(some: Sequence[int]) -> list[str | None]:
+            return [_digest_of(Path(base, stamped.paths[i]), progress) for i in some]
+
         # The stamp was taken before the content was read: a change in between shows in the next
         # scan's stamp.
-        fresh = dict(zip(stale, run(hash_one, stale), strict=True))
-    rows = [
-        (path, numbers, digest)
-        for path, numbers, _ in stamped
-        if (digest := fresh[path] if path in fresh else known[path][1]) is not None
-    ]
-    if stale or len(rows) != len(known):
-        _write_cache(cache, started, rows)
-    return {path: digest for path, _, digest in rows}, len(stale)
+        run: Any = pool.map if threads > 1 else map
+        for i, digest in zip(stale, chain(*run(hash_some, _chunks(stale, _HASHED))), strict=True):
+            digests[i] = digest
+    there = [i for i, digest in enumerate(digests) if digest is not None]
+    found, numbers, sound = (
+        [column[i] for i in there] for column in (stamped.paths, stamped.numbers, digests)
+    )
+    now = _Known(
+        started, _content(found, sound, []), _column(found), _column(numbers), _column(sound)
+    )
+    if stale or now.paths != known.paths:
+        _write_cache(cache, now)
+    return now, len(stale)
+
+
+def _digest_of(path: Path, progress: Callable[[int], None] | None) -> str | None:
+    """None where the file is gone."""
+    try:
+        digest = digest_file(path)
+    except FileNotFoundError:
+        return None
+    if progress is not None:
+        progress(1)
+    return digest
+
+
+def _remembered(stamped: _Stamped, known: _Known, racy: int) -> list[Any]:
+    """The digest of each file that is known and not changed since; None for the others."""
+    before = zip(_cells(known.numbers), _cells(known.digests), strict=True)
+    table = dict(zip(_cells(known.paths), before, strict=True))
+
+    def digest(path: str, numbers: str) -> str | None:
+        was, digest = table.get(path, (None, None))
+        return digest if was == numbers and int(numbers.split(" ")[2]) < racy else None
+
+    return list(map(digest, stamped.paths, stamped.numbers))
 
 
 # --- files ----------------------------------------------------------------------------------------
-# The cache is NUL-separated text (a path holds any other character): reading 100,000 entries takes
-# 0.1 s.
+# The cache is text, NUL-separated (a path holds any other character) and column by column, so that a
+# scan which finds nothing new compares whole columns.
+
+_NOTHING = _Known(0, digest_bytes(b""), b"", b"", b"")
 
 
-def _read_cache(path: Path) -> tuple[int, dict[str, tuple[str, str]]]:
-    """(when it was written, path -> (the four numbers, digest)); damage counts as no cache."""
+def _column(cells: Iterable[str]) -> bytes:
+    return os.fsencode("\0".join(cells))
+
+
+def _cells(column: bytes) -> list[str]:
+    return os.fsdecode(column).split("\0") if column else []
+
+
+def _read_cache(path: Path) -> _Known:
+    """What the last scan found; damage counts as nothing."""
     try:
-        head, _, body = path.read_bytes().partition(b"\n")
-        name, written, digest = head.decode().split(" ")
+        head, _, rest = path.read_bytes().partition(b"\n")
+        name, digest = head.decode().split(" ")
     except (OSError, ValueError):
-        return 0, {}
-    if name != FORMAT or digest != digest_bytes(body):
-        return 0, {}
-    cells = os.fsdecode(body).split("\0")
-    return int(written), dict(
-        zip(cells[0::3], zip(cells[1::3], cells[2::3], strict=False), strict=False)
-    )
+        return _NOTHING
+    if name != CACHE_FORMAT or digest != digest_bytes(rest):
+        return _NOTHING
+    about, _, body = rest.partition(b"\n")
+    written, content, paths, numbers = about.decode().split(" ")
+    first, second = int(paths), int(paths) + int(numbers)
+    return _Known(int(written), content, body[:first], body[first:second], body[second:])
 
 
-def _write_cache(path: Path, written: int, rows: Sequence[tuple[str, str, str]]) -> None:
-    body = os.fsencode("\0".join(cell for row in rows for cell in row))
+def _write_cache(path: Path, known: _Known) -> None:
+    about = f"{known.written} {known.content} {len(known.paths)} {len(known.numbers)}\n"
+    rest = b"".join([about.encode(), *known[2:]])
     with suppress(OSError, ClipsteerError):  # a cache that cannot be written only costs time
-        write_atomic(path, f"{FORMAT} {written} {digest_bytes(body)}\n".encode() + body)
+        write_atomic(path, f"{CACHE_FORMAT} {digest_bytes(rest)}\n".encode() + rest)
