@@ -58,6 +58,7 @@ PINS = (
     "overcomplete==0.3.0",
     "dictionary_learning==0.1.0",
 )
+PEER_FOLDER = Path(__file__).with_name(".venv") / "training"
 PEERS = {
     "topk": ("sparsify_topk", "saelens_topk", "overcomplete_topk", "dictionary_learning_topk"),
     "vanilla": ("saelens_vanilla", "overcomplete_vanilla", "dictionary_learning_vanilla"),
@@ -95,11 +96,20 @@ class PeerError(Exception):
 
 @contextmanager
 def peer(
-    name: str, data: Path, features: int, arguments: argparse.Namespace
+    name: str,
+    data: Path,
+    features: int,
+    python: Path,
+    *,
+    k: int,
+    device: str,
+    threads: int | None = None,
+    cpu_time: bool = False,
+    steps: int = 1,
 ) -> Iterator[Callable[[], float]]:
-    """A running `training_peers.py`: each call takes one step there and gives its seconds."""
-    python = arguments.python
-    words = [name, data, features, K, arguments.threads, "cpu" if arguments.cpu_time else "wall"]
+    """A running `training_peers.py`: each call takes so many steps there and gives their seconds."""
+    threads = threads or torch.get_num_threads()
+    words = [name, data, features, k, threads, "cpu" if cpu_time else "wall", device]
     script = Path(__file__).with_name("training_peers.py")
     process = subprocess.Popen(
         [str(word) for word in (python, script, *words)],
@@ -115,7 +125,7 @@ def peer(
     source, sink = process.stdout, process.stdin
 
     def step() -> float:
-        print(1, file=sink, flush=True)
+        print(steps, file=sink, flush=True)
         return float(source.readline())
 
     if source.readline().strip() != "ready":
@@ -147,8 +157,6 @@ class Training:
         )
         self.losses.append(done.loss)
         update(self.state, done, lr=SETTINGS.lr, clip_norm=SETTINGS.clip_norm)
-        if x.device.type == "cuda":
-            torch.cuda.synchronize()
 
     def fire(self, share: float) -> None:
         """Lower the bias until so large a share of the codes is positive."""
@@ -178,8 +186,16 @@ def product(x: Tensor, features: int, dtype: torch.dtype) -> Callable[[], None]:
 
     def run() -> None:
         torch.mm(left, right.t(), out=out)
-        if x.device.type == "cuda":
-            torch.cuda.synchronize()
+
+    return run
+
+
+def waited_for(step: Callable[[], object]) -> Callable[[], None]:
+    """A step, and waiting until the device has done it."""
+
+    def run() -> None:
+        step()
+        torch.cuda.synchronize()
 
     return run
 
@@ -228,10 +244,15 @@ def speeds(
             try:
                 if isinstance(arguments.python, PeerError):
                     raise arguments.python
-                step = stack.enter_context(peer(name, data, features, arguments))
-                work[name] = counted(step)
+                step = peer(
+                    name, data, features, arguments.python, k=K, device=arguments.device,
+                    threads=arguments.threads, cpu_time=arguments.cpu_time,
+                )  # fmt: skip
+                work[name] = counted(stack.enter_context(step))
             except PeerError as error:
                 missing[name] = str(error)
+        if x.device.type == "cuda":
+            work = {name: waited_for(step) for name, step in work.items()}
         seconds = side_by_side(work, arguments.rounds, clock)
     rates = {name: len(x) / float(np.median(times)) for name, times in seconds.items()}
     prefix = f"{kind}-{features}"
@@ -310,7 +331,7 @@ def quality(batches: Tensor, features: int, steps: int) -> tuple[Line, dict[str,
 def main(argv: list[str] | None = None) -> int:
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     words.add_argument("--quick", action="store_true", help="fewer rounds, m = 6,144, 50 steps")
-    words.add_argument("--peers", type=Path, default=Path("benchmarks/.venv/training"))
+    words.add_argument("--peers", type=Path, default=PEER_FOLDER)
     words.add_argument("--no-peers", action="store_true")
     words.add_argument("--features", type=int, nargs="*", help="default: 6144 24576")
     words.add_argument("--threads", type=int, default=torch.get_num_threads())

@@ -1,6 +1,6 @@
 """One peer's training step, run on request; in the peers' own environment, never in ours.
 
-    python training_peers.py NAME DATA.npy FEATURES K THREADS CLOCK    # from benchmarks/training.py
+    python training_peers.py NAME DATA.npy FEATURES K THREADS CLOCK DEVICE    # from benchmarks/training.py
 
 Reads a number of steps from each line of its input and answers with the seconds that they took by CLOCK (cpu or wall).
 Each peer's step is what its own trainer does: forward, backward, Adam, and clipping, projection and
@@ -100,17 +100,21 @@ def overcomplete_vanilla(d: int, m: int, k: int) -> Step:
 def dictionary_learning_topk(d: int, m: int, k: int) -> Step:
     from dictionary_learning.trainers.top_k import TopKTrainer
 
-    return TopKTrainer(10**6, d, m, k, layer=0, lm_name="", lr=LR, device="cpu").update
+    return TopKTrainer(
+        10**6, d, m, k, layer=0, lm_name="", lr=LR, device=torch.get_default_device().type
+    ).update
 
 
 def dictionary_learning_vanilla(d: int, m: int, k: int) -> Step:
     from dictionary_learning.trainers.standard import StandardTrainer
 
-    return StandardTrainer(10**6, d, m, layer=0, lm_name="", lr=LR, device="cpu").update
+    return StandardTrainer(
+        10**6, d, m, layer=0, lm_name="", lr=LR, device=torch.get_default_device().type
+    ).update
 
 
 def main() -> None:
-    name, data, features, k, threads, kind = sys.argv[1:]
+    name, data, features, k, threads, kind, device = sys.argv[1:]
     clock = time.process_time if kind == "cpu" else time.perf_counter
     torch.set_num_threads(int(threads))
     # Libraries print what they like; answers go where the parent listens.
@@ -118,7 +122,8 @@ def main() -> None:
     # Overcomplete's parts that no training touches, which ask for torchvision and an older matplotlib.
     for part in ("models", "visualization"):
         sys.modules[f"overcomplete.{part}"] = MagicMock()
-    batches = torch.from_numpy(np.load(data))
+    torch.set_default_device(device)
+    batches = torch.from_numpy(np.load(data)).to(device)
     step: Step = globals()[name](batches.shape[2], int(features), int(k))
     number = 0
     print("ready", file=answers, flush=True)
@@ -127,6 +132,8 @@ def main() -> None:
         for _ in range(int(line)):
             step(number, batches[number % len(batches)])
             number += 1
+        if device == "cuda":
+            torch.cuda.synchronize()
         print(clock() - begin, file=answers, flush=True)
 
 

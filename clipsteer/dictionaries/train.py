@@ -118,7 +118,7 @@ def advance(
     logged: bool,
 ) -> None:
     """One training step in place: `dictionary` holds the very tensors of `state.parameters`."""
-    x = torch.from_numpy(batch).to(state.idle.device)
+    x = _on_device(batch, state.idle.device)
     dead = None
     # No feature can be dead before; other devices have to be waited for here.
     if settings.ghost_grads and state.step >= settings.dead_window:
@@ -172,6 +172,13 @@ def update(state: TrainState, done: Pass, *, lr: float, clip_norm: float | None)
     normalise_rows_(state.parameters["W_dec"])
     state.idle.add_(1).masked_fill_(done.fired, 0)
     return norm
+
+
+def _on_device(batch: npt.NDArray[np.float32], device: torch.device) -> Tensor:
+    """The batch where it is computed on, without waiting for the steps before it."""
+    x = torch.from_numpy(batch)
+    # Copying from memory that may be swapped out waits for all that the device has still to do.
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
 def _dead(idle: Tensor, settings: Settings) -> Tensor:
