@@ -48,13 +48,15 @@ SIZE = (500, 375)
 MEMORY_IMAGES = 500
 
 
-def photographs(store: ObjectStore, count: int) -> list[tuple[str, str, int]]:
+def photographs(
+    store: ObjectStore, count: int, size: tuple[int, int] = SIZE
+) -> list[tuple[str, str, int]]:
     """JPEGs of made-up scenes in the store, as a list of images names them."""
     rng = np.random.default_rng(0)
     listed = []
     for number in range(count):
         small = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
-        image = np.asarray(small.resize(SIZE, Image.Resampling.BICUBIC), np.int16)
+        image = np.asarray(small.resize(size, Image.Resampling.BICUBIC), np.int16)
         grain = rng.integers(-12, 13, image.shape, dtype=np.int16)
         stream = io.BytesIO()
         Image.fromarray(np.clip(image + grain, 0, 255).astype(np.uint8)).save(

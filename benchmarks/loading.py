@@ -284,7 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
         lines += [
             answer("loading/memory", memory[max(memory)] / memory[min(memory)]),
             answer("loading/waiting", 100 * waits[True]),
-            answer("loading/coverage", 100 * report.coverage),
+            answer("loading/repeated", 100 * report.repeated / data.rows),
             answer("one-pass/reading", a_batch / step_seconds(batch, data.width)),
         ]
         show(lines)

@@ -45,6 +45,8 @@ TARGETS = {
     "vanilla-24576/few": Target("vanilla, 3 % firing, m = 24,576", "fastest peer", 2.0),
     "default/topk": Target("Top-K training, the default's shape", "the dense way", 2.0),
     "default/vanilla-few": Target("vanilla, 3 % firing, the default's shape", "the dense way", 2.0),
+    "cuda/sparsify": Target("Top-K training on CUDA, m = 49,152", "sparsify (Triton)", 1.0),
+    "cuda/product": Target("time of a Top-K step on CUDA, m = 49,152", "encode product, bfloat16"),
     # 2. Several dictionaries in one pass: worth it where reading costs something
     "one-pass/reading": _at_most("processor time of a batch", "a Top-K step, m = 6,144", 0.05),
     # 3. Loading
@@ -54,7 +56,7 @@ TARGETS = {
     "loading/saev": Target("shuffled token batches", "saev-style reads", 1.0),
     "loading/memory": _at_most("peak memory of an epoch, all images", "an eighth of them", 1.2),
     "loading/waiting": _at_most("time that a consumer waits for batches", "", 10.0, "%"),
-    "loading/coverage": Target("tokens of an epoch that come once", "all", 99.0, "%"),
+    "loading/repeated": _at_most("share of tokens that come twice in an epoch", "", 0.0, "%"),
     # 4. Extraction
     "extraction/bare": Target("extraction, B/32-shaped", "bare CLIPVisionModel forward", 0.9),
     "extraction/memory": _at_most("peak memory of extraction, 4 x the images", "1 x", 1.2),
@@ -66,6 +68,25 @@ TARGETS = {
     "cold/outside": _at_most("of that, time in which nothing is computed", "", 20.0, "%"),
     "restore/step": _at_most("a restored job, beyond Snakemake's own cost", "", 150.0, "ms"),
     "restore/idle": _at_most("a run with nothing to do", "", 4.0, "s"),
+    # 7. Big DAGs
+    "dags/dry-run": _at_most("snakemake -n at the paper's full scale", "", 10.0, "s"),
+    "dags/plan": _at_most("clipsteer plan at the paper's full scale", "", 10.0, "s"),
+    "dags/restore": _at_most("restoring 1,000 finished actions", "", 60.0, "s"),
+    "dags/restore-jobs": _at_most("restoring 1,000 finished jobs", "", 60.0, "s"),
+    "dags/parse": _at_most("reading the Snakefile in a job, 100 x the images", "1 x", 1.1),
     # 8. Bytes
     "bytes/int8": _at_most("bytes of activations, int8 with zstd", "float16", 0.5),
+    # 9. Growth: exponents of a fit of c * x ** e, 1 is linear
+    "growth/extraction-time": _at_most("extraction time by images", "", 1.1, "exponent"),
+    "growth/extraction-memory": _at_most("extraction memory by images", "", 0.1, "exponent"),
+    "growth/tokens-time": _at_most("training time by tokens", "", 1.1, "exponent"),
+    "growth/tokens-memory": _at_most("training memory by tokens", "", 0.1, "exponent"),
+    "growth/features-time": _at_most("training time by m", "", 1.1, "exponent"),
+    "growth/features-memory": _at_most("training memory by m", "", 1.1, "exponent"),
+    "growth/statistics-time": _at_most("statistics time by images", "", 1.1, "exponent"),
+    "growth/statistics-memory": _at_most("statistics memory by images", "", 0.1, "exponent"),
+    "growth/ablation-time": _at_most("ablation time by images", "", 1.1, "exponent"),
+    "growth/ablation-memory": _at_most("ablation memory by images", "", 0.1, "exponent"),
+    "growth/layers-time": _at_most("extraction time by layers", "", 1.1, "exponent"),
+    "growth/layers-memory": _at_most("extraction memory by layers", "", 1.1, "exponent"),
 }

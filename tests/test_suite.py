@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks import training_cuda
 from benchmarks.lines import Line, answer, number, row
 from benchmarks.suite import PARTS, Part, main
 from benchmarks.targets import TARGETS
@@ -70,11 +71,11 @@ def test_a_part_that_fails_or_hangs_leaves_rows_and_the_others_go_on(
         (tmp_path / f"fake_{name}.py").write_text(text)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{BASE}")
     others = tuple(
-        {f"{k.partition('/')[0]}/" for k in TARGETS} - {"cold/", "restore/", "bytes/", "sweep/"}
+        {f"{k.partition('/')[0]}/" for k in TARGETS} - {"cold/", "dags/", "bytes/", "sweep/"}
     )
     pid = tmp_path / "pid"
     parts = {
-        "slow": Part("fake_slow", ("restore/",), (str(pid),), 2, (str(pid),), 2),
+        "slow": Part("fake_slow", ("dags/",), (str(pid),), 2, (str(pid),), 2),
         "bad": Part("fake_bad", ("bytes/",), (), 60, (), 60),
         "good": Part("fake_good", ("cold/",), (), 60, (), 60),
         "long": Part("fake_good", ("sweep/",), (), 60),
@@ -94,7 +95,7 @@ def test_a_part_that_fails_or_hangs_leaves_rows_and_the_others_go_on(
 
     assert reason("cold/seconds") == "pass"
     assert reason("cold/outside") == "not measured: no clock"
-    assert reason("restore/step") == "not measured: ran past its limit of 2 s"
+    assert reason("dags/plan") == "not measured: ran past its limit of 2 s"
     assert reason("bytes/int8") == "not measured: ended with status 1: no network"
     assert reason("sweep/usual") == "not measured: left out of the quick run"
     assert reason("loading/saev") == "not measured: not asked for"
@@ -103,3 +104,21 @@ def test_a_part_that_fails_or_hangs_leaves_rows_and_the_others_go_on(
     rows = json.loads((out / "quick.json").read_text())["rows"]
     assert [one["key"] for one in rows] == list(TARGETS)
     assert (out / "quick.md").read_text() == printed
+
+
+def test_cuda_is_said_to_be_missing_and_its_code_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    out = tmp_path / "out.json"
+    assert training_cuda.main(["--json", str(out)]) == 0
+    keys = [key for key in TARGETS if key.startswith("cuda/")]
+    assert json.loads(out.read_text())["failures"] == dict.fromkeys(keys, "no CUDA device")
+    small = ["--features", "256", "--tokens", "64", "--width", "32", "--k", "4", "--steps", "2"]
+    words = ["--device", "cpu", "--no-peers", *small, "--rounds", "1", "--json", str(out)]
+    assert training_cuda.main(words) == 0
+    found = json.loads(out.read_text())
+    assert set(found["failures"]) == set(keys)
+    assert found["tokens_per_second"].keys() == {"ours", "product"}
+    assert not any(line["key"] for line in found["lines"])
+    assert "tokens/s" in capsys.readouterr().out
