@@ -32,6 +32,9 @@ Classify = Callable[[torch.Tensor], np.ndarray]
 
 # A whole code (images, tokens, m) in float32, which Top-K needs, stays below this.
 _CHUNK_BYTES = 256 * 2**20
+# Predictions of so many images are kept in one array: small ones that stay, between large ones that
+# come and go, would leave gaps in the process's memory that grow with the number of images.
+_BLOCK_IMAGES = 65536
 
 
 def predict_sets(
@@ -204,8 +207,7 @@ def _predict(
     dictionary = dictionary.to(device)
     back = -dictionary.directions(columns)
     evaluator: _FullBatches | None = None
-    owners: list[np.ndarray] = []
-    results: list[np.ndarray] = []
+    owners, results = _Columns(n_sets, np.int32), _Columns(1 + n_sets, np.int16)
     expected: int | None = None
     for start, hook, base in batches:
         if start != (start if expected is None else expected):
@@ -221,21 +223,17 @@ def _predict(
                 origin = x if base is None else _tensor(base[chunk], device)
                 span = token_span(tokens, x.shape[1])
                 origin, code = _prepare(x, origin, span, dictionary, columns, error_term)
-                owner, result = _evaluate(
-                    origin, span, changes(code, back), n_sets, nested, evaluator
-                )
-            owners.append(owner)
-            results.append(result)
+                _evaluate(
+                    origin, span, changes(code, back), nested, evaluator,
+                    owner=owners.take(len(x)), result=results.take(len(x)),
+                )  # fmt: skip
         if progress is not None:
             progress(len(hook))
     if evaluator is None:
         return np.zeros((n_sets, 0), dtype=np.int16)
     with torch.inference_mode():
         evaluator.flush()
-    merged = np.take_along_axis(
-        np.concatenate(results, axis=1), np.concatenate(owners, axis=1), axis=0
-    )
-    return np.asarray(merged, dtype=np.int16)
+    return np.take_along_axis(results.all(), owners.all(), axis=0)
 
 
 def _prepare(
@@ -264,20 +262,20 @@ def _evaluate(
     origin: torch.Tensor,
     span: slice,
     changes: Iterator[torch.Tensor | None],
-    n_sets: int,
     nested: bool,
     evaluator: _FullBatches,
-) -> tuple[np.ndarray, np.ndarray]:
+    *,
+    owner: np.ndarray,
+    result: np.ndarray,
+) -> None:
     """Queues what must be evaluated for one chunk of images.
 
-    Returns `owner` (n_sets, n): the row of `result` (1 + n_sets, n) that holds each prediction once
+    Fills `owner` (n_sets, n): the row of `result` (1 + n_sets, n) that holds each prediction once
     the evaluator is flushed. Row 0 of `result` is the unedited origin, row 1 + i set i.
     """
     n, _, d = origin.shape
-    result = np.full((1 + n_sets, n), -1, dtype=np.int16)
-    owner = np.zeros((n_sets, n), dtype=np.int64)
     before = origin
-    inherited = np.zeros(n, dtype=np.int64)
+    inherited = np.zeros(n, dtype=owner.dtype)
     for row, change in enumerate(changes):
         edited = origin
         if change is not None and len(change):
@@ -292,7 +290,30 @@ def _evaluate(
     untouched = (owner == 0).any(axis=0)
     index = torch.from_numpy(np.flatnonzero(untouched)).to(origin.device)
     evaluator.add(origin[index], result[0], np.flatnonzero(untouched))
-    return owner, result
+
+
+class _Columns:
+    """An array (rows, images) that grows by images; what was taken of it stays where it is."""
+
+    def __init__(self, rows: int, dtype: type[np.integer]) -> None:
+        self.rows, self.dtype = rows, dtype
+        self.blocks: list[np.ndarray] = []
+        self.used = 0
+
+    def take(self, images: int) -> np.ndarray:
+        """The next columns (rows, images), not set."""
+        if not self.blocks or self.used + images > self.blocks[-1].shape[1]:
+            if self.blocks:
+                self.blocks[-1] = self.blocks[-1][:, : self.used]
+            size = max(images, _BLOCK_IMAGES)
+            self.blocks.append(np.empty((self.rows, size), self.dtype))
+            self.used = 0
+        self.used += images
+        return self.blocks[-1][:, self.used - images : self.used]
+
+    def all(self) -> np.ndarray:
+        """All that was taken, (rows, images)."""
+        return np.concatenate([*self.blocks[:-1], self.blocks[-1][:, : self.used]], axis=1)
 
 
 class _FullBatches:

@@ -258,6 +258,18 @@ def test_chunks_bound_memory_and_leave_predictions(monkeypatch: pytest.MonkeyPat
     assert widest == 3 * T
 
 
+@pytest.mark.parametrize("block", [5, 20, 32])
+def test_blocks_of_results_leave_predictions(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of less than a batch, of one and a bit, of two; 37 images in batches of 16."""
+    dictionary, x, network = make("topk"), data(), Network()
+    arguments = (network.embed, network.classify, random_features(dictionary))
+    expected = predict_sets(dictionary, batches(x, 16), *arguments)
+    monkeypatch.setattr(ablation, "_BLOCK_IMAGES", block)
+    found = predict_sets(dictionary, batches(x, 16), *arguments)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.int16
+
+
 def test_untouched_images_are_evaluated_once() -> None:
     dictionary, x = make("topk", k=1), data()
     code = dictionary.encode(torch.from_numpy(x.astype(np.float32)).reshape(-1, D))
