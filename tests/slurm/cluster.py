@@ -54,7 +54,8 @@ TaskPlugin=task/none
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
+# a job that is started again is not noticed for up to a minute otherwise
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=2,bf_interval=2
 # a job that takes more memory than it asked for is killed, as cgroups do on a real cluster
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
