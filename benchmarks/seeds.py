@@ -44,7 +44,7 @@ A seed *holds* if the baseline's worst group is blond men, at least 10 points be
 
 Seeds were run twice: the second time after training took its sums over what fired alone
 (docs/performance/training.md), the same method with other rounding. Rows of seeds 0 and 5 to 9 are of the second run,
-those of 1 to 4 of the first. In the first, all five fresh seeds held under each reading. In the second, seed 5 no longer
+those of 1 to 4 of the first. In the first, all five fresh seeds held under each reading. In the second, seed 5 no more
 does under `chosen`: rounding was enough for validation to choose another dictionary (celeba_topk; first vanilla, gain
 +48.8, SAE - neurons +4.1, +2.0 to +6.6), and with that one the neurons, on average over layers, do as well.
 
