@@ -190,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     size = {(row["dtype"], row["codec"]): row["bytes_per_value"] for row in rows}
     half = size["float16", "none"]
     lines = [
-        answer("bytes/int8", size["int8", "zstd"] / half),
+        answer("bytes/int8", size["int8", "zstd"] / half, f"float16, {origin}"),
         Line("bytes of activations, int8 with none", size["int8", "none"] / half, "float16", None),
     ]
     print()

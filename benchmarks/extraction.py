@@ -111,11 +111,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=32, help="images (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="64 images, 2 rounds, no memory")
+    parser.add_argument("--quick", action="store_true", help="32 images, 2 rounds, no memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     given = parser.parse_args(arguments)
     if given.quick:
-        given.images, given.rounds = 64, 2
+        given.images, given.rounds = 32, 2
     torch.set_num_threads(given.threads)
     memory: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as name:

@@ -7,7 +7,8 @@ has them), training by tokens at m = 1,536 and by m at 60 steps, statistics by i
 extraction by the model's layers. d = 96, 17 tokens an image, one thread. Each point runs in a process of its own,
 forked from one that has its imports done: processor time, and the highest resident size above what it held
 before the work began. An exponent e is the slope of a line through the logarithms (work ~ size ** e): linear is
-1, flat is 0. Time passes up to 1.1; memory up to 0.1, or up to 1.1 where the result itself grows (m, layers).
+1, flat is 0. Time passes up to 1.1; memory up to 0.1, or up to 1.1 where the result itself grows (m, layers). The
+least of two repeats counts: what the allocator keeps differs from run to run.
 """
 
 from __future__ import annotations
@@ -271,9 +272,7 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     words.add_argument("--quick", action="store_true", help="1 and 4 times the size, once")
-    words.add_argument(
-        "--repeats", type=int, default=2, help="least time, most memory (%(default)s)"
-    )
+    words.add_argument("--repeats", type=int, default=2, help="the least counts (%(default)s)")
     words.add_argument("--figure", type=Path, metavar="FILE", help="draw a PNG there")
     words.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     given = words.parse_args(argv)
@@ -285,7 +284,7 @@ def main(argv: list[str] | None = None) -> int:
             sizes = [series.smallest * factor for factor in factors]
             points = [[measured(pool, name, size) for size in sizes] for _ in range(repeats)]
             seconds = [min(column)[0] for column in zip(*points, strict=True)]
-            mib = [max(memory for _, memory in column) for column in zip(*points, strict=True)]
+            mib = [min(memory for _, memory in column) for column in zip(*points, strict=True)]
             found[name] = {"sizes": sizes, "seconds": seconds, "mib": mib}
             shown = ", ".join(
                 f"{size:,}: {s:.2f} s, {m:.0f} MiB"

@@ -212,6 +212,11 @@ def made_batches(tokens: int, count: int, width: int = WIDTH) -> np.ndarray:
     return made
 
 
+def key_of(prefix: str, name: str) -> str:
+    """Of the target for ours beside a peer or the dense way."""
+    return f"{prefix}/{name.removesuffix('_topk')}"
+
+
 def speeds(
     kind: str, features: int, batches: Tensor, data: Path, arguments: argparse.Namespace
 ) -> tuple[list[Line], dict[str, float], dict[str, str]]:
@@ -238,9 +243,14 @@ def speeds(
         few = Training(kind, features, batches)
         few.fire(0.03)
         work["ours, 3 % firing"] = few.step
-    missing: dict[str, str] = {}
+    prefix, missing = f"{kind}-{features}", {}
+    names = [
+        name
+        for name in PEERS[kind]
+        if kind == "vanilla" or not arguments.quick or key_of(prefix, name) in TARGETS
+    ]
     with ExitStack() as stack:
-        for name in PEERS[kind]:
+        for name in names:
             try:
                 if isinstance(arguments.python, PeerError):
                     raise arguments.python
@@ -255,7 +265,6 @@ def speeds(
             work = {name: waited_for(step) for name, step in work.items()}
         seconds = side_by_side(work, arguments.rounds, clock)
     rates = {name: len(x) / float(np.median(times)) for name, times in seconds.items()}
-    prefix = f"{kind}-{features}"
     lines, failures = [], {}
 
     def measured(key: str, name: str, beside: str) -> None:
@@ -269,8 +278,8 @@ def speeds(
             lines.append(answer(key, ratio))
 
     if kind == "topk":
-        for name in ("dense", *PEERS[kind]):
-            key = f"{prefix}/{name.removesuffix('_topk')}"
+        for name in ("dense", *names):
+            key = key_of(prefix, name)
             if name in missing:
                 failures[key] = missing[name]
             else:
@@ -281,7 +290,7 @@ def speeds(
         elif low == x.dtype:
             failures[f"{prefix}/floor-float32"] = "no bfloat16 here: the line above is in float32"
     else:
-        there = [name for name in PEERS[kind] if name not in missing]
+        there = [name for name in names if name not in missing]
         fastest = max(there, key=rates.__getitem__) if there else "dense"
         for name, key in (("ours", "first"), ("ours, 3 % firing", "few")):
             if there and f"{prefix}/{key}" in TARGETS:
@@ -330,7 +339,9 @@ def quality(batches: Tensor, features: int, steps: int) -> tuple[Line, dict[str,
 
 def main(argv: list[str] | None = None) -> int:
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    words.add_argument("--quick", action="store_true", help="fewer rounds, m = 6,144, 50 steps")
+    words.add_argument(
+        "--quick", action="store_true", help="fewer rounds and peers, m = 6,144, 25 steps"
+    )
     words.add_argument("--peers", type=Path, default=PEER_FOLDER)
     words.add_argument("--no-peers", action="store_true")
     words.add_argument("--features", type=int, nargs="*", help="default: 6144 24576")
@@ -369,7 +380,7 @@ def main(argv: list[str] | None = None) -> int:
         if not arguments.speed_only:
             lines += default_shape(arguments.rounds)
             small = torch.from_numpy(made_batches(1024, 50)).to(arguments.device)
-            line, losses = quality(small, 6144, 50 if arguments.quick else 200)
+            line, losses = quality(small, 6144, 25 if arguments.quick else 200)
             lines.append(line)
     show(lines)
     names = sorted({name for row in rates.values() for name in row})
