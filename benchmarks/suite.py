@@ -191,7 +191,9 @@ def main(argv: Sequence[str] | None = None, parts: Mapping[str, Part] = PARTS) -
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     words.add_argument(
-        "--quick", action="store_true", help="smaller sizes, fewer rounds, without the default from cold"
+        "--quick",
+        action="store_true",
+        help="smaller sizes, fewer rounds, without the default from cold",
     )
     words.add_argument("--only", nargs="+", choices=list(parts), metavar="PART", help="these parts")
     words.add_argument("--out", type=Path, default=BASE / "benchmarks/out")
