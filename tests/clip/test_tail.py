@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,16 +17,6 @@ from clipsteer.clip.tail import load_tail
 from clipsteer.clip.taps import forward_with_taps
 from clipsteer.errors import ClipsteerError
 from tests.clip.tiny import make_tiny, photos, to_bin, to_parts
-
-
-@pytest.fixture(scope="module", params=["quick_gelu", "gelu"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny(tmp_path_factory.mktemp("clip"), request.param)
-
-
-@pytest.fixture
-def copy(folder: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(folder, tmp_path / "copy")
 
 
 def change_vision(folder: Path, **changes: object) -> None:

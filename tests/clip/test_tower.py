@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,17 +19,7 @@ from clipsteer.clip.shaped import write_shaped
 from clipsteer.clip.taps import HOOK_POINTS, forward_with_taps
 from clipsteer.clip.tower import load_tower
 from clipsteer.errors import ClipsteerError
-from tests.clip.tiny import make_tiny, photos, to_bin, to_parts
-
-
-@pytest.fixture(scope="module", params=["quick_gelu", "gelu"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny(tmp_path_factory.mktemp("clip"), request.param)
-
-
-@pytest.fixture
-def copy(folder: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(folder, tmp_path / "copy")
+from tests.clip.tiny import photos, to_bin, to_parts
 
 
 def edit(folder: Path, name: str, **changes: object) -> None:
