@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +65,12 @@ def project_of(jobs: Sequence[DagJob]) -> Path | None:
 def store_of(jobs: Sequence[DagJob]) -> Path:
     """The store that the jobs' command lines name; the default one where no job has a command."""
     stores = (_Step.of(job, job.command).arguments.store for job in jobs if job.command)
-    return Path(next(stores, parser(None).get_default("store")))
+    return Path(next(stores, _parser().get_default("store")))
+
+
+@cache
+def _parser() -> ArgumentParser:
+    return parser(None)
 
 
 class _Step(NamedTuple):
@@ -81,7 +86,7 @@ class _Step(NamedTuple):
     def of(cls, job: DagJob, command: str) -> _Step:
         words = shlex.split(command)
         place = next(i for i, word in enumerate(words) if word.endswith(".py"))
-        arguments = parser(None).parse_args(words[place + 1 :])
+        arguments = _parser().parse_args(words[place + 1 :])
         recipe = json.loads(arguments.recipe)
         code = StepCode(recipe["step"], Path(words[place]).resolve(), tuple(recipe["modules"]))
         return cls(job, code, recipe["code"], recipe["config"], arguments)

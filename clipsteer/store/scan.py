@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from typing import Any, Literal, NamedTuple
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import canonical_json, digest_bytes, digest_file
 from clipsteer.store.durable import write_atomic
+from clipsteer.store.stamps import Stamped, all_stamps
 from clipsteer.store.trees import FolderTree
 
 Watch = Literal["files", "labels", "off"]
@@ -36,11 +36,7 @@ _WATCHES = ("files", "labels", "off")
 # Time stamps are only as fine as the kernel's tick (ms), two seconds on FAT; a margin covers them
 # all.
 _GRAIN_NS = 2_000_000_000
-_CHUNK = 2000
 _HASHED = 100
-# Seconds that asking for one file takes where it goes over a network: then threads wait together. A
-# local disk answers in 2 microseconds, and threads would only wait for one another.
-_FAR = 50e-6
 
 
 class _Known(NamedTuple):
@@ -240,47 +236,6 @@ def _chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
-class _Stamped(NamedTuple):
-    """The regular files among some paths."""
-
-    paths: list[str]
-    numbers: list[str]
-    """Size, mtime, ctime and inode of each, in one string."""
-    newest: int
-    """The last ctime."""
-
-
-def _stamps(root: str, paths: Sequence[str]) -> _Stamped:
-    """The four numbers of those that are regular files and still there."""
-    found: list[str] = []
-    numbers: list[str] = []
-    newest = 0
-    for path in paths:
-        try:
-            s = os.stat(f"{root}/{path}")
-        except FileNotFoundError:
-            continue
-        if stat.S_ISREG(s.st_mode):
-            ctime = s.st_ctime_ns
-            if ctime > newest:
-                newest = ctime
-            found.append(path)
-            numbers.append(f"{s.st_size} {s.st_mtime_ns} {ctime} {s.st_ino}")
-    return _Stamped(found, numbers, newest)
-
-
-def _all_stamps(root: str, paths: Sequence[str], pool: ThreadPoolExecutor) -> _Stamped:
-    """The same, by threads where the answers come from far away."""
-    chunks = _chunks(paths, _CHUNK)
-    began = time.perf_counter()
-    parts = [_stamps(root, chunk) for chunk in chunks[:1]]
-    far = time.perf_counter() - began > _FAR * _CHUNK
-    run: Any = pool.map if far else map
-    parts += run(lambda chunk: _stamps(root, chunk), chunks[1:])
-    found, numbers, newest = zip(*parts, strict=True) if parts else ((), (), (0,))
-    return _Stamped(list(chain(*found)), list(chain(*numbers)), max(newest))
-
-
 def _look(
     root: Path,
     paths: Sequence[str],
@@ -292,20 +247,20 @@ def _look(
     started = time.time_ns()  # before any stat: later changes carry a later ctime
     known = _read_cache(cache)
     base = os.fspath(root)
+    stamped = all_stamps(base, paths, threads)
+    columns = _column(stamped.paths), _column(stamped.numbers)
+    racy = known.written - _GRAIN_NS
+    if stamped.newest < racy and columns == (known.paths, known.numbers):
+        return known, 0  # as nearly always: then no table of all files is made
+    digests = _remembered(stamped, known, racy)
+    stale = [i for i, digest in enumerate(digests) if digest is None]
+
+    def hash_some(some: Sequence[int]) -> list[str | None]:
+        return [_digest_of(Path(base, stamped.paths[i]), progress) for i in some]
+
+    # The stamp was taken before the content was read: a change in between shows in the next
+    # scan's stamp.
     with ThreadPoolExecutor(threads) as pool:
-        stamped = _all_stamps(base, paths, pool)
-        columns = _column(stamped.paths), _column(stamped.numbers)
-        racy = known.written - _GRAIN_NS
-        if stamped.newest < racy and columns == (known.paths, known.numbers):
-            return known, 0  # as nearly always: then no table of all files is made
-        digests = _remembered(stamped, known, racy)
-        stale = [i for i, digest in enumerate(digests) if digest is None]
-
-        def hash_some(some: Sequence[int]) -> list[str | None]:
-            return [_digest_of(Path(base, stamped.paths[i]), progress) for i in some]
-
-        # The stamp was taken before the content was read: a change in between shows in the next
-        # scan's stamp.
         run: Any = pool.map if threads > 1 else map
         for i, digest in zip(stale, chain(*run(hash_some, _chunks(stale, _HASHED))), strict=True):
             digests[i] = digest
@@ -332,7 +287,7 @@ def _digest_of(path: Path, progress: Callable[[int], None] | None) -> str | None
     return digest
 
 
-def _remembered(stamped: _Stamped, known: _Known, racy: int) -> list[Any]:
+def _remembered(stamped: Stamped, known: _Known, racy: int) -> list[Any]:
     """The digest of each file that is known and not changed since; None for the others."""
     before = zip(_cells(known.numbers), _cells(known.digests), strict=True)
     table = dict(zip(_cells(known.paths), before, strict=True))

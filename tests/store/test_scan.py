@@ -141,15 +141,12 @@ def test_token_does_not_depend_on_place_cache_or_threads(root: Path) -> None:
 def test_threads_give_the_same_over_many_chunks(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CHUNK", 3)
+    monkeypatch.setattr(module, "_HASHED", 3)
     for n in range(50):
         (root / f"{n}.jpg").write_bytes(bytes([n]))
     one, two = look(root, cache="a", threads=1), look(root, cache="b", threads=2)
     assert one == two
     assert one.digests == two.digests
-    monkeypatch.setattr(module, "_FAR", -1.0)  # as where files lie behind a network
-    far = look(root, cache="c", threads=2)
-    assert (far.token, far.digests) == (one.token, one.digests)
     assert one.digests["7.jpg"] == digest_bytes(b"\x07")
 
 
