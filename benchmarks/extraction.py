@@ -45,7 +45,7 @@ from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import put_tree
 
 SIZE = (500, 375)
-MEMORY_IMAGES = 500
+MEMORY_IMAGES = 250
 
 
 def photographs(
@@ -107,7 +107,7 @@ def bare_model(folder: Path) -> Any:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--images", type=int, default=256, help="of a round (%(default)s)")
+    parser.add_argument("--images", type=int, default=192, help="of a round (%(default)s)")
     parser.add_argument("--batch", type=int, default=32, help="images (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")

@@ -170,7 +170,7 @@ class Series:
 
 SERIES = {
     "extraction": Series(
-        "extraction", "images", 1000,
+        "extraction", "images", 500,
         lambda at, _: clip_of(at, LAYERS), lambda at, n: extraction(at, n, LAYERS),
     ),
     "tokens": Series(
@@ -182,8 +182,8 @@ SERIES = {
         "training", "features m", 1536,
         lambda at, _: store_values(at, images_for(STEPS)), lambda at, n: training(at, STEPS, n),
     ),
-    "statistics": Series("statistics", "images", 2000, store_values, statistics),
-    "ablation": Series("ablation", "images", 1000, values_and_clip, ablation),
+    "statistics": Series("statistics", "images", 1000, store_values, statistics),
+    "ablation": Series("ablation", "images", 500, values_and_clip, ablation),
     "layers": Series(
         "extraction", "layers", 1, clip_of, lambda at, n: extraction(at, SHARD, n)
     ),

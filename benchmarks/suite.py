@@ -55,15 +55,15 @@ PARTS = {
     "training-6144": Part(
         "benchmarks.training",
         ("topk-6144/", "vanilla-6144/", "topk/", "default/"),
-        ("--features", "6144", "--rounds", "3"),
+        ("--features", "6144", "--rounds", "3", "--targets-only"),
         limit=600,
-        quick=("--quick", "--rounds", "1"),
+        quick=("--quick", "--rounds", "2"),
         quick_limit=300,
     ),
     "training-24576": Part(
         "benchmarks.training",
         ("topk-24576/", "vanilla-24576/"),
-        ("--features", "24576", "--rounds", "2", "--speed-only"),
+        ("--features", "24576", "--rounds", "2", "--speed-only", "--targets-only"),
         limit=700,
     ),
     "cuda": Part("benchmarks.training_cuda", ("cuda/",), (), 300, ("--quick",), 120),

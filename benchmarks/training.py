@@ -1,7 +1,7 @@
 """Training steps of Top-K and vanilla SAEs: ours, the dense way, the peers and the floor, side by side.
 
     python -m benchmarks.training [--quick] [--peers FOLDER | --no-peers] [--features M ...]
-        [--speed-only] [--threads N] [--cpu-time] [--rounds N] [--device D] [--json FILE]
+        [--speed-only] [--targets-only] [--threads N] [--cpu-time] [--rounds N] [--device D] [--json FILE]
 
 d = 768, 4,096 tokens a batch, k = 64, Adam, float32 parameters, made-up activations. All take one
 step in turn, so that other users of the machine fall on all alike; ratios are medians over rounds.
@@ -83,7 +83,10 @@ def environment(folder: Path) -> Path:
         (site,) = folder.glob("lib/python*/site-packages")
         (site / "ours.pth").write_text(f"{ours}\n")
         # torchvision comes for another build of torch where that is the CPU's: nothing imports then.
-        for pip in (["install", "--quiet", *PINS], ["uninstall", "-q", "-y", "torchvision"]):
+        for pip in (
+            ["install", "--quiet", "--no-compile", *PINS],
+            ["uninstall", "--quiet", "--yes", "torchvision"],
+        ):
             if subprocess.run([python, "-m", "pip", *pip], stdout=sys.stderr).returncode:
                 raise PeerError("pip could not install the peers")
         stamp.write_text(wanted)
@@ -247,7 +250,7 @@ def speeds(
     names = [
         name
         for name in PEERS[kind]
-        if kind == "vanilla" or not arguments.quick or key_of(prefix, name) in TARGETS
+        if kind == "vanilla" or not arguments.targets_only or key_of(prefix, name) in TARGETS
     ]
     with ExitStack() as stack:
         for name in names:
@@ -340,7 +343,7 @@ def quality(batches: Tensor, features: int, steps: int) -> tuple[Line, dict[str,
 def main(argv: list[str] | None = None) -> int:
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     words.add_argument(
-        "--quick", action="store_true", help="fewer rounds and peers, m = 6,144, 25 steps"
+        "--quick", action="store_true", help="m = 6,144, 3 rounds, 25 steps, --targets-only"
     )
     words.add_argument("--peers", type=Path, default=PEER_FOLDER)
     words.add_argument("--no-peers", action="store_true")
@@ -352,8 +355,12 @@ def main(argv: list[str] | None = None) -> int:
     words.add_argument(
         "--speed-only", action="store_true", help="nothing of quality and of the default's shape"
     )
+    words.add_argument(
+        "--targets-only", action="store_true", help="no Top-K peers but those that a target names"
+    )
     words.add_argument("--json", type=Path)
     arguments = words.parse_args(argv)
+    arguments.targets_only |= arguments.quick
     torch.set_num_threads(arguments.threads)
     features = arguments.features or ([6144] if arguments.quick else [6144, 24576])
     arguments.rounds = arguments.rounds or (3 if arguments.quick else 5)
