@@ -170,7 +170,7 @@ class Series:
 
 SERIES = {
     "extraction": Series(
-        "extraction", "images", 500,
+        "extraction", "images", 1000,
         lambda at, _: clip_of(at, LAYERS), lambda at, n: extraction(at, n, LAYERS),
     ),
     "tokens": Series(
