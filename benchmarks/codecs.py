@@ -25,7 +25,7 @@ import torch
 import zarr
 from numpy.typing import NDArray
 
-from benchmarks.lines import Line, answer, show, write_json
+from benchmarks.lines import Line, answer, existing_folder, new_file, positive, show, write_json
 from clipsteer.activations.batches import token_batches
 from clipsteer.activations.cast import to_stored
 from clipsteer.activations.chunks import MAX_CHUNK_IMAGES
@@ -145,19 +145,24 @@ def floor(values: NDArray[np.float32], folder: Path, repeats: int) -> dict[str, 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--shard", type=Path, metavar="DIR", help="a shard's Zarr group")
+    parser.add_argument("--shard", type=existing_folder, metavar="DIR", help="a shard's Zarr group")
     parser.add_argument("--array", default="resid_post/03", help="array in it (%(default)s)")
-    parser.add_argument("--images", type=int, default=512, help="at most so many (%(default)s)")
-    parser.add_argument("--tokens", type=int, default=50, help="of made values (%(default)s)")
-    parser.add_argument("--width", type=int, default=768, help="of made values (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="best of (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    parser.add_argument(
+        "--images", type=positive, default=512, help="at most so many (%(default)s)"
+    )
+    parser.add_argument("--tokens", type=positive, default=50, help="of made values (%(default)s)")
+    parser.add_argument("--width", type=positive, default=768, help="of made values (%(default)s)")
+    parser.add_argument("--repeats", type=positive, default=3, help="best of (%(default)s)")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the numbers there too")
     parser.add_argument("--quick", action="store_true", help="300 images, best of one")
     given = parser.parse_args(arguments)
     if given.quick:
         given.images, given.repeats = 300, 1
     if given.shard:
-        values = from_shard(given.shard, given.array, given.images)
+        try:
+            values = from_shard(given.shard, given.array, given.images)
+        except (OSError, KeyError, ValueError) as error:
+            parser.error(f"--shard: found no array {given.array} in {given.shard} ({error})")
     else:
         values = made_activations(given.images, given.tokens, given.width)
     # Fewer, and half of the data does not hold the least that shuffling needs.

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from benchmarks.lines import answer, show, write_json
+from benchmarks.lines import answer, new_file, positive, show, write_json
 from benchmarks.restore import snakemake, timed, work_in
 
 
@@ -38,8 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     words.add_argument("target", nargs="?", default="results/celeba_table.csv")
     words.add_argument("--folder", type=Path, help="to work in, and to keep; not there yet")
     words.add_argument("--configfile", nargs="+", type=Path, default=[])
-    words.add_argument("--cores", type=int, default=os.cpu_count())
-    words.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    words.add_argument("--cores", type=positive, default=os.cpu_count())
+    words.add_argument("--json", type=new_file, metavar="FILE", help="write the numbers there too")
     given = words.parse_args(argv)
     if given.folder and given.folder.exists():
         words.error(f"--folder {given.folder}: found something there, expected nothing")

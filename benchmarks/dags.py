@@ -29,7 +29,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.lines import Line, answer, cpu_of_children, show, write_json
+from benchmarks.lines import Line, answer, cpu_of_children, new_file, positive, show, write_json
 from benchmarks.restore import PROJECT, snakemake, timed, work_in
 
 PAPER, TINY = str(PROJECT / "config/paper.yaml"), str(PROJECT / "config/tiny.yaml")
@@ -176,8 +176,8 @@ def main(argv: list[str] | None = None) -> int:
     words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     words.add_argument("--quick", action="store_true", help="a twentieth of the images, 60 steps")
     words.add_argument("--single", action="store_true", help="restore jobs of one action too")
-    words.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
-    words.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    words.add_argument("--rounds", type=positive, default=3, help="(%(default)s)")
+    words.add_argument("--json", type=new_file, metavar="FILE", help="write the numbers there too")
     given = words.parse_args(argv)
     out = given.json.resolve() if given.json else None
     shares, saes = ((0.0005, 0.05), 1) if given.quick else ((0.01, 1.0), SAES)

@@ -32,6 +32,8 @@ from benchmarks.lines import (
     WALL,
     Line,
     answer,
+    new_file,
+    positive,
     show,
     side_by_side,
     times_as_fast,
@@ -107,12 +109,12 @@ def bare_model(folder: Path) -> Any:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--images", type=int, default=192, help="of a round (%(default)s)")
-    parser.add_argument("--batch", type=int, default=32, help="images (%(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="of torch (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
+    parser.add_argument("--images", type=positive, default=192, help="of a round (%(default)s)")
+    parser.add_argument("--batch", type=positive, default=32, help="images (%(default)s)")
+    parser.add_argument("--threads", type=positive, default=2, help="of torch (%(default)s)")
+    parser.add_argument("--rounds", type=positive, default=5, help="(%(default)s)")
     parser.add_argument("--quick", action="store_true", help="32 images, 2 rounds, no memory")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the numbers there too")
     given = parser.parse_args(arguments)
     if given.quick:
         given.images, given.rounds = 32, 2

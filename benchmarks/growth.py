@@ -29,7 +29,7 @@ import psutil
 import torch
 
 from benchmarks.extraction import photographs
-from benchmarks.lines import CPU, Line, answer, show, write_json
+from benchmarks.lines import CPU, Line, answer, new_file, positive, show, write_json
 from clipsteer.activations.batches import token_batches
 from clipsteer.activations.extract import extract_shard
 from clipsteer.activations.reader import ActivationReader
@@ -272,9 +272,9 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     words.add_argument("--quick", action="store_true", help="1 and 4 times the size, once")
-    words.add_argument("--repeats", type=int, default=2, help="the least counts (%(default)s)")
-    words.add_argument("--figure", type=Path, metavar="FILE", help="draw a PNG there")
-    words.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    words.add_argument("--repeats", type=positive, default=2, help="the least counts (%(default)s)")
+    words.add_argument("--figure", type=new_file, metavar="FILE", help="draw a PNG there")
+    words.add_argument("--json", type=new_file, metavar="FILE", help="write the numbers there too")
     given = words.parse_args(argv)
     factors, repeats = ((1, 4), 1) if given.quick else (FACTORS, given.repeats)
     found: dict[str, dict[str, list[float]]] = {}

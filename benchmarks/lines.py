@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import statistics
@@ -116,3 +117,40 @@ def cpu_of_children() -> float:
     """Processor seconds of all processes that have ended below this one."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+# --- what command lines say -----------------------------------------------------------------------
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"found {value}, expected a whole number from 1")
+    return value
+
+
+def existing_folder(text: str) -> Path:
+    """A folder that is there."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"found no folder at {text}")
+    return Path(text)
+
+
+def new_file(text: str) -> Path:
+    """A file that can be written when all has been measured."""
+    existing_folder(str(Path(text).parent))
+    return Path(text)
+
+
+def device(text: str) -> str:
+    """A device that torch has here."""
+    import torch
+
+    try:
+        torch.empty(1, device=text)
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(
+            f"torch has no {text!r} here ({str(error).splitlines()[0]}); try cpu"
+        ) from error
+    return text

@@ -37,6 +37,8 @@ from benchmarks.lines import (
     WALL,
     Line,
     answer,
+    new_file,
+    positive,
     show,
     side_by_side,
     times_as_fast,
@@ -194,14 +196,16 @@ def step_seconds(batch: int, width: int) -> float:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--images", type=int, default=8000, help="(%(default)s)")
-    parser.add_argument("--tokens", type=int, default=50, help="of an image (%(default)s)")
-    parser.add_argument("--width", type=int, default=768, help="of a token (%(default)s)")
-    parser.add_argument("--batch", type=int, default=4096, help="tokens (%(default)s)")
-    parser.add_argument("--buffer-mb", type=int, default=64, help="of the shuffle (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
+    parser.add_argument("--images", type=positive, default=8000, help="(%(default)s)")
+    parser.add_argument("--tokens", type=positive, default=50, help="of an image (%(default)s)")
+    parser.add_argument("--width", type=positive, default=768, help="of a token (%(default)s)")
+    parser.add_argument("--batch", type=positive, default=4096, help="tokens (%(default)s)")
+    parser.add_argument(
+        "--buffer-mb", type=positive, default=64, help="of the shuffle (%(default)s)"
+    )
+    parser.add_argument("--rounds", type=positive, default=5, help="(%(default)s)")
     parser.add_argument("--quick", action="store_true", help="2,000 images, 3 rounds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the numbers there too")
     given = parser.parse_args(arguments)
     if given.quick:
         given.images, given.rounds = 2000, 3

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lines import answer, show, write_json
+from benchmarks.lines import answer, new_file, positive, show, write_json
 
 PROJECT = Path(__file__).resolve().parents[1]
 # As many jobs in a row as the target's DAG has levels, each touching its output.
@@ -100,9 +100,9 @@ def main() -> None:
     parser.add_argument("target", nargs="?", default="results/celeba_table.csv")
     parser.add_argument("--configfile", nargs="+", default=[])
     parser.add_argument("--directory", type=Path, help="the working folder, if not this one")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cores", type=int, default=os.cpu_count())
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--cores", type=positive, default=os.cpu_count())
+    parser.add_argument("--json", type=new_file)
     arguments = parser.parse_args()
     configfiles = [str(Path(file).resolve()) for file in arguments.configfile]
     out = arguments.json.resolve() if arguments.json else None

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.lines import Line, answer, show, write_json
+from benchmarks.lines import Line, answer, new_file, positive, show, write_json
 from clipsteer.clip.device import exact_inference
 from clipsteer.clip.model import Clip, load_clip
 from clipsteer.clip.shaped import write_shaped
@@ -285,14 +285,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="three layers, two images, one seed")
-    parser.add_argument("--images", type=int, default=2, help="images of the sweep (default: 2)")
     parser.add_argument(
-        "--seeds", type=int, default=2, help="random sets of each size (default: 2)"
+        "--images", type=positive, default=2, help="images of the sweep (default: 2)"
     )
     parser.add_argument(
-        "--every", type=int, default=29, help="run one in K of the usual passes (default: 29)"
+        "--seeds", type=positive, default=2, help="random sets of each size (default: 2)"
     )
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument(
+        "--every", type=positive, default=29, help="run one in K of the usual passes (default: 29)"
+    )
+    parser.add_argument("--json", type=new_file, help="also write the numbers to this file")
     given = parser.parse_args(arguments)
     images, seeds = (2, 1) if given.quick else (given.images, given.seeds)
     torch.set_num_threads(1)

@@ -36,6 +36,9 @@ from benchmarks.lines import (
     WALL,
     Line,
     answer,
+    device,
+    new_file,
+    positive,
     show,
     side_by_side,
     times_as_fast,
@@ -352,18 +355,20 @@ def main(argv: list[str] | None = None) -> int:
     )
     words.add_argument("--peers", type=Path, default=PEER_FOLDER)
     words.add_argument("--no-peers", action="store_true")
-    words.add_argument("--features", type=int, nargs="*", help="default: 6144 24576")
-    words.add_argument("--threads", type=int, default=torch.get_num_threads())
+    words.add_argument("--features", type=positive, nargs="*", help="default: 6144 24576")
+    words.add_argument("--threads", type=positive, default=torch.get_num_threads())
     words.add_argument("--cpu-time", action="store_true", help="CPU seconds, not wall seconds")
-    words.add_argument("--rounds", type=int, help="steps of each that count; default 5, quick 3")
-    words.add_argument("--device", default="cpu")
+    words.add_argument(
+        "--rounds", type=positive, help="steps of each that count; default 5, quick 3"
+    )
+    words.add_argument("--device", type=device, default="cpu")
     words.add_argument(
         "--speed-only", action="store_true", help="nothing of quality and of the default's shape"
     )
     words.add_argument(
         "--targets-only", action="store_true", help="no Top-K peers but those that a target names"
     )
-    words.add_argument("--json", type=Path)
+    words.add_argument("--json", type=new_file)
     arguments = words.parse_args(argv)
     arguments.targets_only |= arguments.quick
     torch.set_num_threads(arguments.threads)

@@ -20,7 +20,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.lines import WALL, Line, answer, show, side_by_side, times_as_fast, write_json
+from benchmarks.lines import (
+    WALL,
+    Line,
+    answer,
+    new_file,
+    positive,
+    show,
+    side_by_side,
+    times_as_fast,
+    write_json,
+)
 from benchmarks.training import (
     PEER_FOLDER,
     PeerError,
@@ -83,15 +93,15 @@ def main(argv: list[str] | None = None) -> int:
     words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     words.add_argument("--quick", action="store_true", help="10 steps a round, 2 rounds")
     words.add_argument("--device", default="cuda", help="(%(default)s)")
-    words.add_argument("--features", type=int, default=49_152, help="(%(default)s)")
-    words.add_argument("--tokens", type=int, default=4096, help="a batch (%(default)s)")
-    words.add_argument("--width", type=int, default=WIDTH, help="d (%(default)s)")
-    words.add_argument("--k", type=int, default=K, help="(%(default)s)")
-    words.add_argument("--steps", type=int, default=50, help="of a round (%(default)s)")
-    words.add_argument("--rounds", type=int, default=5, help="that count (%(default)s)")
+    words.add_argument("--features", type=positive, default=49_152, help="(%(default)s)")
+    words.add_argument("--tokens", type=positive, default=4096, help="a batch (%(default)s)")
+    words.add_argument("--width", type=positive, default=WIDTH, help="d (%(default)s)")
+    words.add_argument("--k", type=positive, default=K, help="(%(default)s)")
+    words.add_argument("--steps", type=positive, default=50, help="of a round (%(default)s)")
+    words.add_argument("--rounds", type=positive, default=5, help="that count (%(default)s)")
     words.add_argument("--peers", type=Path, default=PEER_FOLDER)
     words.add_argument("--no-peers", action="store_true")
-    words.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    words.add_argument("--json", type=new_file, metavar="FILE", help="write the numbers there too")
     given = words.parse_args(argv)
     if given.quick:
         given.steps, given.rounds = 10, 2
