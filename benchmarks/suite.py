@@ -55,7 +55,7 @@ PARTS = {
     "training-6144": Part(
         "benchmarks.training",
         ("topk-6144/", "vanilla-6144/", "topk/", "default/"),
-        ("--features", "6144", "--rounds", "3", "--targets-only"),
+        ("--features", "6144", "--rounds", "5", "--targets-only"),
         limit=600,
         quick=("--quick", "--rounds", "2"),
         quick_limit=300,
