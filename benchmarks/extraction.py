@@ -47,7 +47,7 @@ from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import put_tree
 
 SIZE = (500, 375)
-MEMORY_IMAGES = 250
+MEMORY_IMAGES = 500  # more than a shard's buffers hold
 
 
 def photographs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import time
@@ -139,8 +140,10 @@ def existing_folder(text: str) -> Path:
 
 def new_file(text: str) -> Path:
     """A file that can be written when all has been measured."""
-    existing_folder(str(Path(text).parent))
-    return Path(text)
+    path = Path(text)
+    if path.is_dir() or not os.access(existing_folder(str(path.parent)), os.W_OK):
+        raise argparse.ArgumentTypeError(f"found a place where no file can be written: {path}")
+    return path
 
 
 def device(text: str) -> str:

@@ -18,6 +18,7 @@ from benchmarks.lines import device, existing_folder, new_file, positive
         ("growth", ["--repeats", "two"], "--repeats: invalid positive value: 'two'"),
         ("training", ["--device", "nosuch"], "--device: torch has no 'nosuch' here"),
         ("training", ["--json", "/nonexistent/a.json"], "--json: found no folder at /nonexistent"),
+        ("dags", ["--json", "/"], "--json: found a place where no file can be written: /"),
         ("codecs", ["--shard", "/nonexistent"], "--shard: found no folder at /nonexistent"),
         ("codecs", ["--shard", "."], "--shard: found no array resid_post/03 in ."),
         ("sweep", ["--every", "0"], "--every: found 0, expected a whole number from 1"),

@@ -16,13 +16,15 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 _CHUNK = 2000
 # Seconds that an answer takes where it comes over a network.
 _FAR = 50e-6
 # Files that are worth a process: it starts in 20 ms.
 _EACH = 50_000
+#: Of a process's answer: without it the answer is cut short.
+END = "end"
 
 
 class Stamped(NamedTuple):
@@ -50,9 +52,13 @@ def all_stamps(root: str, paths: Sequence[str], threads: int) -> Stamped:
     cuts = [len(rest) * i // parts for i in range(parts + 1)]
     shares = [rest[low:high] for low, high in pairwise(cuts)]
     asking = [(share, _ask(root, share)) for share in shares[1:]]
-    done = [first, _stamps(root, shares[0])]
-    # Whatever kept a process from answering is met again here, and named.
-    done += [_answer(process) or _stamps(root, share) for share, process in asking]
+    try:
+        done = [first, _stamps(root, shares[0])]
+        # Whatever kept a process from answering is met again here, and named.
+        done += [_answer(process) or _stamps(root, share) for share, process in asking]
+    finally:
+        for _, process in asking:
+            _end(process)
     return _joined(done)
 
 
@@ -110,19 +116,29 @@ def _answer(process: subprocess.Popen[bytes] | None) -> Stamped | None:
     if process is None:
         return None
     assert process.stdout is not None
-    with process.stdout as stream:
-        newest, *cells = os.fsdecode(stream.read()).split("\0")
-    if process.wait() or not newest:
+    head, *cells = os.fsdecode(process.stdout.read()).split("\0")
+    words = head.split(" ")
+    if process.wait() or len(words) != 2 or not cells or cells.pop() != END:
         return None
-    half = len(cells) // 2
-    return Stamped(cells[:half], cells[half:], int(newest))
+    files, newest = (int(word) for word in words)
+    return Stamped(cells[:files], cells[files:], newest) if len(cells) == 2 * files else None
+
+
+def _end(process: subprocess.Popen[bytes] | None) -> None:
+    """It may still be at work, where another share has failed."""
+    if process is not None and process.stdout is not None:
+        process.stdout.close()
+        process.kill()
+        process.wait()
 
 
 def main() -> None:
-    """Reads root and paths from standard input; writes the last ctime, then paths, then numbers."""
+    """Reads root and paths from standard input; writes how many files there are and the last ctime,
+    then their paths, their numbers and an end mark."""
     root, *paths = os.fsdecode(sys.stdin.buffer.read()).split("\0")
-    found: Any = _stamps(root, paths)
-    text = "\0".join([str(found.newest), *found.paths, *found.numbers])
+    found = _stamps(root, paths)
+    head = f"{len(found.paths)} {found.newest}"
+    text = "\0".join([head, *found.paths, *found.numbers, END])
     sys.stdout.buffer.write(os.fsencode(text))
 
 

@@ -30,6 +30,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process is worth it for ten files, and there are cores for four."""
     monkeypatch.setattr(module, "_CHUNK", 3)
     monkeypatch.setattr(module, "_EACH", 10)
+    monkeypatch.setattr(module, "_FAR", 1.0)  # the disk is near, however busy the machine is
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
 
 
@@ -76,20 +77,53 @@ def test_threads_ask_where_answers_come_from_far_away(
     assert not found
 
 
-@pytest.mark.parametrize("program", ["/bin/false", "/bin/true", "/nonexistent/python"])
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ("", 0),
+        ("", 1),
+        ("1 5\\0a.jpg\\0001 2 3 4\\0end", 1),
+        ("1 5\\0a.jpg\\0001 2 3", 0),
+        ("hello", 0),
+        ("1 5", 0),
+    ],
+)
 def test_a_process_that_does_not_answer_is_done_without(
-    tmp_path: Path, files: list[str], program: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, files: list[str], answer: str, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started(monkeypatch, program)
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ncat > /dev/null\nprintf '{answer}'\nexit {status}\n")
+    program.chmod(0o755)
+    found = started(monkeypatch, str(program))
     assert all_stamps(str(tmp_path), files, 4) == expected(tmp_path, files)
+    assert [process.returncode for process in found] == [status] * 3
 
 
-def test_what_the_system_does_not_say_is_an_error_of_this_process(
-    tmp_path: Path, files: list[str]
+def test_where_no_process_starts_this_one_asks(
+    tmp_path: Path, files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "circle").symlink_to("circle")  # in the part of the second process
+    found = started(monkeypatch, "/nonexistent/python")
+    assert all_stamps(str(tmp_path), files, 4) == expected(tmp_path, files)
+    assert not found
+
+
+def test_questions_and_answers_longer_than_a_pipe_holds(tmp_path: Path) -> None:
+    names = [f"{n:0200d}" for n in range(1000)]
+    for name in names:
+        (tmp_path / name).touch()
+    assert all_stamps(str(tmp_path), names, 2) == expected(tmp_path, names)
+
+
+@pytest.mark.parametrize("place", [0, 5, -1])
+def test_what_the_system_does_not_say_is_an_error_of_this_process(
+    tmp_path: Path, files: list[str], place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    files.insert(place % (len(files) + 1), "circle")  # first chunk, own share, another's
+    found = started(monkeypatch)
     with pytest.raises(OSError, match="circle"):
-        all_stamps(str(tmp_path), [*files, "circle"], 4)
+        all_stamps(str(tmp_path), files, 4)
+    assert all(process.returncode is not None for process in found)
 
 
 def test_no_files_at_all(tmp_path: Path) -> None:
