@@ -47,7 +47,7 @@ test-slurm-default: $(STAMP) ## the whole embedded default on such a Slurm (10 t
 	tests/slurm/install.sh
 	CLIPSTEER_TEST_SLURM=default pytest tests/slurm/test_profile.py -k default -rP
 
-bench: $(STAMP) ## every performance target, measured beside its peer or floor (some 27 minutes; docs/performance.md)
+bench: $(STAMP) ## every performance target, measured beside its peer or floor (under 30 minutes; docs/performance.md)
 	python -m benchmarks.suite
 
 bench-quick: $(STAMP) ## the same at smaller sizes, without the embedded default from cold (5 minutes)

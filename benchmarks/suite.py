@@ -69,7 +69,12 @@ PARTS = {
     "cuda": Part("benchmarks.training_cuda", ("cuda/",), (), 300, ("--quick",), 120),
     "loading": Part("benchmarks.loading", ("loading/", "one-pass/"), (), 240, ("--quick",), 120),
     "extraction": Part(
-        "benchmarks.extraction", ("extraction/",), ("--rounds", "2"), 420, ("--quick",), 150
+        "benchmarks.extraction",
+        ("extraction/",),
+        ("--images", "128", "--rounds", "2"),
+        420,
+        ("--quick",),
+        150,
     ),
     "sweep": Part("benchmarks.sweep", ("sweep/",), (), 480, ("--quick",), 150),
     "cold": Part("benchmarks.cold", ("cold/",), ("--folder", "{scratch}/default"), 600),
@@ -81,7 +86,7 @@ PARTS = {
         quick=("--directory", "{scratch}/tiny", *TINY, "--rounds", "1"),
         quick_limit=180,
     ),
-    "dags": Part("benchmarks.dags", ("dags/",), (), 900, ("--quick",), 240),
+    "dags": Part("benchmarks.dags", ("dags/",), ("--rounds", "2"), 900, ("--quick",), 240),
     "bytes": Part("benchmarks.codecs", ("bytes/",), (), 240, ("--quick",), 120),
     "growth": Part("benchmarks.growth", ("growth/",), (), 480, ("--quick",), 180),
 }
