@@ -50,7 +50,7 @@ test-slurm-default: $(STAMP) ## the whole embedded default on such a Slurm (10 t
 bench: $(STAMP) ## every performance target, measured beside its peer or floor (under 30 minutes; docs/performance.md)
 	python -m benchmarks.suite
 
-bench-quick: $(STAMP) ## the same at smaller sizes, without the embedded default from cold (5 minutes)
+bench-quick: $(STAMP) ## the same at smaller sizes, without the embedded default from cold (under 5 minutes)
 	python -m benchmarks.suite --quick
 
 seeds: $(STAMP) ## the whole pipeline under ten seeds; writes docs/seeds.md

@@ -31,17 +31,9 @@ from benchmarks.lines import (
     times_as_fast,
     write_json,
 )
-from benchmarks.training import (
-    PEER_FOLDER,
-    PeerError,
-    Training,
-    environment,
-    made_batches,
-    peer,
-    product,
-)
+from benchmarks.peers import PEER_FOLDER, PeerError, environment, peer
+from benchmarks.training import WIDTH, K, Training, made_batches, product
 
-WIDTH, K = 768, 64
 SPARSIFY = "sparsify_topk"
 
 

@@ -1,6 +1,6 @@
 """One peer's training step, run on request; in the peers' own environment, never in ours.
 
-    python training_peers.py NAME DATA.npy FEATURES K THREADS CLOCK DEVICE    # from benchmarks/training.py
+    python training_peers.py NAME DATA.npy FEATURES K THREADS CLOCK DEVICE    # from benchmarks/peers.py
 
 Reads a number of steps from each line of its input and answers with the seconds that they took by CLOCK (cpu or wall).
 Each peer's step is what its own trainer does: forward, backward, Adam, and clipping, projection and
