@@ -23,3 +23,6 @@ rule all:
     input:
         expand("results/{dataset}_table.csv", dataset=TABLES),
     localrule: True
+
+
+include: "rules/staleness.smk"

@@ -14,6 +14,7 @@ rule list_shards:
         **needs("list_shards"),
     params:
         recipe=shards_recipe,
+        chain=expected_chain,
     shell:
         shell_words("list_shards")
         + "--name {wildcards.dataset} --input manifest={input.manifest} --pointer {output}"
@@ -34,6 +35,7 @@ rule extract_activations:
         **needs("extract_activations"),
     params:
         recipe=extract_recipe,
+        chain=expected_chain,
     shell:
         shell_words("extract_activations")
         + "--name {wildcards.dataset} --input model={input.model}"
@@ -62,7 +64,8 @@ rule drop_activations:
         **needs("drop_activations"),
     params:
         recipe=drop_recipe,
+        chain=expected_chain,
     shell:
         shell_words("drop_activations")
         + "--name {wildcards.dataset}/{wildcards.split}"
-        " --inputs activations {input.activations} --pointer {output}"
+        " --inputs activations {input.activations} --after {input.readers} --pointer {output}"

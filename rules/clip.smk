@@ -17,14 +17,13 @@ if TINY:
             **needs("pretrain_clip"),
         params:
             recipe=pretrain_recipe,
+            chain=expected_chain,
         shell:
             shell_words("pretrain_clip") + manifest_words() + " --pointer {output}"
 
 else:
 
     rule import_clip:
-        input:
-            import_source,
         output:
             MODEL,
         log:
@@ -35,9 +34,11 @@ else:
             **needs("import_clip"),
         params:
             recipe=import_recipe,
+            chain=expected_chain,
+            source=import_source,
         shell:
             shell_words("import_clip")
-            + "--name model --inputs token {input} --pointer {output}"
+            + "--name model --raw token={params.source:q} --pointer {output}"
 
 
 rule build_head:
@@ -54,6 +55,7 @@ rule build_head:
         **needs("build_head"),
     params:
         recipe=head_recipe,
+        chain=expected_chain,
     shell:
         shell_words("build_head")
         + "--name {wildcards.dataset} --input model={input.model} --pointer {output}"

@@ -1,8 +1,9 @@
 # Config, validation, recipes and the named helpers that the rules share.
 #
-# A rule's only parameter is `recipe`: one canonical JSON string with everything that determines the
-# result apart from the inputs' contents (docs/store-protocol.md). Parsing reads no data; only the main
-# process looks at the user's own folders, once, before the DAG is built.
+# A rule's parameter `recipe` is one canonical JSON string with everything that determines the result apart
+# from the inputs' contents, `chain` is the digest of all recipes that lead to it, and `source` stands for what
+# it reads of the user's own (docs/store-protocol.md). Parsing reads no data; only the main process looks at
+# the user's folders, once each, before the DAG is built (rules/staleness.smk).
 
 import atexit
 import functools
@@ -10,7 +11,6 @@ import re
 import shlex
 import signal
 import sys
-from base64 import urlsafe_b64encode
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -23,18 +23,20 @@ from snakemake.settings.types import DeploymentMethod
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 
-from clipsteer.config import layers_of, model_shape, needed_datasets, validate
+from clipsteer.config import layers_of, model_shape, validate
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.actions import STORE_SEMANTICS
 from clipsteer.store.bytecode import go_by_content
-from clipsteer.store.digest import canonical_json, digest_file
+from clipsteer.store.digest import canonical_json, digest_bytes, digest_file
 from clipsteer.store.fingerprint import code_fingerprint
+from clipsteer.store.pointers import chain_key, read_pointer
 from clipsteer.store.progress import Log, Progress
 from clipsteer.store.roots import sync
 from clipsteer.store.scan import scan, write_token
+from clipsteer.workflow.chains import Chains, to_put_aside
 from clipsteer.store.code import CACHES, FINGERPRINTS
 from clipsteer.store.drop import expect
-from clipsteer.store.exports import edited, put_aside
+from clipsteer.store.exports import put_aside
 from clipsteer.store.fence import begin
 from clipsteer.store.warm import start
 from clipsteer.store.shared import share
@@ -153,8 +155,13 @@ def shell_words(step):
     return (
         f"PYTHONPATH={quoted(BASE)} "
         + " ".join(quoted(word) for word in words)
-        + " --recipe {params.recipe:q} --log {log} --threads {threads} "
+        + " --recipe {params.recipe:q} --chain {params.chain:q} --log {log} --threads {threads} "
     )
+
+
+def expected_chain(wildcards, output):
+    """The chain key that a job's pointer has to get; empty where it is not known yet."""
+    return CHAINS.key(str(output.get("pointer", output[0]))) or ""
 
 
 # ------------------------------------------------------------------------------- the user's own data
@@ -164,116 +171,71 @@ def is_painted(dataset):
     return config["datasets"][dataset]["root"] == "painted"
 
 
-def raw_token(name):
+def raw_note(name):
     return f"{REFS}/raw/{name}.json"
 
 
-def scan_raw_data():
-    """Looks at the user's folders and rewrites their tokens where something has changed."""
-    faults = []
-    for dataset in needed_datasets(config):
-        settings = config["datasets"][dataset]
-        if settings["root"] != "painted":
-            layout = import_module(f"clipsteer.data.layouts.{settings['layout']}")
-            watch = config["raw"]["watch"] or "off"
-            faults += scan_root(
-                dataset,
-                settings["root"],
-                watch,
-                layout.LABEL_PATTERNS,
-                f"datasets.{dataset}.root",
-                layout.__doc__,
-            )
-    if LOCAL_MODEL:
-        from clipsteer.clip.weights import PATTERNS
+@functools.cache
+def raw_token(name):
+    """What stands for the user's folder of a data set, or of the model: canonical JSON.
 
-        faults += scan_root(
-            "model",
-            config["model"]["source"],
-            "labels",
-            PATTERNS,
-            "model.source",
-            "config.json, model.safetensors, tokenizer and processor files",
-        )
-    if faults:
-        raise WorkflowError("\n".join(faults))
-
-
-def scan_root(name, root, watch, patterns, key, layout):
-    """Scans one folder of the user's and writes its token; returns the faults found."""
+    The main process looks at the folder; jobs that read the rules again take what it has noted.
+    """
+    if not workflow.is_main_process:
+        return Path(raw_note(name)).read_text(encoding="utf-8").strip()
+    key = "model.source" if name == "model" else f"datasets.{name}.root"
     progress = Progress(Log(), f"looking at {key}", None, "files hashed")
     try:
         found = scan(
-            Path(root).expanduser(),
-            watch=watch,
-            label_patterns=patterns,
             cache=CACHES / f"scan-{name}",
             threads=config["raw"]["threads"],
             key=key,
-            layout=layout,
             progress=progress,
+            **scan_settings(name),
         )
-        write_token(Path(raw_token(name)), found.token)
-    except (ClipsteerError, OSError) as error:
-        return [str(error)]
     finally:
         progress.finish()
-    return []
+    SCANNED[name] = found.token
+    return canonical_json(found.token).decode()
 
 
-def mark_of(path):
-    """Where Snakemake notes that a file is unfinished (persistence/file.py)."""
-    return (
-        Path(".snakemake/incomplete") / urlsafe_b64encode(str(path).encode()).decode()
-    )
+SCANNED = {}  # the tokens of this run's scans by name
 
 
-def distrust(paths):
-    """Marks files as unfinished, so that their jobs run once more, which restores them."""
-    for path in paths:
-        mark_of(path).parent.mkdir(parents=True, exist_ok=True)
-        mark_of(path).write_text('{"external_jobid": null}')
+def scan_settings(name):
+    """Where a folder of the user's lies and what counts in it."""
+    if name == "model":
+        from clipsteer.clip.weights import PATTERNS
 
-
-def unknown_to_snakemake():
-    """All that is there, where Snakemake's memory of how it was made is gone.
-
-    Snakemake would take any such file for up to date, also one of an older configuration.
-    """
-    if not Path(".snakemake/metadata").is_dir():
-        yield from (p for p in Path(REFS).rglob("*.json") if p.parent.name != "raw")
-        yield from Path("results").glob("*")
-
-
-def edited_results():
-    """Result files that a person has edited since, each with its pointer.
-
-    Not what a killed job left: that bears a mark.
-    """
-    for dataset in TABLES:
-        for name, exports in EXPORTS.items():
-            files = {o: Path(f.format(dataset=dataset)) for o, f in exports.items()}
-            files = {o: file for o, file in files.items() if not mark_of(file).exists()}
-            pointer = Path(f"{REFS}/{dataset}/{name}.json")
-            yield from ((file, pointer) for file in edited(pointer, files))
+        return {
+            "root": MODEL_SOURCE,
+            "watch": "labels",
+            "label_patterns": PATTERNS,
+            "layout": "config.json, model.safetensors, tokenizer and processor files",
+        }
+    settings = config["datasets"][name]
+    layout = import_module(f"clipsteer.data.layouts.{settings['layout']}")
+    return {
+        "root": Path(settings["root"]).expanduser(),
+        "watch": config["raw"]["watch"] or "off",
+        "label_patterns": layout.LABEL_PATTERNS,
+        "layout": layout.__doc__,
+    }
 
 
 def keep_edited():
     """Renames the edited results that this run makes again, before their jobs start."""
     made = {str(file) for job in workflow.dag.needrun_jobs() for file in job.output}
-    files = [file for file in EDITED if str(file) in made]
+    links = [link for link in CHAINS.needed(made) if link.pointer in made]
+    files = list(to_put_aside(links, Path(STORE)))
     for file, place in zip(files, put_aside(files)):
         print(
-            f"clipsteer: {file} was edited: it is made again, and yours is now {place}",
+            f"clipsteer: {file} is not what a run has made: it is made again, and yours is now {place}",
             file=sys.stderr,
         )
 
 
-EDITED = dict(edited_results()) if workflow.is_main_process else {}
-
 if workflow.is_main_process:
-    distrust([*unknown_to_snakemake(), *EDITED.values()])
-    scan_raw_data()
     go_by_content(BASE / "clipsteer")
     go_by_content(BASE / "workflow_scripts")
 
@@ -383,6 +345,8 @@ onstart:
         begin()
         cancel_orphans()
         keep_edited()
+        for name, token in SCANNED.items():
+            write_token(Path(raw_note(name)), token)
         if config["runtime"]["warm_worker"] and workflow.local_exec:
             start()
         expect(readers_of_this_run())

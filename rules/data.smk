@@ -12,13 +12,14 @@ rule paint_world:
         **needs("paint_world"),
     params:
         recipe=paint_recipe,
+        chain=expected_chain,
     shell:
         shell_words("paint_world") + "--name {wildcards.dataset} --pointer {output}"
 
 
 rule build_manifest:
     input:
-        manifest_source,
+        manifest_world,
     output:
         f"{REFS}/{{dataset}}/manifest.json",
     log:
@@ -29,6 +30,9 @@ rule build_manifest:
         **needs("build_manifest"),
     params:
         recipe=manifest_recipe,
+        chain=expected_chain,
+        source=manifest_source,
     shell:
         shell_words("build_manifest")
-        + "--name {wildcards.dataset} --input source={input} --pointer {output}"
+        + "--name {wildcards.dataset} --inputs source {input} --raw source={params.source:q}"
+        " --pointer {output}"

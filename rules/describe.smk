@@ -11,8 +11,8 @@ def reasons(job):
     """Snakemake's reasons for running a job."""
     reason = workflow.dag.reason(job)
     return {
-        "edited": [str(file) for file in job.output if Path(file) in EDITED],
-        "forced": reason.forced,
+        "forced": reason.forced and not set(job.output) & set(STALE),
+        "stale": next((STALE[file] for file in job.output if file in STALE), ""),
         "inputs_changed": bool(reason.input_changed),
         "missing": sorted(map(str, reason.missing_output)),
         "params_changed": bool(reason.params_changed),

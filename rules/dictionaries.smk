@@ -17,6 +17,7 @@ rule train_dictionary:
         **needs("train_dictionary"),
     params:
         recipe=train_recipe,
+        chain=expected_chain,
     shell:
         shell_words("train_dictionary")
         + "--name {wildcards.dictionary} --inputs activations {input} --pointer {output}"
@@ -38,6 +39,7 @@ rule evaluate_dictionary:
         **needs("evaluate_dictionary"),
     params:
         recipe=evaluate_recipe,
+        chain=expected_chain,
     shell:
         shell_words("evaluate_dictionary")
         + "--name {wildcards.dictionary} --inputs dictionary {input.dictionary}"

@@ -30,10 +30,14 @@ def manifest_recipe(wildcards):
     )
 
 
+def manifest_world(wildcards):
+    """The pointer of a painted world; nothing where the user has the images."""
+    painted = is_painted(wildcards.dataset)
+    return [f"{REFS}/{wildcards.dataset}/world.json"] if painted else []
+
+
 def manifest_source(wildcards):
-    if is_painted(wildcards.dataset):
-        return f"{REFS}/{wildcards.dataset}/world.json"
-    return raw_token(wildcards.dataset)
+    return "" if is_painted(wildcards.dataset) else raw_token(wildcards.dataset)
 
 
 # ----------------------------------------------------------------- The CLIP and its zero-shot heads
@@ -61,7 +65,17 @@ def import_recipe(wildcards):
 
 
 def import_source(wildcards):
-    return [raw_token("model")] if LOCAL_MODEL else []
+    """What stands for the model: the files of a folder, or the commit that was taken from the hub.
+
+    None where none was taken yet for this name and revision.
+    """
+    if LOCAL_MODEL:
+        return raw_token("model")
+    with suppress(ClipsteerError):
+        model = read_pointer(MODEL)
+        commit = canonical_json({"commit": model.members["all"].facts.get("commit")})
+        if model.chain == chain_key(import_recipe(wildcards), [digest_bytes(commit)]):
+            return commit.decode()
 
 
 def head_recipe(wildcards):

@@ -20,6 +20,7 @@ rule make_table:
         **needs("make_table"),
     params:
         recipe=table_recipe,
+        chain=expected_chain,
     shell:
         shell_words("make_table")
         + "--name {wildcards.dataset} --inputs evaluation {input.evaluation}"
@@ -46,6 +47,7 @@ rule control_table:
         **needs("control_table"),
     params:
         recipe=control_table_recipe,
+        chain=expected_chain,
     shell:
         shell_words("control_table")
         + "--name {wildcards.dataset} --input table={input.table} --inputs control {input.control}"

@@ -18,6 +18,7 @@ rule feature_statistics:
         **needs("feature_statistics"),
     params:
         recipe=statistics_recipe,
+        chain=expected_chain,
     shell:
         shell_words("feature_statistics")
         + "--name {wildcards.dictionary} --input manifest={input.manifest}"
@@ -45,6 +46,7 @@ rule select_features:
         **needs("select_features"),
     params:
         recipe=select_recipe,
+        chain=expected_chain,
     shell:
         shell_words("select_features")
         + "--name {wildcards.dictionary} --input model={input.model} --input head={input.head}"
@@ -74,6 +76,7 @@ rule ablate_features:
         **needs("ablate_features"),
     params:
         recipe=ablate_recipe,
+        chain=expected_chain,
     shell:
         shell_words("ablate_features")
         + "--name {wildcards.dictionary} --input model={input.model} --input head={input.head}"
@@ -103,6 +106,7 @@ rule shuffle_control:
         **needs("shuffle_control"),
     params:
         recipe=control_recipe,
+        chain=expected_chain,
     shell:
         shell_words("shuffle_control")
         + "--name {wildcards.dictionary} --input model={input.model}"

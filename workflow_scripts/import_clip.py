@@ -40,4 +40,4 @@ def compute(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    main(plan, compute, __doc__)
+    main(plan, compute, __doc__, identity=["commit"])

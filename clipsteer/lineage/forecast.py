@@ -34,7 +34,7 @@ from clipsteer.lineage.history import History
 from clipsteer.lineage.reasons import Reason, explain_change
 from clipsteer.store.actions import action_key
 from clipsteer.store.code import StepCode, loaded
-from clipsteer.store.jobs import input_paths, pairs, parser, runtime_of, token_pointer
+from clipsteer.store.jobs import input_paths, pairs, parser, raw_inputs, runtime_of
 from clipsteer.store.lost import Lost, Record
 from clipsteer.store.peek import PeekActions, PeekObjects, former_pointer, peek_pointer
 from clipsteer.store.pointers import Member, Output, Pointer
@@ -159,7 +159,7 @@ class _Walk:
         inputs = {
             name: union(self._input(Path(path)) for path in paths)
             for name, paths in input_paths(step.arguments).items()
-        }
+        } | raw_inputs(step.arguments)
         job = Job(step.config, inputs, runtime_of(step.arguments))
         try:
             actions = sorted(loaded(step.code.script).plan(job).items())
@@ -180,8 +180,7 @@ class _Walk:
 
     def _input(self, path: Path) -> Pointer:
         """A pointer that a job reads: as an earlier job would write it, or as it is."""
-        found = self.pointers.get(path) or token_pointer(path)
-        found = found or peek_pointer(self.store, self.working_copy, path)
+        found = self.pointers.get(path) or peek_pointer(self.store, self.working_copy, path)
         if found is None:
             self.found.faults.append(
                 f"{path}: found no sound pointer and no copy of it, expected one that no job of "

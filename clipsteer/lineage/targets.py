@@ -17,7 +17,7 @@ from clipsteer.store.digest import ALGORITHM, digest_file
 from clipsteer.store.entries import BLOB
 from clipsteer.store.index import Record, RecordIndex
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
-from clipsteer.store.pointers import POINTER_FORMAT, Member, read_pointer
+from clipsteer.store.pointers import Member, is_pointer, read_pointer
 
 # An edited file is looked for among results below this size.
 _LOOK_BELOW = 4 * 2**20
@@ -55,7 +55,7 @@ def resolve(text: str, names: Names) -> Target:
 
 def _file(path: Path, text: str, names: Names) -> Target:
     value = _json(path)
-    if value is not None and value.get("format") == POINTER_FORMAT:
+    if is_pointer(value):
         pointer = read_pointer(path)
         members = pointer.members.items()
         if not members:

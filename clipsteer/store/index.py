@@ -9,7 +9,7 @@ from typing import Any
 from clipsteer.store.actions import ActionStore
 from clipsteer.store.entries import TREE
 from clipsteer.store.objects import ObjectStore
-from clipsteer.store.pointers import Member
+from clipsteer.store.pointers import Member, Pointer
 from clipsteer.store.reach import Trees
 
 Record = dict[str, Any]
@@ -69,6 +69,11 @@ class RecordIndex:
             and record["outputs"] == outputs
             and record["facts"] == member.facts
         ]
+
+    def knows(self, pointer: Pointer) -> bool:
+        """Whether every action that a pointer stands for is on record; an effect has no outputs."""
+        members = (member for member in pointer.members.values() if member.outputs)
+        return all(self.behind(pointer.step, member) for member in members)
 
     def holders(self, digest: str, objects: ObjectStore) -> list[Record]:
         """The records with an output tree that ``digest`` is somewhere in, sorted by key.

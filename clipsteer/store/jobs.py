@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.digest import digest_bytes
 from clipsteer.store.heal import read_or_heal
 from clipsteer.store.objects import VERIFY_BELOW
 from clipsteer.store.pointers import Member, Pointer
@@ -40,6 +41,23 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         nargs="+",
         metavar="NAME POINTER ...",
         help="pointer files whose members together are one input; may be none",
+    )
+    words.add_argument(
+        "--raw",
+        action="append",
+        default=[],
+        metavar="NAME=JSON",
+        help="an input that is a folder of the user's: what a scan found there (may be empty)",
+    )
+    words.add_argument(
+        "--after",
+        nargs="*",
+        default=[],
+        metavar="POINTER",
+        help="pointer files that are not read, but that the result comes after",
+    )
+    words.add_argument(
+        "--chain", default="", help="the chain key that the run expects of the pointer"
     )
     words.add_argument(
         "--name", default="", help="the data set or dictionary that the job is about"
@@ -109,11 +127,32 @@ def job_of(arguments: argparse.Namespace) -> Job:
 
     Raises ClipsteerError for a pointer that is missing or damaged beyond mending.
     """
-    inputs = {
-        name: joined([read(Path(path), arguments.store) for path in paths], paths)
+    found = {
+        name: [read_or_heal(arguments.store, Path.cwd(), Path(path))[0] for path in paths]
         for name, paths in input_paths(arguments).items()
     }
-    return Job(json.loads(arguments.recipe)["config"], inputs, runtime_of(arguments))
+    after = [read_or_heal(arguments.store, Path.cwd(), Path(path))[0] for path in arguments.after]
+    chains = [pointer.chain for pointers in [*found.values(), after] for pointer in pointers]
+    paths = input_paths(arguments)
+    return Job(
+        json.loads(arguments.recipe)["config"],
+        {name: joined(pointers, paths[name]) for name, pointers in found.items()}
+        | raw_inputs(arguments),
+        runtime_of(arguments),
+        (*chains, *(digest_bytes(text.encode()) for text in _raw(arguments).values())),
+    )
+
+
+def raw_inputs(arguments: argparse.Namespace) -> dict[str, Pointer]:
+    """What scans found in the user's folders, each as a pointer with facts only."""
+    return {
+        name: Pointer("raw", {"all": Member(facts=json.loads(text))})
+        for name, text in _raw(arguments).items()
+    }
+
+
+def _raw(arguments: argparse.Namespace) -> dict[str, str]:
+    return {name: text for name, text in pairs(arguments.raw, "--raw").items() if text}
 
 
 def joined(pointers: Sequence[Pointer], paths: Sequence[str]) -> Pointer:
@@ -126,23 +165,3 @@ def joined(pointers: Sequence[Pointer], paths: Sequence[str]) -> Pointer:
             raise ClipsteerError(f"{path}: members {sorted(both)} stand in another input as well.")
         members |= pointer.members
     return Pointer(step, members)
-
-
-def read(path: Path, store: Path) -> Pointer:
-    """A pointer, or a raw token as one member with facts only; a damaged pointer is mended.
-
-    Its copy in the store's roots/ has the same bytes. Raises ClipsteerError where there is none,
-    DamagedPointerError where the copy is damaged too.
-    """
-    return token_pointer(path) or read_or_heal(store, Path.cwd(), path)[0]
-
-
-def token_pointer(path: Path) -> Pointer | None:
-    """A raw token (clipsteer/store/scan.py) as a pointer with facts only; None for anything else."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(value, dict) or "members" in value or "check" in value:
-        return None
-    return Pointer("raw", {"all": Member(outputs={}, facts=value)})

@@ -1,12 +1,15 @@
 """Pointers: the small files that stand for objects in a working copy, and that Snakemake sees.
 
-Equal content gives equal bytes: no times, hosts, paths or keys.
+Equal content gives equal bytes: no times, hosts or paths. A pointer says which chain of recipes it is
+the result of (``chain_key``), so that whoever knows the configuration can tell whether it is current.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,13 @@ from clipsteer.store.digest import canonical_json, digest_bytes, is_digest
 from clipsteer.store.durable import write_atomic
 from clipsteer.store.entries import BLOB, TREE
 
-POINTER_FORMAT = "clipsteer-pointer/1"
+POINTER_FORMAT = "clipsteer-pointer/2"
+# Without a chain key; what names such a pointer's objects still keeps them.
+_OLD_FORMAT = "clipsteer-pointer/1"
+CHAIN_FORMAT = "clipsteer-chain/1"
+# Its first line: `chain` sorts before all other fields.
+_CHAIN = re.compile(rb'\{\n "chain": "([a-z0-9]+:[0-9a-f]+)",\n')
+_CHAIN_BYTES = 128
 
 
 class DamagedPointerError(ClipsteerError):
@@ -42,10 +51,23 @@ class Member:
 
 @dataclass(frozen=True)
 class Pointer:
-    """The results of a step: one member for each of its actions."""
+    """The results of a step: one member for each of its actions. ``chain``: see ``chain_key``."""
 
     step: str
     members: dict[str, Member] = field(default_factory=dict)
+    chain: str = ""
+
+
+def chain_key(recipe: str, sources: Iterable[str]) -> str:
+    """The chain key of what a step makes: everything that leads to it, known before anything runs.
+
+    ``recipe``: the step's canonical recipe; ``sources``: the chain keys of the pointers that it reads
+    and the digests of what it reads of the user's own. Unlike an action's key it does not wait for
+    contents, so it can be compared with what a pointer says before the DAG is built; it changes with
+    anything upstream, also where the contents come out the same (then the step is only restored).
+    """
+    body = {"format": CHAIN_FORMAT, "recipe": recipe, "sources": sorted(set(sources))}
+    return digest_bytes(canonical_json(body))
 
 
 def pointer_bytes(pointer: Pointer) -> bytes:
@@ -54,6 +76,7 @@ def pointer_bytes(pointer: Pointer) -> bytes:
     Raises ValueError or TypeError for facts that JSON cannot hold and for malformed outputs.
     """
     body: dict[str, Any] = {
+        "chain": pointer.chain,
         "format": POINTER_FORMAT,
         "members": {
             name: {
@@ -98,15 +121,37 @@ def read_pointer(path: str | os.PathLike[str]) -> Pointer:
     try:
         value = json.loads(data)
         check = value.pop("check")
-        if check != digest_bytes(canonical_json(value)) or value["format"] != POINTER_FORMAT:
+        if check != digest_bytes(canonical_json(value)) or not is_pointer(value):
             raise ValueError("its check does not hold")
-        return Pointer(value["step"], {n: _member(m) for n, m in value["members"].items()})
+        members = {name: _member(member) for name, member in value["members"].items()}
+        return Pointer(value["step"], members, str(value.get("chain", "")))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DamagedPointerError(
             f"{os.fspath(path)}: found a damaged or edited pointer, expected the format "
             f"{POINTER_FORMAT} unaltered. Run the same command again: it will be restored from the "
             "store (delete the file if it is still there)."
         ) from error
+
+
+def is_pointer(value: Any) -> bool:
+    """Whether a JSON value has the format of a pointer, of this or an earlier version."""
+    return isinstance(value, dict) and value.get("format") in (POINTER_FORMAT, _OLD_FORMAT)
+
+
+def read_chain(path: str | os.PathLike[str]) -> str | None:
+    """The chain key in a pointer's first line; empty where it has none, None where there is no file.
+
+    Reads that line only and checks nothing else: a pointer that is damaged further down is mended or
+    missed by whoever reads it.
+    """
+    try:
+        with open(path, "rb") as stream:
+            found = _CHAIN.match(stream.read(_CHAIN_BYTES))
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""
+    return found[1].decode() if found else ""
 
 
 def _member(value: Any) -> Member:

@@ -7,6 +7,7 @@ the copies under ``roots/<id>/``, and only ``gc --forget`` drops all of one work
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.durable import remove, write_atomic
 from clipsteer.store.layout import OBJECTS, ROOTS
-from clipsteer.store.pointers import DamagedPointerError, pointer_bytes, read_pointer
+from clipsteer.store.pointers import DamagedPointerError, Pointer, pointer_bytes, read_pointer
 
 REFS = "artifacts/refs"
 VARIABLE = "CLIPSTEER_WORKING_COPY"
@@ -110,17 +111,24 @@ def roots(store_root: Path) -> list[Root]:
 def sync(store_root: Path, working_copy: Path, *, grace: float = GRACE) -> None:
     """Make the copies of one working copy agree with its pointers.
 
-    Sound pointers without a copy (or with another content) are copied; ``stale`` copies are
-    dropped. Raises ClipsteerError for a full disk.
+    Sound pointers without a copy (or with another content) are copied, unless the store has nothing of
+    what they name: they were brought here without it. ``stale`` copies are dropped. Raises
+    ClipsteerError for a full disk.
     """
+    held = _Held(store_root)
     for pointer in pointers_of(working_copy):
         try:
-            data = pointer_bytes(read_pointer(pointer))
+            found = read_pointer(pointer)
         except ClipsteerError as error:
             if isinstance(error, DamagedPointerError) or not pointer.exists():
                 continue  # a copy, if there is one, says more
             raise
-        keep_pointer(store_root, working_copy, pointer, data)
+        data = pointer_bytes(found)
+        with contextlib.suppress(OSError):
+            if copy_of(store_root, working_copy, pointer).read_bytes() == data:
+                continue
+        if held.any_of(found):
+            keep_pointer(store_root, working_copy, pointer, data)
     for copy in stale(store_root, working_copy, grace=grace):
         remove(os.fspath(copy))
 
@@ -165,6 +173,23 @@ def forget(store_root: Path, id: str) -> None:
             f"{', '.join(known) or '(none)'}. `store du` lists them with their folders."
         )
     shutil.rmtree(Path(store_root, ROOTS, id))
+
+
+class _Held:
+    """What a store has, as an object or on record."""
+
+    def __init__(self, store_root: Path) -> None:
+        # Here, since every job imports this file and none of them needs the records of all others.
+        from clipsteer.store.index import RecordIndex
+        from clipsteer.store.peek import PeekActions, PeekObjects
+
+        self._objects = PeekObjects(store_root)
+        self._index = functools.cache(lambda: RecordIndex(PeekActions(store_root)))
+
+    def any_of(self, pointer: Pointer) -> bool:
+        outputs = [out for member in pointer.members.values() for out in member.outputs.values()]
+        here = not outputs or any(self._objects.exists(out.digest) for out in outputs)
+        return here or self._index().knows(pointer)
 
 
 def _relative(working_copy: Path, pointer: Path) -> Path:

@@ -60,11 +60,13 @@ class Job:
     """What `plan` sees: the job's recipe and the pointers of its inputs, so that planning reads no objects.
 
     `name` is the data set or dictionary that the job is about; it may name members, never enter a key.
+    `sources` are the chain keys of what it reads, as `chain_key` takes them.
     """
 
     recipe: Mapping[str, Json]
     inputs: Mapping[str, Pointer]
     runtime: Runtime
+    sources: Sequence[str] = ()
 
     @property
     def name(self) -> str:

@@ -22,12 +22,13 @@ from pathlib import Path
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.checkpoints import StopSignals, stop_signals
 from clipsteer.store.code import CACHES, StepCode
+from clipsteer.store.digest import canonical_json, digest_bytes
 from clipsteer.store.durable import write_atomic
 from clipsteer.store.execute import Compute, Executor
 from clipsteer.store.fence import writing
 from clipsteer.store.jobs import job_of, pairs, parser, runtime_of
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
-from clipsteer.store.pointers import Member, Output, Pointer, pointer_bytes
+from clipsteer.store.pointers import Member, Output, Pointer, chain_key, pointer_bytes
 from clipsteer.store.progress import Log
 from clipsteer.store.roots import keep_pointer
 from clipsteer.store.run import Action, Job, Json, Run
@@ -52,8 +53,13 @@ def main(
     description: str | None,
     argv: Sequence[str] | None = None,
     effect: Effect | None = None,
+    identity: Sequence[str] = (),
 ) -> None:
-    """Command line of every workflow script; exits with 1 and one clear message on a user's fault."""
+    """Command line of every workflow script; exits with 1 and one clear message on a user's fault.
+
+    `identity`: facts that say what was really taken from outside (such as the commit of a model on the
+    hub), where the recipe alone cannot; they enter the chain key.
+    """
     arguments = parser(description).parse_args(argv)
     for variable in _THREAD_VARIABLES:
         os.environ.setdefault(variable, str(arguments.threads))
@@ -76,7 +82,7 @@ def main(
         check_shared(arguments.store)
         script = Path(sys.modules[compute.__module__].__file__ or "").resolve()
         with stop_signals() as stops:
-            _execute(plan, compute, effect, script, arguments, log, stops)
+            _execute(plan, compute, effect, identity, script, arguments, log, stops)
     except ClipsteerError as error:
         log.line(f"clipsteer: {step}: {error}")
         sys.exit(1)
@@ -117,6 +123,7 @@ def _execute(
     plan: Plan,
     compute: Compute,
     effect: Effect | None,
+    identity: Sequence[str],
     script: Path,
     arguments: argparse.Namespace,
     log: Log,
@@ -126,6 +133,8 @@ def _execute(
     recipe: dict[str, Json] = json.loads(arguments.recipe)
     objects = ObjectStore(arguments.store, verify_below=arguments.verify_below)
     job = job_of(arguments)
+    if not identity:
+        _check_chain(arguments, chain_key(arguments.recipe, job.sources))
     step = StepCode(recipe["step"], script, recipe["modules"])
     step.check(recipe["code"], "before the step began")
 
@@ -152,12 +161,26 @@ def _execute(
     for target, value in pairs(arguments.export, "--export").items():
         member, _, output = target.rpartition("/")
         exports[Path(value)] = _content(executor, members[member].outputs[output].digest)
-    _write(arguments, Pointer(step.name, members), exports)
+    named = {n: members["all"].facts[n] for n in identity if n in members["all"].facts}
+    sources = [*job.sources, *([digest_bytes(canonical_json(named))] if named else [])]
+    chain = chain_key(arguments.recipe, sources)
+    _check_chain(arguments, chain)
+    _write(arguments, Pointer(step.name, members, chain), exports)
     counts = executor.counts
     log.line(
         f"{step.name} {arguments.name or arguments.pointer.stem}: computed={counts.computed} "
         f"restored={counts.restored} in {time.monotonic() - started:.1f} s"
     )
+
+
+def _check_chain(arguments: argparse.Namespace, chain: str) -> None:
+    """Raises ClipsteerError where the job's inputs are not those that its run was planned with."""
+    if arguments.chain not in ("", chain):
+        raise ClipsteerError(
+            f"{arguments.pointer}: the inputs of this job are not those of this configuration (found "
+            f"the chain {chain[:18]}..., expected {arguments.chain[:18]}...): they were changed since "
+            "the run began. Nothing was written; run the same command again."
+        )
 
 
 def _content(executor: Executor, digest: str) -> bytes:

@@ -17,7 +17,9 @@ from clipsteer.store.pointers import (
     Member,
     Output,
     Pointer,
+    chain_key,
     pointer_bytes,
+    read_chain,
     read_pointer,
     write_pointer,
 )
@@ -45,14 +47,15 @@ MEMBERS = st.builds(
     st.dictionaries(st.text(max_size=4), JSON, max_size=3),
 )
 POINTERS = st.builds(
-    Pointer, st.text(max_size=5), st.dictionaries(st.text(max_size=4), MEMBERS, max_size=3)
+    Pointer, st.text(max_size=5), st.dictionaries(st.text(max_size=4), MEMBERS, max_size=3), DIGESTS
 )
 
 
 def test_the_bytes_of_a_pointer() -> None:
     small = Pointer("s", {"all": Member({"o": Output(DIGEST, 8)}, {"n": 1})})
     body = {
-        "format": "clipsteer-pointer/1",
+        "chain": "",
+        "format": "clipsteer-pointer/2",
         "members": {
             "all": {
                 "facts": {"n": 1},
@@ -63,8 +66,9 @@ def test_the_bytes_of_a_pointer() -> None:
     }
     assert pointer_bytes(small).decode() == (
         "{\n"
+        ' "chain": "",\n'
         f' "check": "{digest_bytes(canonical_json(body))}",\n'
-        ' "format": "clipsteer-pointer/1",\n'
+        ' "format": "clipsteer-pointer/2",\n'
         ' "members": {\n'
         '  "all": {\n'
         '   "facts": {\n'
@@ -91,6 +95,7 @@ def test_round_trip(pointer: Pointer) -> None:
         path = Path(folder, "refs", "a.json")
         write_pointer(path, pointer)
         assert read_pointer(path) == pointer
+        assert read_chain(path) == pointer.chain
         assert os.listdir(path.parent) == ["a.json"]
 
 
@@ -104,7 +109,8 @@ def test_equal_content_gives_equal_bytes(pointer: Pointer, random: Any) -> None:
 
     other = Pointer(
         pointer.step,
-        turned(
+        chain=pointer.chain,
+        members=turned(
             {
                 name: Member(turned(member.outputs), turned(member.facts))
                 for name, member in pointer.members.items()
@@ -149,7 +155,7 @@ def test_every_cut_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": "clipsteer-pointer/2"},
+        {"format": "clipsteer-pointer/3"},
         {"members": {"a": {"facts": {}, "outputs": {"o": {"digest": DIGEST, "size": 1}}}}},
         {"members": {"a": {"facts": {}}}},
         {"members": []},
@@ -181,6 +187,29 @@ def test_what_cannot_be_a_pointer(tmp_path: Path, bad: Member) -> None:
     with pytest.raises(ValueError):
         write_pointer(tmp_path / "a.json", Pointer("s", {"all": bad}))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pointer_of_an_earlier_version_is_read_and_has_no_chain(tmp_path: Path) -> None:
+    body = {"format": "clipsteer-pointer/1", "members": {}, "step": "s"}
+    text = json.dumps({**body, "check": digest_bytes(canonical_json(body))}, indent=1)
+    (tmp_path / "a.json").write_text(text)
+    assert read_pointer(tmp_path / "a.json") == Pointer("s")
+    assert read_chain(tmp_path / "a.json") == ""
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", '{\n "chain": 1,\n', "\xff" * 300])
+def test_what_has_no_chain(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    assert read_chain(tmp_path / "a.json") == ""
+    assert read_chain(tmp_path / "gone.json") is None
+    assert read_chain(tmp_path) == ""  # a folder
+
+
+def test_a_chain_key_hangs_on_the_recipe_and_on_the_set_of_sources() -> None:
+    key = chain_key("r", ["a", "b"])
+    assert key == chain_key("r", ["b", "a", "b"])
+    others = [chain_key("s", ["a", "b"]), chain_key("r", ["a"]), chain_key("r", ["ab"])]
+    assert len({key, *others}) == 4
 
 
 def test_a_missing_pointer_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.store import durable, roots
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.layout import open_root
+from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Member, Output, Pointer, pointer_bytes
 from clipsteer.store.roots import ROOT_FILE, copy_of, forget, keep_pointer, root_id, stale, sync
 
@@ -174,6 +175,8 @@ def test_sync_adds_mends_and_drops(store: Path, clone: Path) -> None:
     copy_of(store, clone, same).write_bytes(b"damaged")
     old(copy_of(store, clone, gone))
     assert stale(store, clone) == [copy_of(store, clone, gone)]
+    ObjectStore(store).put_bytes(b"x")
+    place(clone, "celeba/from_elsewhere.json", b"not in this store")
     sync(store, clone)
     base = store / "roots" / root_id(clone)
     kept = files(base)

@@ -20,6 +20,7 @@ BASE = Path(__file__).parents[2]
 # What each room may import of the others; every room may import the modules beside the rooms.
 MAY_IMPORT = {
     "store": set(),
+    "workflow": {"store"},
     "lineage": {"store"},
     "cli": {"store", "lineage"},
     "data": {"store"},
@@ -172,7 +173,7 @@ def test_every_rule_names_its_environment_log_and_recipe() -> None:
     for path in (BASE / "rules").glob("*.smk"):
         for rule in re.split(r"^\s*rule ", path.read_text(), flags=re.M)[1:]:
             name = rule.split(":")[0]
-            for section in ("log:", "conda:", "recipe="):
+            for section in ("log:", "conda:", "recipe=", "chain=expected_chain"):
                 assert section in rule, f"{path}: rule {name} has no {section}"
             assert "run:" not in rule
             assert "directory(" not in rule

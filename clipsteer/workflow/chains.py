@@ -1,0 +1,291 @@
+"""Staleness from our own keys: what each pointer should say, compared before the DAG is built.
+
+Snakemake's memory (`.snakemake`) says how a file was made the last time that *it* made one, and nothing of
+a file that was copied here, or that stands behind a job which failed since. So every pointer says which
+chain of recipes it is the result of (`chain_key`), and here the same key is worked out from the rules and the
+configuration. A pointer with another key, or with a result file that is missing or edited, is not up to
+date, whatever Snakemake remembers; its job runs, and is restored where the store knows its actions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.digest import digest_bytes, digest_file
+from clipsteer.store.exports import edited
+from clipsteer.store.index import RecordIndex
+from clipsteer.store.layout import ROOTS
+from clipsteer.store.peek import PeekActions
+from clipsteer.store.pointers import chain_key, read_chain, read_pointer
+from clipsteer.store.roots import REFS, root_id
+
+# Inputs of a rule that only say what comes first.
+_ORDER = "dropped"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A job as its rule and the configuration give it.
+
+    `pointer`: the file that stands for its results; `exports`: output name -> the file that people
+    read; `inputs`: the pointers that its own is made from, `before`: all files that have to be there.
+    """
+
+    rule: str
+    pointer: str
+    exports: Mapping[str, str]
+    inputs: Sequence[str]
+    before: Sequence[str]
+    recipe: Callable[[], str]
+    source: Callable[[], str | None]
+
+
+@dataclass
+class Chains:
+    """The expected chain keys of one configuration.
+
+    `rules` are Snakemake's, `wildcards` makes its wildcards from a mapping. A rule whose pointer counts
+    has the param `recipe`; where it reads something of the user's own, it has the param `source` too: a
+    text that stands for it, None where that is not known before the job has run.
+    """
+
+    rules: Sequence[Any]
+    wildcards: Callable[[Mapping[str, str]], Any]
+    store: Path
+    working_copy: Path = field(default_factory=Path)
+
+    def __post_init__(self) -> None:
+        self._links: dict[str, Link | None] = {}
+        self._keys: dict[str, str | None] = {}
+
+    # ---- what is expected
+
+    def key(self, path: str) -> str | None:
+        """The chain key that the pointer at `path` has to have; None where it is not known yet.
+
+        Raises ClipsteerError where no rule makes it and where the user's files cannot be read.
+        """
+        if path not in self._keys:
+            link = self.link(path)
+            if link is None:
+                raise ClipsteerError(f"{path}: no rule makes this pointer; check its name.")
+            # keyed first: rules cannot go round in circles, but a Snakefile under work may
+            self._keys[path] = None
+            source = link.source()
+            keys = [self.key(name) for name in link.inputs]
+            if source is not None and None not in keys:
+                sources = [key for key in keys if key]
+                sources += [digest_bytes(source.encode())] if source else []
+                self._keys[path] = chain_key(link.recipe(), sources)
+        return self._keys[path]
+
+    def current(self, path: str | Path) -> bool:
+        """Whether the pointer at `path` is there and is what this configuration expects."""
+        found = read_chain(self.working_copy / path)
+        return bool(found) and found == self.key(str(path))
+
+    def link(self, path: str) -> Link | None:
+        """The job that makes a file; None where no rule with a recipe does."""
+        if path not in self._links:
+            self._links[path] = self._find(path)
+        return self._links[path]
+
+    def _find(self, path: str) -> Link | None:
+        for rule in self.rules:
+            for output in rule.output:
+                match = output.match(path)
+                if match:
+                    return self._link(rule, match.groupdict())
+        return None
+
+    def _link(self, rule: Any, found: Mapping[str, str]) -> Link | None:
+        params = dict(rule.params._allitems())
+        if "recipe" not in params:
+            return None
+        wildcards = self.wildcards(found)
+        outputs = {
+            name or "pointer": str(file.apply_wildcards(wildcards))
+            for name, file in rule.output._allitems()
+        }
+        pointer = outputs.pop("pointer")
+        named = [
+            (name, file)
+            for name, item in rule.input._allitems()
+            for file in _files(item, wildcards)
+        ]
+        source = params.get("source", lambda wildcards: "")
+        link = Link(
+            rule.name,
+            pointer,
+            outputs,
+            [file for name, file in named if name != _ORDER],
+            [file for _, file in named],
+            lambda: str(params["recipe"](wildcards)),
+            lambda: source(wildcards),
+        )
+        for file in (pointer, *outputs.values()):
+            self._links[file] = link
+        return link
+
+    # ---- what is there
+
+    def needed(self, targets: Iterable[str]) -> list[Link]:
+        """The jobs behind some files, each after what it is made from; others' files count for nothing."""
+        found: dict[str, Link] = {}
+
+        def visit(path: str) -> None:
+            link = self.link(path)
+            if link is None or link.pointer in found:
+                return
+            for file in link.before:
+                visit(file)
+            found[link.pointer] = link
+
+        for target in targets:
+            visit(os.path.relpath(target))
+        return list(found.values())
+
+    def stale(self, targets: Iterable[str]) -> dict[str, str]:
+        """The pointers behind some files that are not up to date, each with the reason.
+
+        A pointer that is not there is Snakemake's business, unless a result file stands without it.
+        Raises one ClipsteerError for all folders of the user's that cannot be read.
+        """
+        targets = [os.path.relpath(target) for target in targets]
+        links = self.needed(targets)
+        self._check_sources(links)
+        found = {link.pointer: why for link in links if (why := self._stale(link))}
+        if any(not self._ours(link.pointer) for link in links if link.pointer not in found):
+            self._distrust(links, targets, found)
+        return found
+
+    def _check_sources(self, links: Iterable[Link]) -> None:
+        faults = []
+        for link in links:
+            try:
+                link.source()
+            except ClipsteerError as error:
+                faults.append(str(error))
+        if faults:
+            raise ClipsteerError("\n".join(faults))
+
+    def _stale(self, link: Link) -> str:
+        """Why a job's results are not up to date; nothing where they are, or are not there at all."""
+        chain = read_chain(self._place(link.pointer))
+        there = [file for file in link.exports.values() if self._place(file).exists()]
+        if chain is None:
+            return f"{there[0]} is there without its pointer" if there else ""
+        if not chain:
+            return "it does not say what it was made from"
+        if chain != self.key(link.pointer):
+            return "it was made by another configuration, code or data"
+        if len(there) < len(link.exports):
+            (gone, *_) = (file for file in link.exports.values() if file not in there)
+            return f"{gone} is missing"
+        changed = edited(self._place(link.pointer), self._places(link))
+        return f"{changed[0]} was edited" if changed else ""
+
+    # ---- pointers from elsewhere
+
+    def _distrust(
+        self, links: Sequence[Link], targets: Sequence[str], found: dict[str, str]
+    ) -> None:
+        """Add to `found` what a job that will run reads and this store knows nothing of.
+
+        Such a pointer is right, but was copied here without its store: it is as good as any until an
+        object behind it is needed. Results that nothing has to be done for stay as they are.
+        """
+        asked = {link.pointer for target in targets if (link := self.link(target))}
+        grown = True
+        while grown:
+            grown = False
+            runs = self._runs(links, asked, found)
+            for link in links:
+                for name in link.inputs if link.pointer in runs else ():
+                    if name not in runs and not self._known(name):
+                        found[name] = "the store does not know the actions that made it"
+                        grown = True
+
+    def _runs(self, links: Sequence[Link], asked: set[str], found: Mapping[str, str]) -> set[str]:
+        """The pointers whose jobs will run, as far as can be seen from here."""
+        runs: set[str] = set()
+        while True:
+            before = len(runs)
+            wanted = {name for link in links if link.pointer in runs for name in link.before}
+            for link in links:
+                place = self._place(link.pointer)
+                missing = link.pointer in asked | wanted and not place.exists()
+                follows = any(name in runs for name in link.before)
+                if link.pointer in found or missing or follows or self._older(link):
+                    runs.add(link.pointer)
+            if len(runs) == before:
+                return runs
+
+    def _older(self, link: Link) -> bool:
+        """Whether an input is newer, which is a reason for Snakemake."""
+        times = [_mtime(self._place(name)) for name in (link.pointer, *link.before)]
+        return times[0] is not None and any(t is not None and t > times[0] for t in times[1:])
+
+    @cached_property
+    def _index(self) -> RecordIndex:
+        return RecordIndex(PeekActions(self.store))
+
+    def _known(self, pointer: str) -> bool:
+        """Whether a pointer's actions are on record here; one that is not there asks for nothing."""
+        if self._ours(pointer):
+            return True
+        try:
+            return self._index.knows(read_pointer(self._place(pointer)))
+        except ClipsteerError:  # damaged
+            return False
+
+    def _ours(self, pointer: str) -> bool:
+        """Whether the store has a copy of a pointer, which is written for what it knows (store/roots.py).
+
+        Also where there is no pointer.
+        """
+        chain = read_chain(self._place(pointer))
+        return chain in (None, read_chain(self._copies / os.path.relpath(pointer, REFS)))
+
+    @cached_property
+    def _copies(self) -> Path:
+        """Where the store keeps copies of this working copy's pointers."""
+        return self.store / ROOTS / root_id(self.working_copy)
+
+    def _place(self, path: str) -> Path:
+        return self.working_copy / path
+
+    def _places(self, link: Link) -> dict[str, Path]:
+        return {name: self._place(file) for name, file in link.exports.items()}
+
+
+def to_put_aside(links: Iterable[Link], store: Path) -> Iterator[Path]:
+    """The result files of some jobs whose bytes nobody could give back: a person has edited them."""
+    from clipsteer.store.peek import PeekObjects
+
+    objects = PeekObjects(store)
+    for link in links:
+        for file in map(Path, link.exports.values()):
+            if file.is_file() and file.stat().st_size and not objects.exists(digest_file(file)):
+                yield file
+
+
+def _files(item: Any, wildcards: Any) -> list[str]:
+    """The files that an item of a rule's input stands for: a pattern, or a function that gives paths."""
+    if not callable(item):
+        return [str(item.apply_wildcards(wildcards))]
+    given = item(wildcards)
+    return [given] if isinstance(given, str) else [str(file) for file in given]
+
+
+def _mtime(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
