@@ -23,6 +23,3 @@ rule all:
     input:
         expand("results/{dataset}_table.csv", dataset=TABLES),
     localrule: True
-
-
-include: "rules/staleness.smk"

@@ -3,7 +3,7 @@
 # A rule's parameter `recipe` is one canonical JSON string with everything that determines the result apart
 # from the inputs' contents, `chain` is the digest of all recipes that lead to it, and `source` stands for what
 # it reads of the user's own (docs/store-protocol.md). Parsing reads no data; only the main process looks at
-# the user's folders, once each, before the DAG is built (rules/staleness.smk).
+# the user's folders, once each, before the DAG is built (clipsteer/workflow/chains.py).
 
 import atexit
 import functools
@@ -33,10 +33,9 @@ from clipsteer.store.pointers import chain_key, read_pointer
 from clipsteer.store.progress import Log, Progress
 from clipsteer.store.roots import sync
 from clipsteer.store.scan import scan, write_token
-from clipsteer.workflow.chains import Chains, to_put_aside
+from clipsteer.workflow.chains import Chains
 from clipsteer.store.code import CACHES, FINGERPRINTS
 from clipsteer.store.drop import expect
-from clipsteer.store.exports import put_aside
 from clipsteer.store.fence import begin
 from clipsteer.store.warm import start
 from clipsteer.store.shared import share
@@ -226,16 +225,17 @@ def scan_settings(name):
 def keep_edited():
     """Renames the edited results that this run makes again, before their jobs start."""
     made = {str(file) for job in workflow.dag.needrun_jobs() for file in job.output}
-    links = [link for link in CHAINS.needed(made) if link.pointer in made]
-    files = list(to_put_aside(links, Path(STORE)))
-    for file, place in zip(files, put_aside(files)):
+    for file, place in CHAINS.put_edited_aside(made):
         print(
-            f"clipsteer: {file} is not what a run has made: it is made again, and yours is now {place}",
+            f"clipsteer: {file} was edited: it is made again, and yours is now {place}",
             file=sys.stderr,
         )
 
 
+CHAINS = Chains(workflow, Path(STORE))  # which results are up to date
+
 if workflow.is_main_process:
+    CHAINS.compare_first()
     go_by_content(BASE / "clipsteer")
     go_by_content(BASE / "workflow_scripts")
 

@@ -11,8 +11,10 @@ def reasons(job):
     """Snakemake's reasons for running a job."""
     reason = workflow.dag.reason(job)
     return {
-        "forced": reason.forced and not set(job.output) & set(STALE),
-        "stale": next((STALE[file] for file in job.output if file in STALE), ""),
+        "forced": reason.forced and not set(job.output) & set(CHAINS.found),
+        "stale": next(
+            (CHAINS.found[file] for file in job.output if file in CHAINS.found), ""
+        ),
         "inputs_changed": bool(reason.input_changed),
         "missing": sorted(map(str, reason.missing_output)),
         "params_changed": bool(reason.params_changed),

@@ -9,19 +9,23 @@ date, whatever Snakemake remembers; its job runs, and is restored where the stor
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from snakemake.exceptions import WorkflowError
+from snakemake.iocontainers import Wildcards
+
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import digest_bytes, digest_file
-from clipsteer.store.exports import edited
+from clipsteer.store.exports import edited, put_aside
 from clipsteer.store.index import RecordIndex
 from clipsteer.store.layout import ROOTS
-from clipsteer.store.peek import PeekActions
+from clipsteer.store.peek import PeekActions, PeekObjects
 from clipsteer.store.pointers import chain_key, read_chain, read_pointer
 from clipsteer.store.roots import REFS, root_id
 
@@ -46,23 +50,42 @@ class Link:
     source: Callable[[], str | None]
 
 
-@dataclass
 class Chains:
-    """The expected chain keys of one configuration.
+    """The chain keys that one configuration expects of the pointers in the current folder.
 
-    `rules` are Snakemake's, `wildcards` makes its wildcards from a mapping. A rule whose pointer counts
-    has the param `recipe`; where it reads something of the user's own, it has the param `source` too: a
-    text that stands for it, None where that is not known before the job has run.
+    `workflow` is Snakemake's, whose rules may still be to come. A rule whose pointer counts has the param
+    `recipe`; where it reads something of the user's own, it has the param `source` too: a text that
+    stands for it, None where that is not known before the job has run. Of a rule's outputs the one
+    called `pointer`, or the only one, is the pointer; all others are result files that it vouches for.
     """
 
-    rules: Sequence[Any]
-    wildcards: Callable[[Mapping[str, str]], Any]
-    store: Path
-    working_copy: Path = field(default_factory=Path)
-
-    def __post_init__(self) -> None:
+    def __init__(self, workflow: Any, store: Path) -> None:
+        self._workflow, self.store = workflow, store
         self._links: dict[str, Link | None] = {}
         self._keys: dict[str, str | None] = {}
+        #: The pointers that were not up to date before the DAG was built, each with the reason.
+        self.found: dict[str, str] = {}
+
+    def compare_first(self) -> None:
+        """Let Snakemake run the jobs of all that is not up to date, as if it was named by --forcerun.
+
+        For the main process only: a job's own reading of the rules compares nothing. Snakemake has no
+        hook between reading the rules and looking for what has to run, so this one is put there.
+        """
+        prepare = self._workflow._prepare_dag
+
+        @functools.wraps(prepare)
+        def prepared(*words: Any, **options: Any) -> None:
+            prepare(*words, **options)
+            dag = self._workflow.dag
+            asked = [file for rule in dag.targetrules for file in (*rule.output, *rule.input)]
+            try:
+                self.found = self.stale(map(str, [*dag.targetfiles, *asked]))
+            except ClipsteerError as error:
+                raise WorkflowError(str(error)) from None
+            dag.forcefiles.update(self.found)
+
+        self._workflow._prepare_dag = prepared
 
     # ---- what is expected
 
@@ -87,7 +110,7 @@ class Chains:
 
     def current(self, path: str | Path) -> bool:
         """Whether the pointer at `path` is there and is what this configuration expects."""
-        found = read_chain(self.working_copy / path)
+        found = read_chain(path)
         return bool(found) and found == self.key(str(path))
 
     def link(self, path: str) -> Link | None:
@@ -97,7 +120,7 @@ class Chains:
         return self._links[path]
 
     def _find(self, path: str) -> Link | None:
-        for rule in self.rules:
+        for rule in self._workflow.rules:
             for output in rule.output:
                 match = output.match(path)
                 if match:
@@ -108,7 +131,7 @@ class Chains:
         params = dict(rule.params._allitems())
         if "recipe" not in params:
             return None
-        wildcards = self.wildcards(found)
+        wildcards = Wildcards(fromdict=found)
         outputs = {
             name or "pointer": str(file.apply_wildcards(wildcards))
             for name, file in rule.output._allitems()
@@ -165,6 +188,17 @@ class Chains:
             self._distrust(links, targets, found)
         return found
 
+    def put_edited_aside(self, made: Collection[str]) -> Iterator[tuple[Path, Path]]:
+        """Rename the result files among those that will be made anew whose bytes nobody can give back.
+
+        A person has edited them. Gives each with its new place; call it before the jobs start.
+        """
+        objects = PeekObjects(self.store)
+        for link in self.needed(made):
+            for file in map(Path, set(link.exports.values()) & set(made)):
+                if file.is_file() and file.stat().st_size and not objects.exists(digest_file(file)):
+                    yield file, put_aside(file)
+
     def _check_sources(self, links: Iterable[Link]) -> None:
         faults = []
         for link in links:
@@ -177,8 +211,8 @@ class Chains:
 
     def _stale(self, link: Link) -> str:
         """Why a job's results are not up to date; nothing where they are, or are not there at all."""
-        chain = read_chain(self._place(link.pointer))
-        there = [file for file in link.exports.values() if self._place(file).exists()]
+        chain = read_chain(Path(link.pointer))
+        there = [file for file in link.exports.values() if Path(file).exists()]
         if chain is None:
             return f"{there[0]} is there without its pointer" if there else ""
         if not chain:
@@ -188,7 +222,13 @@ class Chains:
         if len(there) < len(link.exports):
             (gone, *_) = (file for file in link.exports.values() if file not in there)
             return f"{gone} is missing"
-        changed = edited(self._place(link.pointer), self._places(link))
+        if not link.exports:
+            return ""  # whoever reads it sees whether it is sound
+        try:
+            pointer = read_pointer(link.pointer)
+        except ClipsteerError:
+            return "it is damaged"
+        changed = edited(pointer, {name: Path(file) for name, file in link.exports.items()})
         return f"{changed[0]} was edited" if changed else ""
 
     # ---- pointers from elsewhere
@@ -219,7 +259,7 @@ class Chains:
             before = len(runs)
             wanted = {name for link in links if link.pointer in runs for name in link.before}
             for link in links:
-                place = self._place(link.pointer)
+                place = Path(link.pointer)
                 missing = link.pointer in asked | wanted and not place.exists()
                 follows = any(name in runs for name in link.before)
                 if link.pointer in found or missing or follows or self._older(link):
@@ -229,7 +269,7 @@ class Chains:
 
     def _older(self, link: Link) -> bool:
         """Whether an input is newer, which is a reason for Snakemake."""
-        times = [_mtime(self._place(name)) for name in (link.pointer, *link.before)]
+        times = [_mtime(Path(name)) for name in (link.pointer, *link.before)]
         return times[0] is not None and any(t is not None and t > times[0] for t in times[1:])
 
     @cached_property
@@ -241,7 +281,7 @@ class Chains:
         if self._ours(pointer):
             return True
         try:
-            return self._index.knows(read_pointer(self._place(pointer)))
+            return self._index.knows(read_pointer(Path(pointer)))
         except ClipsteerError:  # damaged
             return False
 
@@ -250,30 +290,13 @@ class Chains:
 
         Also where there is no pointer.
         """
-        chain = read_chain(self._place(pointer))
+        chain = read_chain(Path(pointer))
         return chain in (None, read_chain(self._copies / os.path.relpath(pointer, REFS)))
 
     @cached_property
     def _copies(self) -> Path:
         """Where the store keeps copies of this working copy's pointers."""
-        return self.store / ROOTS / root_id(self.working_copy)
-
-    def _place(self, path: str) -> Path:
-        return self.working_copy / path
-
-    def _places(self, link: Link) -> dict[str, Path]:
-        return {name: self._place(file) for name, file in link.exports.items()}
-
-
-def to_put_aside(links: Iterable[Link], store: Path) -> Iterator[Path]:
-    """The result files of some jobs whose bytes nobody could give back: a person has edited them."""
-    from clipsteer.store.peek import PeekObjects
-
-    objects = PeekObjects(store)
-    for link in links:
-        for file in map(Path, link.exports.values()):
-            if file.is_file() and file.stat().st_size and not objects.exists(digest_file(file)):
-                yield file
+        return self.store / ROOTS / root_id(Path.cwd())
 
 
 def _files(item: Any, wildcards: Any) -> list[str]:

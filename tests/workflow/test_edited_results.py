@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
+import pytest
 
+from clipsteer.store.objects import ObjectStore
 from tests.workflow.runs import WorkingCopy
 
 CELEBA, WATERBIRDS = "results/celeba_table.csv", "results/waterbirds_table.csv"
@@ -32,10 +33,33 @@ def test_theirs_is_kept(twin: WorkingCopy) -> None:
 def test_what_a_killed_job_left_is_not_theirs(twin: WorkingCopy) -> None:
     table = twin.folder / CELEBA
     written = table.read_bytes()
-    table.write_bytes(b"from a newer configuration")  # exported, and killed before its pointer
-    mark = twin.folder / ".snakemake/incomplete" / urlsafe_b64encode(CELEBA.encode()).decode()
-    mark.write_text('{"external_jobid": null}')
+    newer = b"from a newer configuration"  # exported, and killed before its pointer
+    ObjectStore(twin.store).put_bytes(newer)
+    table.write_bytes(newer)
     before = twin.results()
     assert twin.run(CELEBA).ok().counts == (0, 1)
     assert table.read_bytes() == written
     assert twin.results() == before
+
+
+@pytest.mark.parametrize("name", ["celeba_layers.png", "celeba_table.md", "celeba_headline.json"])
+def test_a_result_beside_the_table_comes_back(twin: WorkingCopy, name: str) -> None:
+    """Where it is deleted or emptied; an empty file is nobody's."""
+    path = twin.folder / "results" / name
+    written, before = path.read_bytes(), twin.results()
+    path.unlink()
+    assert twin.run(CELEBA).ok().counts == (0, 1)
+    path.write_bytes(b"")
+    assert twin.run(CELEBA).ok().counts == (0, 1)
+    assert path.read_bytes() == written
+    assert twin.results() == before
+
+
+def test_a_result_without_its_pointer(twin: WorkingCopy) -> None:
+    (twin.folder / "artifacts/refs/celeba/table.json").unlink()
+    table = twin.folder / CELEBA
+    written = table.read_bytes()
+    table.write_bytes(b"from elsewhere")
+    assert twin.run(CELEBA).ok().counts == (0, 1)
+    assert table.read_bytes() == written
+    assert (twin.folder / f"{CELEBA}.edited").read_bytes() == b"from elsewhere"
