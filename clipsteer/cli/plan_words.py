@@ -153,7 +153,9 @@ def _deciders(found: Forecast, action: PlannedAction) -> str:
 
 
 def snakemake_words(reason: Mapping[str, Any]) -> str:
-    """Snakemake's reason for running a job, in plain words."""
+    """The reason for running a job, ours (workflow/chains.py) or Snakemake's, in plain words."""
+    if reason["stale"]:
+        return str(reason["stale"])
     if missing := [path for path in reason["missing"] if not path.startswith(f"{REFS}/")]:
         return f"missing: {_short(', ', missing)}"
     if reason["missing"]:
@@ -164,10 +166,8 @@ def snakemake_words(reason: Mapping[str, Any]) -> str:
         return "it has other input files"
     if updated := reason["updated"]:
         return f"{updated[0]} is newer than it"
-    if reason["edited"]:
-        return f"edited: {_short(', ', reason['edited'])}"
     if reason["forced"]:
-        return "its last run was interrupted, or Snakemake's notes of it are gone"
+        return "its last run was interrupted"
     return "a job before it runs"
 
 

@@ -16,11 +16,11 @@ from clipsteer.store.digest import digest_bytes
 
 KEY = digest_bytes(b"key")
 NO_REASON: dict[str, Any] = {
-    "edited": [],
     "forced": False,
     "inputs_changed": False,
     "missing": [],
     "params_changed": False,
+    "stale": "",
     "updated": [],
     "updated_by_jobs": [],
 }
@@ -114,8 +114,8 @@ def test_the_last_line() -> None:
         ({"params_changed": True, "updated_by_jobs": ["x"]}, "its recipe changed"),
         ({"inputs_changed": True}, "it has other input files"),
         ({"updated": ["raw.json"]}, "raw.json is newer than it"),
-        ({"forced": True, "edited": ["results/a.csv"]}, "edited: results/a.csv"),
-        ({"forced": True}, "its last run was interrupted, or Snakemake's notes of it are gone"),
+        ({"stale": "a.csv was edited", "params_changed": True}, "a.csv was edited"),
+        ({"forced": True}, "its last run was interrupted"),
         ({"updated_by_jobs": ["x"]}, "a job before it runs"),
     ],
 )
