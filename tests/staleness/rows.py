@@ -286,13 +286,12 @@ LOSSES = (
     Row(
         "snakemake_deleted",
         [
-            Stage(".snakemake deleted", edits.delete(".snakemake"), restored=EVERYTHING),
+            Stage(".snakemake deleted", edits.delete(".snakemake")),
             Stage(
                 "... deleted again, and one dictionary less",
                 edits.delete(".snakemake"),
                 config=_without_neurons,
                 computed=[TABLE],
-                restored=["*", "-* neurons/*", f"-{TABLE}"],
                 table="other",
             ),
         ],
@@ -300,8 +299,16 @@ LOSSES = (
     Row(
         "refs_deleted",
         [
-            Stage("artifacts/refs deleted (the table is still there)", edits.delete(edits.REFS)),
-            Stage("... then results as well", edits.delete("results"), restored=EVERYTHING),
+            Stage(
+                "artifacts/refs deleted (the table is still there)",
+                edits.delete(edits.REFS),
+                restored=EVERYTHING,
+            ),
+            Stage(
+                "... again, and results as well",
+                edits.all_of(edits.delete(edits.REFS), edits.delete("results")),
+                restored=EVERYTHING,
+            ),
         ],
     ),
     row("results_deleted", "results deleted", edits.delete("results"), restored=[TABLE]),
