@@ -14,6 +14,8 @@ import yaml
 
 from clipsteer.config import validate
 from clipsteer.data.layouts import folder
+from clipsteer.report.feature_sets import SCHEMA as SET_SCHEMA
+from clipsteer.report.table import COLUMNS
 from clipsteer.store.trees import FolderTree
 
 BASE = Path(__file__).parents[2]
@@ -141,6 +143,32 @@ def test_example_manifest_is_read(tmp_path: Path) -> None:
     frame = folder.read(FolderTree(tmp_path))
     assert frame.height == table.count("\n") - 1
     assert frame["split"].to_list()[-2:] == ["validation", "test"]
+
+
+def first_cells(section: str) -> list[list[str]]:
+    """Words in backticks of the first cells of a section's tables, row by row."""
+    part = re.search(rf"^## {re.escape(section)}$(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
+    assert part
+    cells = re.findall(r"^\| (`[^|]*`) \|", part[1], re.MULTILINE)
+    return [re.findall(r"`([^`]*)`", cell) for cell in cells]
+
+
+RESULTS = first_cells("What is written to `results/`")
+
+
+def test_every_result_file_is_explained_and_no_other() -> None:
+    rules = (BASE / "rules/common.smk").read_text(encoding="utf-8")
+    written = re.findall(r'"(results/\{dataset\}_[a-z_.]+)"', rules)
+    explained = [words[0] for words in RESULTS if words[0].startswith("results/")]
+    assert sorted(explained) == sorted({name.replace("{dataset}", "<dataset>") for name in written})
+    readme = (BASE / "README.md").read_text(encoding="utf-8")
+    for name in explained:
+        assert f"| `{name.replace('<dataset>', 'celeba')}` |" in readme
+
+
+def test_columns_of_results_are_explained_in_their_order() -> None:
+    words = [word for row in RESULTS if "/" not in row[0] for word in row]
+    assert words == [*COLUMNS, *SET_SCHEMA]
 
 
 METHOD = (BASE / "docs/method.md").read_text(encoding="utf-8")
