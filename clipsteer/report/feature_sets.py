@@ -7,9 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.report.table import by_place
+from clipsteer.report.table import CONDITIONS, by_place
 
-CONDITIONS = ("strict", "relaxed")
 SCHEMA = {
     "dataset": pl.String,
     "source": pl.String,

@@ -56,6 +56,7 @@ _PER_CENT = (
 )
 _SIX_DIGITS = ("threshold", "p_value", "p_value_overall")
 _STYLES = {**dict.fromkeys(_PER_CENT, ".2f"), **dict.fromkeys(_SIX_DIGITS, ".6g")}
+CONDITIONS = ("strict", "relaxed")
 NEURONS = "neurons"
 
 
