@@ -85,6 +85,7 @@ EXPORTS = {
         "csv": "results/{dataset}_table.csv",
         "markdown": "results/{dataset}_table.md",
         "figure": "results/{dataset}_layers.png",
+        "feature_sets": "results/{dataset}_feature_sets.csv",
         "dictionaries": "results/{dataset}_dictionaries.csv",
         "summary": "results/{dataset}_summary.txt",
         "headline": "results/{dataset}_headline.json",

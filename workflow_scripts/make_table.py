@@ -1,4 +1,4 @@
-"""The results that people read: table (CSV, Markdown), figure, dictionaries' quality, summary."""
+"""The results that people read: table, figure, feature sets, dictionaries' quality, summary."""
 
 from __future__ import annotations
 
@@ -24,18 +24,16 @@ _PAPER_TEST_IMAGES = {"celeba": 720, "waterbirds": 5794}
 
 def plan(job: Job) -> dict[str, Action]:
     inputs = {
-        f"{kind}/{member}": job.output(kind, output, member)
+        f"{output}/{member}": job.output(kind, output, member)
         for kind, output in (
             ("evaluation", "evaluation"),
             ("selection", "selection"),
+            ("selection", "ranking"),
             ("ablation", "ablation"),
+            # every ablation lists the same images with its own resumed predictions
+            ("ablation", "images"),
         )
         for member in job.inputs[kind].members
-    }
-    # every ablation lists the same images with its own resumed predictions
-    inputs |= {
-        f"images/{member}": job.output("ablation", "images", member)
-        for member in job.inputs["ablation"].members
     }
     return {"all": Action(job.recipe, inputs)}
 
@@ -60,6 +58,7 @@ def _members(run: Run, kind: str) -> list[tuple[str, str, int]]:
 def compute(run: Run) -> None:
     import polars as pl
 
+    from clipsteer.report.feature_sets import feature_sets, place_sets
     from clipsteer.report.figure import layers_figure
     from clipsteer.report.markdown import render as render_markdown
     from clipsteer.report.summary import render as render_summary
@@ -113,6 +112,15 @@ def compute(run: Run) -> None:
         },
     )
     run.put_bytes("markdown", render_markdown(table).encode())
+    sets = feature_sets(
+        place_sets(
+            run.json(name),
+            read_parquet(run.blob(f"ranking/{dictionary}/layer_{layer:02d}")),
+            _labels(run, dictionary, layer),
+        )
+        for name, dictionary, layer in _members(run, "selection")
+    )
+    run.put_bytes("feature_sets", csv_text(sets).encode())
     run.put_bytes("dictionaries", _quality(run).write_csv(float_precision=4).encode())
     figure = run.scratch / "layers.png"
     layers_figure(
@@ -126,18 +134,29 @@ def compute(run: Run) -> None:
         run.say(line)
 
 
+def _labels(run: Run, dictionary: str, layer: int) -> dict[str, Any]:
+    """What tables say of a place: data, model, dictionary, and how features were found and edited."""
+    settings, recipe = _dictionaries(run)[dictionary], run.recipe
+    return {
+        **{key: recipe[key] for key in ("dataset", "source", "model")},
+        "hook_point": settings["hook_point"],
+        "layer": layer,
+        "dictionary": _shown(settings, dictionary),
+        "trained_on": settings.get("trained_on"),
+        **{k: recipe["steering"][k] for k in ("aggregate", "balance", "tokens", "error_term")},
+    }
+
+
 def _ablation(run: Run, name: str, dictionary: str, layer: int) -> Any:
     import polars as pl
 
     from clipsteer.tables import read_parquet
 
-    settings, steering = _dictionaries(run)[dictionary], run.recipe["steering"]
+    labels = _labels(run, dictionary, layer)
+    types = {"layer": pl.Int64()}
+    keys = ("hook_point", "layer", "dictionary", "trained_on", "aggregate", "tokens", "error_term")
     return read_parquet(run.blob(name)).with_columns(
-        pl.lit(settings["hook_point"]).alias("hook_point"),
-        pl.lit(layer, pl.Int64).alias("layer"),
-        pl.lit(_shown(settings, dictionary)).alias("dictionary"),
-        pl.lit(settings.get("trained_on"), pl.String).alias("trained_on"),
-        *(pl.lit(steering[k]).alias(k) for k in ("aggregate", "tokens", "error_term")),
+        pl.lit(labels[key], types.get(key, pl.String())).alias(key) for key in keys
     )
 
 
@@ -174,19 +193,15 @@ def _quality(run: Run) -> Any:
     """One row per dictionary and layer: the metrics of evaluate_dictionary that are single numbers."""
     import polars as pl
 
+    ours = ("dataset", "source", "hook_point", "layer", "dictionary", "trained_on")
     first = ("n_features", "explained_variance", "l0", "dead_fraction")
     rows = []
     for name, dictionary, layer in _members(run, "evaluation"):
-        settings = _dictionaries(run)[dictionary]
+        labels = _labels(run, dictionary, layer)
         metrics = {k: v for k, v in run.json(name).items() if isinstance(v, int | float)}
         rows.append(
             {
-                "dataset": run.recipe["dataset"],
-                "source": run.recipe["source"],
-                "hook_point": settings["hook_point"],
-                "layer": layer,
-                "dictionary": _shown(settings, dictionary),
-                "trained_on": settings.get("trained_on"),
+                **{key: labels[key] for key in ours},
                 **{key: metrics.pop(key) for key in first},
                 **metrics,
             }

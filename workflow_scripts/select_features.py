@@ -37,6 +37,7 @@ def compute(run: Run) -> None:
     from clipsteer.steering.selection import (
         count_groups,
         nested_sets,
+        ranking_frame,
         select_relaxed,
         select_strict,
         sweep_frame,
@@ -47,10 +48,8 @@ def compute(run: Run) -> None:
 
     recipe = run.recipe
     setting = AblationSetting(run)
-    sweep = nested_sets(
-        difference(read_parquet(run.blob("statistics")), balance=recipe["balance"]),
-        threshold_grid(**recipe["thresholds"]),
-    )
+    differences = difference(read_parquet(run.blob("statistics")), balance=recipe["balance"])
+    sweep = nested_sets(differences, threshold_grid(**recipe["thresholds"]))
     progress = run.progress(setting.n_images, "images", ("sets", len(sweep.distinct)))
     predictions = predict_prefixes(
         setting.dictionary,
@@ -72,6 +71,7 @@ def compute(run: Run) -> None:
         select_relaxed(frame, baseline, sweep.order, max_drop=recipe["relaxed_drop"]),
     ]
     run.put_bytes("sweep", parquet_bytes(frame))
+    run.put_bytes("ranking", parquet_bytes(ranking_frame(sweep, differences)))
     run.put_json(
         "selection",
         {

@@ -32,7 +32,7 @@ def evaluate(
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """Reconstruction and sparsity of a dictionary (`definitions.md`, SAE evaluation).
+    """Reconstruction and sparsity of a dictionary (docs/method.md, section 5).
 
     Two passes, the first for the mean activation; all sums in float64 in a fixed order.
 

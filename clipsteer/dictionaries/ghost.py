@@ -25,7 +25,7 @@ class Ghost(NamedTuple):
 
 
 def ghost_gradients(pre: Tensor, W_dec: Tensor, residual: Tensor, weights: Tensor) -> Ghost:
-    """Ghost term and gradients for the dead features (`definitions.md`, SAE).
+    """Ghost term and gradients for the dead features (Section 10.1 names them; docs/method.md, section 4).
 
         g = exp(pre) W_dec;  g *= (||r|| / (1e-6 + 2 ||g||)).detach(),  r = x - x_hat
         l = (g - r.detach())^2 / ||r - mean(r)||_2

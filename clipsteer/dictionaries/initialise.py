@@ -50,7 +50,7 @@ def geometric_median(
 
 
 def initial_tensors(m: int, b_dec: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """Parameters at step 0, float32, on the CPU (`definitions.md`, SAE: init).
+    """Parameters at step 0, float32, on the CPU (Section 10.1; docs/method.md, section 4).
 
     W_dec has random rows of unit norm, W_enc = W_dec^T, b_enc = 0, b_dec as given (d,).
     """

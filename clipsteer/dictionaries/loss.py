@@ -20,7 +20,7 @@ def token_weights(x: Tensor, mse: Mse) -> Tensor:
     """Weights w (n, 1) such that the loss is sum_i w_i ||x_hat_i - x_i||^2, for tokens x (n, d).
 
     - `prisma`: squared errors over ||x_i - batch mean||_2 (the norm, not its square), averaged over
-      tokens and dimensions (the authors' library; `definitions.md`, SAE).
+      tokens and dimensions (the authors' library; docs/method.md, section 4).
     - `sum`: squared errors summed over dimensions, averaged over tokens (SAELens).
     - `normalised`: all squared errors over the batch's total variance, that is one minus the
       explained variance (sparsify).

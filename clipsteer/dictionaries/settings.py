@@ -16,7 +16,7 @@ CALLER_KEYS = frozenset({"architecture", "batch_size", "epochs"})
 
 @dataclass(frozen=True)
 class Settings:
-    """How one SAE is trained (`definitions.md`, SAE; Appendix 10 of the paper)."""
+    """How one SAE is trained (Sections 4 and 10.1 of the paper; docs/method.md, section 4)."""
 
     expansion: int = 64
     """m = expansion x d features."""

@@ -58,7 +58,7 @@ def train(
     resume: Resume | None = None,
     offer: Offer | None = None,
 ) -> tuple[Dictionary, pl.DataFrame]:
-    """Train a dictionary for a number of steps that is known beforehand (`definitions.md`, SAE).
+    """Train a dictionary for a number of steps that is known beforehand (docs/method.md, section 4).
 
     The same batches, sample, settings and seed give the same bytes at any number of threads.
 

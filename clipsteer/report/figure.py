@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.report.markdown import CONDITIONS, source_label
-from clipsteer.report.table import NEURONS
+from clipsteer.report.markdown import source_label
+from clipsteer.report.table import CONDITIONS, NEURONS
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -7,9 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.report.table import NEURONS
+from clipsteer.report.table import CONDITIONS, NEURONS
 
-CONDITIONS = ("strict", "relaxed")
 _BLOCKS = (
     ("SAE feature ablation", "targeted"),
     ("Random SAE feature ablation", "random"),

@@ -55,6 +55,8 @@ _PER_CENT = (
     "paper_worst",
 )
 _SIX_DIGITS = ("threshold", "p_value", "p_value_overall")
+_STYLES = {**dict.fromkeys(_PER_CENT, ".2f"), **dict.fromkeys(_SIX_DIGITS, ".6g")}
+CONDITIONS = ("strict", "relaxed")
 NEURONS = "neurons"
 
 
@@ -76,12 +78,9 @@ def results_table(
     for the dictionaries in `paper_setting` (real data in the paper's own setting), and only where the
     paper has the row.
     """
-    order = list(dict.fromkeys(measured["dictionary"].to_list()))
-    order.sort(key=lambda name: name == NEURONS)
-    hooks = list(dict.fromkeys(measured["hook_point"].to_list()))
-    rank = {"targeted": 0, "random": 1, "strict": 0, "relaxed": 1}
     rows: list[dict[str, Any]] = []
-    for row in measured.iter_rows(named=True):
+    ablation, condition = pl.col("ablation") != "targeted", pl.col("condition") != "strict"
+    for row in by_place(measured, ablation, condition).iter_rows(named=True):
         found = (
             paper.lookup(
                 dataset, row["condition"], row["ablation"], row["dictionary"], row["layer"]
@@ -101,30 +100,38 @@ def results_table(
         }
         full = {**row, **given}
         rows.append({name: _rounded(name, full[name]) for name in COLUMNS})
-    rows.sort(
-        key=lambda r: (
-            hooks.index(r["hook_point"]),
-            r["layer"],
-            order.index(r["dictionary"]),
-            rank[r["ablation"]],
-            rank[r["condition"]],
-        )
-    )
     floats = {name: pl.Float64 for name in (*_PER_CENT, *_SIX_DIGITS)}
     whole = {name: pl.Int64 for name in ("n_features", "n_images", "seed", "random_seeds")}
     return pl.DataFrame(rows, schema_overrides={**floats, **whole}).select(COLUMNS)
 
 
+def by_place(rows: pl.DataFrame, *then: pl.Expr) -> pl.DataFrame:
+    """The rows by hook point, layer, dictionary, and by the keys in `then`; equals as they were.
+
+    Hook points and dictionaries keep the order in which they first come, neurons last.
+    """
+
+    def first_seen(name: str) -> pl.Expr:
+        order = {value: n for n, value in enumerate(rows[name].unique(maintain_order=True))}
+        return pl.col(name).replace_strict(order, return_dtype=pl.Int64)
+
+    neurons = pl.col("dictionary") == NEURONS
+    keys = (first_seen("hook_point"), pl.col("layer"), neurons, first_seen("dictionary"), *then)
+    return rows.sort(keys, maintain_order=True)
+
+
 def csv_text(table: pl.DataFrame) -> str:
-    """The table as CSV: null is an empty cell, accuracies have 2 decimals. LF line ends."""
+    """The table as CSV: null is an empty cell, accuracies have 2 decimals, thresholds and p-values 6
+    digits, and any other float as many as give its value back. LF line ends.
+    """
     cells = [_cells(table[name]) for name in table.columns]
     return pl.DataFrame(cells).write_csv(line_terminator="\n")
 
 
 def _cells(column: pl.Series) -> pl.Series:
-    style = ".2f" if column.name in _PER_CENT else ".6g"
     if not column.dtype.is_float():
         return column.cast(pl.String)
+    style = _STYLES.get(column.name, "")  # Python's own digits, which give the value back
     values = [None if value is None else format(value, style) for value in column.to_list()]
     return pl.Series(column.name, values, dtype=pl.String)
 

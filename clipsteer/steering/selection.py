@@ -73,6 +73,21 @@ def nested_sets(difference: np.ndarray, thresholds: np.ndarray) -> Sweep:
     return Sweep(order[:largest].astype(np.int64), thresholds, sizes.astype(np.int64))
 
 
+def ranking_frame(sweep: Sweep, difference: np.ndarray) -> pl.DataFrame:
+    """`rank` (1 = largest), `feature` and its `difference` (float64) for the features of `sweep.order`.
+
+    `difference` (m,) is what the sweep was made from. Every F_tau, and so every selection, is the
+    first `n_features` rows.
+    """
+    return pl.DataFrame(
+        {
+            "rank": np.arange(1, len(sweep.order) + 1),
+            "feature": sweep.order,
+            "difference": np.asarray(difference, dtype=np.float64)[sweep.order],
+        }
+    )
+
+
 @dataclass(frozen=True)
 class GroupCounts:
     """Correct predictions and images per group; accuracies follow exactly."""

@@ -1,4 +1,6 @@
-"""Intervals and tests on accuracies, all on one fixed set of images (definitions.md, Statistics).
+"""Intervals and tests on accuracies, all on one fixed set of images (docs/method.md, section 10).
+
+The paper gives neither; Tables 5 to 8 show bare accuracies.
 
 Accuracies here are shares in 0..1. Resampling is exact in its arithmetic (counts of images are
 small integers), so results do not depend on the number of threads.

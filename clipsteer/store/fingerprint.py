@@ -5,7 +5,7 @@ normalised AST, plus the versions of the third-party distributions which that cl
 of a few that come with them, `packages.COMES_WITH`), plus Python's minor version. Comments,
 docstrings and formatting do not count. The store itself is outside every closure: one integer,
 `STORE_SEMANTICS`, stands for it in the action key. An import that stands under `if TYPE_CHECKING:`
-never runs and is not followed. DESIGN.md section 3.
+never runs and is not followed. docs/staleness.md has what follows from this, edit by edit.
 
 Names that are put together at run time cannot be seen here: a step that imports an architecture,
 layout or painter by name passes that module in `extra_modules`. Files that code reads are inputs,

@@ -7,7 +7,7 @@ that was hashed within the clock's grain of its last change is "racy": a second 
 no trace in the four numbers, so it is hashed again next time.
 
 The outcome is a token, a small file with equal bytes for equal data: no times, hosts or absolute
-paths. It is the declared input of the manifest step. DESIGN.md section 3.
+paths. It is the declared input of the manifest step. docs/configuration.md, "Watch modes".
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def autograd_loss(
     l1: float,
     dead: torch.Tensor | None,
 ) -> dict[str, torch.Tensor]:
-    """The loss as definitions.md writes it, for autograd: nothing shared with our code."""
+    """The loss as docs/method.md (section 4) writes it, for autograd: nothing shared with our code."""
     n, d = x.shape
     pre = (x - tensors["b_dec"]) @ tensors["W_enc"] + tensors["b_enc"]
     if k is None:

@@ -14,11 +14,13 @@ from clipsteer.steering.selection import (
     Selection,
     count_groups,
     nested_sets,
+    ranking_frame,
     select_relaxed,
     select_strict,
     sweep_frame,
     threshold_grid,
 )
+from clipsteer.steering.statistics import Balance, difference
 
 
 def test_grid_of_the_paper() -> None:
@@ -53,6 +55,35 @@ def test_sets_are_those_of_equation_9_and_nested(
     keys = [(-difference[j], j) for j in sweep.order]
     assert keys == sorted(keys)  # ties by feature index
     assert sweep.distinct.tolist() == sorted(set(sweep.sizes.tolist()))
+
+
+@pytest.mark.parametrize("balance", ["none", "group"])
+def test_ranking_is_equation_9_counted_afresh(balance: Balance) -> None:
+    """From the statistics of four groups of 5, 1, 3 and 7 images, by plain loops."""
+    m, images = 30, (5, 1, 3, 7)
+    means = np.random.default_rng(1).normal(size=(4, m))
+    table = pl.DataFrame(
+        [
+            {"feature": j, "group": g, "n_images": n, "mean": means[g, j]}
+            for g, n in enumerate(images)
+            for j in range(m)
+        ]
+    )
+    expected = []
+    for j in range(m):
+        total = [n * means[g, j] for g, n in enumerate(images)]
+        if balance == "none":
+            value = (total[1] + total[3]) / 8 - (total[0] + total[2]) / 8
+        else:
+            value = ((means[1, j] - means[0, j]) + (means[3, j] - means[2, j])) / 2
+        expected.append((j, value))
+    expected = sorted(((j, v) for j, v in expected if v > 0.1), key=lambda pair: -pair[1])
+    found = difference(table, balance=balance)
+    ranking = ranking_frame(nested_sets(found, np.array([0.1, 0.5])), found)
+    assert ranking["rank"].to_list() == list(range(1, len(expected) + 1))
+    assert ranking["feature"].to_list() == [j for j, _ in expected]
+    assert ranking["difference"].to_list() == pytest.approx([v for _, v in expected])
+    assert 3 < len(expected) < m
 
 
 def test_nan_difference_names_the_feature() -> None:

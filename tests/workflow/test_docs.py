@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ import yaml
 
 from clipsteer.config import validate
 from clipsteer.data.layouts import folder
+from clipsteer.report.feature_sets import SCHEMA as SET_SCHEMA
+from clipsteer.report.table import COLUMNS
+from clipsteer.store.fingerprint import inspect_code
 from clipsteer.store.trees import FolderTree
+from workflow_scripts import make_table
 
 BASE = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((BASE / "config.yaml").read_text(encoding="utf-8"))
@@ -143,6 +148,32 @@ def test_example_manifest_is_read(tmp_path: Path) -> None:
     assert frame["split"].to_list()[-2:] == ["validation", "test"]
 
 
+def first_cells(section: str) -> list[list[str]]:
+    """Words in backticks of the first cells of a section's tables, row by row."""
+    part = re.search(rf"^## {re.escape(section)}$(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
+    assert part
+    cells = re.findall(r"^\| (`[^|]*`) \|", part[1], re.MULTILINE)
+    return [re.findall(r"`([^`]*)`", cell) for cell in cells]
+
+
+RESULTS = first_cells("What is written to `results/`")
+
+
+def test_every_result_file_is_explained_and_no_other() -> None:
+    rules = (BASE / "rules/common.smk").read_text(encoding="utf-8")
+    written = re.findall(r'"(results/\{dataset\}_[a-z_.]+)"', rules)
+    explained = [words[0] for words in RESULTS if words[0].startswith("results/")]
+    assert sorted(explained) == sorted({name.replace("{dataset}", "<dataset>") for name in written})
+    readme = (BASE / "README.md").read_text(encoding="utf-8")
+    for name in explained:
+        assert f"| `{name.replace('<dataset>', 'celeba')}` |" in readme
+
+
+def test_columns_of_results_are_explained_in_their_order() -> None:
+    words = [word for row in RESULTS if "/" not in row[0] for word in row]
+    assert words == [*COLUMNS, *SET_SCHEMA]
+
+
 METHOD = (BASE / "docs/method.md").read_text(encoding="utf-8")
 PAPER = merge(
     json.loads(json.dumps(CONFIG)),
@@ -213,10 +244,55 @@ def test_open_points_give_the_settings_of_the_config() -> None:
     assert f"`{variants[0]}` (paper), `{variants[1]}` (default)" in row("mse")
 
 
-def test_links_within_the_docs_lead_somewhere() -> None:
-    for page in (BASE / "docs").glob("*.md"):
-        text = page.read_text(encoding="utf-8")
-        titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-        anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-        for target in re.findall(r"\]\(#([^)]+)\)", text):
-            assert target in anchors, f"{page.name}: #{target}"
+# Modules that steps import by a name in their settings.
+BY_NAME = ("dictionaries.vanilla", "dictionaries.topk", "dictionaries.neurons")
+LAYOUTS = ("data.layouts.celeba", "data.layouts.waterbirds")
+
+
+def map_rows() -> list[tuple[list[str], list[str]]]:
+    """(files, steps) of each row of the map in docs/method.md; a bare file is in the folder before it."""
+    found = []
+    for line in METHOD.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4 and cells[2].startswith("`clipsteer/"):
+            files: list[str] = []
+            for word in re.findall(r"`([^`]+)`", cells[2]):
+                files.append(word if "/" in word else f"{files[-1].rpartition('/')[0]}/{word}")
+            found.append((files, re.findall(r"`([^`]+)`", cells[3])))
+    return found
+
+
+def test_the_map_names_the_code_that_runs() -> None:
+    """Each file of a row is imported by one of its steps, and each step imports one of its files."""
+
+    @cache
+    def closure(step: str) -> str:
+        more = [f"clipsteer.{name}" for name in (*BY_NAME, *LAYOUTS)]
+        script = BASE / "workflow_scripts" / f"{step}.py"
+        given = more if step == "build_manifest" else more[: len(BY_NAME)]
+        modules = inspect_code(script, BASE, given).modules
+        return " ".join(f"{name.replace('.', '/')}.py" for name in modules)
+
+    for files, steps in map_rows():
+        assert steps, files
+        for file in files:
+            assert any(file in closure(step) for step in steps), f"{file}: not run by {steps}"
+        for step in steps:
+            assert any(file in closure(step) for file in files), f"{step}: runs none of {files}"
+    assert len(map_rows()) > 10
+
+
+def test_where_the_papers_numbers_apply_is_what_the_table_asks_for() -> None:
+    part = re.search(r"^## 12\. .*?^## ", METHOD, re.MULTILINE | re.DOTALL)
+    assert part
+    for key, value in make_table._PAPER.items():
+        if key == "thresholds":
+            assert CONFIG["steering"][key] == value  # "the default threshold grid"
+        else:
+            assert f"`{key}: {value}`" in part[0]
+    for name, images in make_table._PAPER_TEST_IMAGES.items():
+        assert f"`{name}`" in part[0]
+        assert f"{images:,}" in part[0]
+    layers, width = make_table._PAPER_LAYERS_AND_WIDTH
+    assert f"{layers} layers of width {width}, {make_table._PAPER_TOKENS} tokens" in part[0]
+    assert f"expansion {make_table._PAPER_EXPANSION}" in part[0]

@@ -17,7 +17,7 @@ from clipsteer.store.digest import digest_file
 from clipsteer.store.objects import ObjectStore
 from tests.workflow.runs import BASE, TINY, WorkingCopy, merged, nested
 
-# Item 8 of the table's specification, in its order.
+# In the order of docs/configuration.md, "What is written to results/".
 COLUMNS = [
     "dataset",
     "source",
@@ -166,6 +166,40 @@ def test_rows_follow_from_the_stored_predictions(finished: WorkingCopy, dataset:
 
 
 @pytest.mark.parametrize("dataset", TABLES)
+def test_feature_sets_follow_from_the_stored_statistics(
+    finished: WorkingCopy, dataset: str
+) -> None:
+    """Eq. 9 worked out afresh: exactly the features above the threshold, by their difference."""
+    table = read_table(finished, f"{dataset}_table.csv").filter(pl.col("ablation") == "targeted")
+    sets = read_table(finished, f"{dataset}_feature_sets.csv")
+    store = ObjectStore(finished.store)
+    place = ["hook_point", "layer", "dictionary", "condition"]
+    labels = [name for name in sets.columns if name in COLUMNS]
+    assert sets.select(labels).unique(maintain_order=True).equals(table.select(labels))
+    for row in table.iter_rows(named=True):
+        here = sets.filter(*(pl.col(name) == row[name] for name in place))
+        if row["n_features"] == 0:
+            assert here.select("rank", "feature", "difference").rows() == [(None, None, None)]
+            continue
+        member = f"{row['dictionary']}/layer_{row['layer']:02d}"
+        pointer = finished.members(f"{dataset}/{row['dictionary']}/layers_00-02/statistics.json")
+        digest = pointer[member]["outputs"]["statistics"]["digest"]
+        statistics = pl.read_parquet(io.BytesIO(store.get_bytes(digest)))
+        means: dict[int, dict[bool, list[float]]] = {}
+        for line in statistics.iter_rows(named=True):
+            sums = means.setdefault(line["feature"], {True: [0.0, 0.0], False: [0.0, 0.0]})
+            sums[line["group"] % 2 == 1][0] += line["mean"] * line["n_images"]
+            sums[line["group"] % 2 == 1][1] += line["n_images"]
+        by_feature = {
+            j: s[True][0] / s[True][1] - s[False][0] / s[False][1] for j, s in means.items()
+        }
+        right = sorted((-v, j) for j, v in by_feature.items() if v > row["threshold"])
+        assert here["feature"].to_list() == [j for _, j in right]
+        assert here["difference"].to_list() == pytest.approx([-v for v, _ in right])
+        assert here["rank"].to_list() == list(range(1, row["n_features"] + 1))
+
+
+@pytest.mark.parametrize("dataset", TABLES)
 def test_what_stands_beside_the_table(finished: WorkingCopy, dataset: str) -> None:
     results = finished.folder / "results"
     quality = read_table(finished, f"{dataset}_dictionaries.csv")
@@ -196,6 +230,7 @@ def test_what_stands_beside_the_table(finished: WorkingCopy, dataset: str) -> No
         "csv": f"{dataset}_table.csv",
         "markdown": f"{dataset}_table.md",
         "figure": f"{dataset}_layers.png",
+        "feature_sets": f"{dataset}_feature_sets.csv",
         "dictionaries": f"{dataset}_dictionaries.csv",
         "summary": f"{dataset}_summary.txt",
         "headline": f"{dataset}_headline.json",
