@@ -36,6 +36,7 @@ from clipsteer.store.code import CACHES, FINGERPRINTS
 from clipsteer.store.drop import expect
 from clipsteer.store.exports import edited, put_aside
 from clipsteer.store.fence import begin
+from clipsteer.store.noted import note_store
 from clipsteer.store.warm import start
 from clipsteer.store.shared import share
 from clipsteer.slurm import (
@@ -381,6 +382,7 @@ onstart:
             check_requests(requests())
             share(Path(STORE))
         begin()
+        note_store(Path(STORE), Path.cwd())
         cancel_orphans()
         keep_edited()
         if config["runtime"]["warm_worker"] and workflow.local_exec:
