@@ -1,4 +1,4 @@
-"""The command line: `python -m clipsteer COMMAND`."""
+"""What a run would do, where results come from, what is stored: clipsteer COMMAND."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from clipsteer.errors import ClipsteerError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status. A user's fault is one line on stderr, and status 1."""
-    parser = argparse.ArgumentParser(prog="python -m clipsteer", description=__doc__)
+    """Run one command; its exit status. A user's fault is one line on stderr, and status 1.
+
+    `clipsteer` (pyproject.toml) and `python -m clipsteer` both call this.
+    """
+    as_script = os.path.basename(sys.argv[0]).startswith("clipsteer")
+    prog = "clipsteer" if as_script else "python -m clipsteer"
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (plan, why, store):
         module.add(commands)

@@ -37,6 +37,7 @@ from clipsteer.workflow.chains import Chains
 from clipsteer.store.code import CACHES, FINGERPRINTS
 from clipsteer.store.drop import expect
 from clipsteer.store.fence import begin
+from clipsteer.store.noted import note_store
 from clipsteer.store.warm import start
 from clipsteer.store.shared import share
 from clipsteer.slurm import (
@@ -344,6 +345,7 @@ onstart:
             check_requests(requests())
             share(Path(STORE))
         begin()
+        note_store(Path(STORE), Path.cwd())
         cancel_orphans()
         keep_edited()
         for name, token in SCANNED.items():

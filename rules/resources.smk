@@ -1,19 +1,50 @@
 # What each job asks of a cluster: memory and minutes that scale with its work, doubled on each retry. The
 # model is clipsteer/lineage/resources.py; a profile's set-resources overrides it. Local runs do not heed it.
 
-from clipsteer.lineage.resources import GPU_STEPS, Model, known_images
+import json
 
-COSTS = Model(config, Path.cwd(), known_images(config, Path(REFS)))
+from clipsteer.lineage.resources import GPU_STEPS, Model, asks_for_gpu, known_images
+
+
+def scanned(dataset):
+    """What a scan found in a data set's folder; nothing where a job reads the rules before there was one."""
+    with suppress(OSError):
+        return json.loads(raw_token(dataset))
+    return {}
+
+
+COSTS = Model(
+    config, Path.cwd(), known_images(config, Path(REFS), CHAINS.current, scanned)
+)
 OVERRIDDEN = workflow.resource_settings.overwrite_resources
+FOR_ALL = workflow.resource_settings.default_resources or {}
+# Whether it is known where the jobs will run: else as profiles/slurm has it.
+PROFILE = OVERRIDDEN or any(
+    word.partition("=")[0] in ("--workflow-profile", "--profile") for word in sys.argv
+)
+
+
+@functools.lru_cache(
+    1
+)  # memory, minutes and disk of a job are asked for one after the other
+def cost_of(step, wildcards, gpu):
+    return COSTS.cost(step, dict(wildcards), gpu=gpu)
 
 
 def cost(step, wildcards, gpu):
-    return COSTS.cost(step, dict(wildcards.items()), gpu=gpu)
+    return cost_of(step, tuple(wildcards.items()), gpu)
+
+
+def has_gpu(step):
+    """Whether a step's jobs are given a GPU, and use it: then they compute at its speed."""
+    given = {**FOR_ALL, **OVERRIDDEN.get(step, {})}
+    words = {name: getattr(value, "raw", value) for name, value in given.items()}
+    return config["runtime"]["device"] != "cpu" and asks_for_gpu(words)
 
 
 def needs(step):
     """The resources of a step's rule."""
-    gpu = "gpu" in OVERRIDDEN.get(step, {})  # then it computes at a GPU's speed
+    gpu = has_gpu(step)
 
     def memory(wildcards, attempt):
         return cost(step, wildcards, gpu).request(attempt)[0]
@@ -29,12 +60,16 @@ def needs(step):
 
 def expected(job):
     """What a job is expected to take, for `python -m clipsteer plan --resources`."""
-    gpu = job.rule.name in GPU_STEPS
-    found = cost(job.rule.name, job.wildcards, gpu)
+    step = job.rule.name
+    assumed = not PROFILE and step in GPU_STEPS and config["runtime"]["device"] != "cpu"
+    gpu = has_gpu(step) or assumed
+    found = cost(step, job.wildcards, gpu)
     return {
         "gpu": gpu,
         "seconds": found.seconds,
         "memory_mb": found.memory_mb,
         "requested_mb": found.request(1)[0],
         "disk_mb": found.disk_mb,
+        "known": found.known,
+        "notes": list(found.notes),
     }

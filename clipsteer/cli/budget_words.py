@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from clipsteer.cli.words import count, duration
 from clipsteer.lineage.budget import Share, total
+from clipsteer.lineage.foreseen import Remade
 
 _HEAD = ("", "jobs", "memory a job", "asked for", "CPU time", "GPU time", "new on disk")
 
 
-def lines(shares: Mapping[str, Share], store: Path) -> Iterator[str]:
-    """The table, its sum, and what it means for the disk that the store is on."""
+def lines(shares: Mapping[str, Share], store: Path, remade: Sequence[Remade] = ()) -> Iterator[str]:
+    """The table, its sum, and what it means for the disk that the store is on.
+
+    `remade`: what is executed again inside the jobs, which the table does not count.
+    """
     whole = total(shares.values())
+    if not shares:
+        yield f"Nothing would be computed{_room(store)}."
+        return
     rows = [_HEAD, *(_row(rule, share) for rule, share in shares.items()), _row("all", whole)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -25,10 +32,20 @@ def lines(shares: Mapping[str, Share], store: Path) -> Iterator[str]:
         yield (
             f"{count(whole.pending, 'job')} of these may turn out to be restored: their inputs are not known yet."
         )
-    yield (
-        f"Disk at peak: {size(whole.disk_mb)} more than now, if everything is there at once{_room(store)}."
-    )
-    yield f"GPU hours: {whole.gpu_seconds / 3600:.1f}. A model, not a promise: docs/cluster.md."
+    if remade:
+        yield (
+            f"Not counted: {count(len(remade), 'recorded action')} executed again for lost objects "
+            f"({duration(sum(action.seconds for action in remade))} when computed)."
+        )
+    yield from (f"Sizes: {note}." for note in whole.notes)
+    disk = f"{size(whole.disk_mb)} more than now"
+    if whole.unknown:
+        disk = f"unknown, at least {disk}"
+    yield f"Disk at peak: {disk}, if everything is there at once{_room(store)}."
+    number = whole.gpu_seconds / 3600
+    digits = 2 if 0 < number < 1 else 1
+    hours = _cell(f"{number:.{digits}f}", whole.unknown_gpu, number > 0)
+    yield f"GPU hours: {hours}. A model, not a promise: docs/cluster.md."
 
 
 def size(megabytes: float) -> str:
@@ -39,15 +56,23 @@ def size(megabytes: float) -> str:
 
 
 def _row(name: str, share: Share) -> tuple[str, ...]:
+    known = share.jobs > share.unknown
+    times = ((share.cpu_seconds, share.unknown_cpu), (share.gpu_seconds, share.unknown_gpu))
     return (
         name,
         f"{share.jobs}",
-        size(share.memory_mb),
+        _cell(size(share.memory_mb), share.unknown, known),
         size(share.requested_mb),
-        duration(share.cpu_seconds) if share.cpu_seconds else "-",
-        duration(share.gpu_seconds) if share.gpu_seconds else "-",
-        size(share.disk_mb),
+        *(_cell(duration(time) if time else "-", unknown, time > 0) for time, unknown in times),
+        _cell(size(share.disk_mb), share.unknown, known),
     )
+
+
+def _cell(text: str, unknown: int, known: bool) -> str:
+    """A number that leaves out so many jobs of unknown size; `known`: it counts others."""
+    if not unknown:
+        return text
+    return f"{text} or more" if known else "unknown"
 
 
 def _room(store: Path) -> str:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.code import CACHES
 from clipsteer.store.layout import FORMAT_FILE, ROOTS
+from clipsteer.store.noted import noted_stores
 from clipsteer.store.roots import REFS, root_id
 
 CONFIG = Path("config.yaml")
@@ -23,34 +25,74 @@ def add_store(parser: argparse.ArgumentParser) -> None:
         "--store",
         type=Path,
         metavar="DIR",
-        help=f"the store; default: store.root in ./{CONFIG}, else {_DEFAULT}",
+        help=f"the store; default: the one that runs here have used, or store.root in ./{CONFIG}",
     )
 
 
 def store_root(arguments: argparse.Namespace) -> Path:
-    """The root of the store that is meant. Raises ClipsteerError where there is none."""
-    root = Path(arguments.store or _configured()).expanduser()
-    if not (root / FORMAT_FILE).exists():
+    """The root of the store that is meant. Raises ClipsteerError where there is none, or several."""
+    found = store_roots(arguments)
+    if len(found) > 1:
+        places = ", ".join(map(str, found))
         raise ClipsteerError(
-            f"{root}: found no store (no {FORMAT_FILE}), expected one that a run has made. Run the "
+            f"{Path.cwd()}: found {len(found)} stores that its runs have used ({places}), expected "
+            "one; say which: --store DIR."
+        )
+    return found[0]
+
+
+def store_roots(arguments: argparse.Namespace, targets: Sequence[str] = ()) -> list[Path]:
+    """The stores that may be meant, the likeliest first: --store, else those of the working copies
+    that the targets lie in, and of the current folder: what their runs have used, what their config
+    names.
+
+    Raises ClipsteerError where there is none.
+    """
+    if arguments.store:
+        places = [Path(arguments.store).expanduser()]
+    else:
+        folders = [*filter(None, map(_home, targets)), Path()]
+        places = [store for folder in folders for store in _stores_of(folder)]
+    found: dict[str, Path] = {}
+    for place in places:
+        if (place / FORMAT_FILE).exists():
+            found.setdefault(os.path.realpath(place), place)
+    if not found:
+        looked = ", ".join(dict.fromkeys(map(str, places)))
+        raise ClipsteerError(
+            f"{looked}: found no store (no {FORMAT_FILE}), expected one that a run has made. Run the "
             "command in a working copy that has results, or say where the store is: --store DIR."
         )
-    return root
+    return list(found.values())
 
 
-def _configured() -> str:
-    if not CONFIG.is_file():
-        return _DEFAULT
+def _stores_of(folder: Path) -> list[Path]:
+    """The stores of a working copy, there or not."""
+    return [*noted_stores(folder), folder / _configured(folder)]
+
+
+def _home(target: str) -> Path | None:
+    """The working copy that a file lies in; None for what is no file, or lies in none."""
+    path = Path(os.path.abspath(target))
+    if not path.exists():
+        return None
+    return next((p for p in path.parents if (p / REFS).is_dir() or (p / CACHES).is_dir()), None)
+
+
+def _configured(folder: Path) -> Path:
+    file = folder / CONFIG
+    if not file.is_file():
+        return Path(_DEFAULT)
     import yaml
 
     try:
-        config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-        return str(config["store"]["root"])
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return Path(config["store"]["root"]).expanduser()
     except (KeyError, TypeError):
-        return _DEFAULT
+        return Path(_DEFAULT)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ClipsteerError(
-            f"{CONFIG}: cannot be read as YAML ({' '.join(str(error).split())}); expected a config "
+            f"{file}: cannot be read as YAML ({' '.join(str(error).split())}); expected a config "
             "with store.root. Correct it, or say where the store is: --store DIR."
         ) from error
 
@@ -58,11 +100,11 @@ def _configured() -> str:
 def working_copy(store: Path) -> Path | None:
     """The current folder, if it is a working copy of this store: if its pointers are in use here.
 
-    That is, if its config names the store, or the store knows the folder.
+    That is, if its config names the store or its runs have used it, or the store knows the folder.
     """
     folder = Path.cwd()
     known = Path(store, ROOTS, root_id(folder)).is_dir()
-    ours = known or os.path.realpath(Path(_configured()).expanduser()) == os.path.realpath(store)
+    ours = known or os.path.realpath(store) in map(os.path.realpath, _stores_of(folder))
     return folder if ours and Path(REFS).is_dir() else None
 
 

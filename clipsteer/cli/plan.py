@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from clipsteer.cli.common import working
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.roots import REFS
 
 if TYPE_CHECKING:
     from clipsteer.lineage.foreseen import DagJob
 
+# Options of snakemake that plan has too, those with several words and those with one.
+_SEVERAL = {("--configfile", "--configfiles"): "F", ("--config", "-C"): "K=V"}
+_ONE = (("--snakefile", "-s"), ("--workflow-profile",), ("--profile",))
+_VALUE = re.compile(r"[a-zA-Z_][\w-]*=")
 # What Snakemake says before it comes to the point.
 _PREAMBLE = re.compile(r"(?:Using (?:work|pro)|Config file .* extended|Assuming|Building DAG)")
 _PLACE = re.compile(r'File ".*", line \d+, in ')
@@ -35,9 +40,12 @@ def add(subparsers: Any) -> None:
     plan.add_argument(
         "targets", nargs="*", metavar="TARGET", help="as for snakemake; none: all tables"
     )
-    plan.add_argument("--configfile", nargs="+", default=[], metavar="F", help="as for snakemake")
-    plan.add_argument("--config", nargs="+", default=[], metavar="K=V", help="as for snakemake")
-    plan.add_argument("--snakefile", metavar="F", help="as for snakemake")
+    for (option, *short), metavar in _SEVERAL.items():
+        plan.add_argument(
+            option, *short, nargs="+", default=[], metavar=metavar, help="as for snakemake"
+        )
+    for option, *short in _ONE:
+        plan.add_argument(option, *short, metavar="F", help="as for snakemake")
     plan.add_argument("--json", action="store_true", help="everything as JSON")
     plan.add_argument(
         "--resources",
@@ -51,6 +59,7 @@ def run_plan(arguments: argparse.Namespace) -> int:
     """Print what a run would do. Raises ClipsteerError where Snakemake refuses targets or config."""
     from clipsteer.lineage.forecast import forecast, store_of
 
+    sort_words(arguments)
     jobs = dag(arguments)
     _same_checkout(jobs)
     with working("reading the store"):
@@ -62,7 +71,7 @@ def run_plan(arguments: argparse.Namespace) -> int:
         from clipsteer.cli.budget_words import lines
         from clipsteer.lineage.budget import budget
 
-        print("\n".join(lines(budget(found), store_of(jobs))))
+        print("\n".join(lines(budget(found), store_of(jobs), found.remade)))
         return 0
     from clipsteer.cli.plan_words import show
 
@@ -70,23 +79,44 @@ def run_plan(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def sort_words(arguments: argparse.Namespace) -> None:
+    """Take the targets out of what follows --configfile and --config, which take all words they get.
+
+    After --config a target is a word that is no NAME=VALUE, after the first file of --configfile one
+    that is no config file. Raises ClipsteerError for a config file that is not there.
+    """
+    first, rest = arguments.configfile[:1], arguments.configfile[1:]
+    files = first + [word for word in rest if _is_config_file(word)]
+    values = [word for word in arguments.config if _VALUE.match(word)]
+    arguments.targets += [word for word in rest if word not in files]
+    arguments.targets += [word for word in arguments.config if word not in values]
+    arguments.configfile, arguments.config = files, values
+    for file in files:
+        if not Path(file).is_file():
+            raise ClipsteerError(f"--configfile {file}: found no such file; check the path.")
+
+
+def _is_config_file(word: str) -> bool:
+    """Whether a word names a config file, there or not, and nothing that the workflow makes."""
+    path = Path(os.path.normpath(word))
+    if any(path.is_relative_to(folder) for folder in (REFS, "results")):
+        return False
+    return path.is_file() or path.suffix in (".yaml", ".yml", ".json")
+
+
 def dag(arguments: argparse.Namespace) -> list[DagJob]:
     """The jobs that Snakemake finds by a dry run. Raises ClipsteerError with what it says against it."""
     from clipsteer.lineage.foreseen import DagJob
 
-    for file in arguments.configfile:
-        if not Path(file).is_file():
-            raise ClipsteerError(f"--configfile {file}: found no such file; check the path.")
     with tempfile.TemporaryDirectory() as folder:
         description = Path(folder, "dag.json")
         # Quiet about just these two, Snakemake stops as soon as the DAG is there.
         words = [sys.executable, "-m", "snakemake", *arguments.targets, "--dry-run"]
         words += ["--quiet", "rules", "progress"]
-        for option in ("configfile", "config"):
-            if given := getattr(arguments, option):
-                words += [f"--{option}", *given]
-        if arguments.snakefile:
-            words += ["--snakefile", arguments.snakefile]
+        for option, *_ in (*_SEVERAL, *_ONE):
+            given = getattr(arguments, option.removeprefix("--").replace("-", "_"))
+            if given:
+                words += [option, *([given] if isinstance(given, str) else given)]
         with working("asking snakemake"):
             done = subprocess.run(
                 words,

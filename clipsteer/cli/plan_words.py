@@ -9,7 +9,7 @@ from typing import Any
 from clipsteer.cli.words import duration, fold, reason_words, value_words
 from clipsteer.lineage.foreseen import DagJob, Forecast, PlannedAction
 from clipsteer.lineage.guess import MORE, is_pending
-from clipsteer.lineage.reasons import Reason
+from clipsteer.lineage.reasons import Reason, is_token
 from clipsteer.store.roots import REFS
 
 # Wildcards whose values the members say more exactly.
@@ -197,10 +197,32 @@ def _rest(found: Forecast) -> Iterator[str]:
     steps = Counter(action.step for action in found.actions("fresh"))
     if steps:
         yield f"fresh: {', '.join(f'{step} {number}' for step, number in steps.items())}"
+    yield from _time(found)
+
+
+def _time(found: Forecast) -> Iterator[str]:
+    """How long it will take, by earlier runs; of what has no precedent that is unknown."""
     sure, perhaps = found.seconds()
-    if perhaps:
-        at_most = f", at most {duration(perhaps)}" if perhaps > sure else ""
-        yield f"about {duration(sure)} of computing by earlier runs{at_most}"
+    at_most = f", at most {duration(perhaps)}" if perhaps > sure else ""
+    if untimed := found.untimed():
+        places = dict.fromkeys(f"{j.job.rule} {_place(j.job, '')}".strip() for j in untimed)
+        rules = dict.fromkeys(j.job.rule for j in untimed)
+        like = "; ".join(places if len(places) <= _LISTED else rules)
+        yield f"time unknown: nothing on record to go by for {like}"
+        if perhaps:
+            yield f"all else took {duration(sure)}{at_most} in earlier runs"
+    elif perhaps:
+        other = "; those had other settings or data" if _other(found) else ""
+        yield f"about {duration(sure)} of computing by earlier runs{at_most}{other}"
+
+
+def _other(found: Forecast) -> bool:
+    """Whether what will be computed differs in more than code from what was: it may take longer."""
+    return any(
+        reason.kind == "config" or is_token(reason.new)
+        for action in found.actions("computed")
+        for reason in action.reasons
+    )
 
 
 def _short(separator: str, items: list[str]) -> str:

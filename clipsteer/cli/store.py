@@ -1,15 +1,23 @@
-"""`clipsteer store`: list, show, measure, verify, clean up, take away."""
+"""`clipsteer store`: list, show, measure, verify, give out, clean up, take away."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from clipsteer.cli.common import add_store, progress, store_root, working_copy
+from clipsteer.cli.common import add_store, progress, size, store_root, store_roots, working_copy
+from clipsteer.cli.words import count
 from clipsteer.errors import ClipsteerError
+
+if TYPE_CHECKING:
+    from clipsteer.store.objects import ObjectStore
 
 _WHICH = "the key of an action or the digest of an object, or the first 4 or more digits"
 
@@ -39,6 +47,15 @@ def add(subparsers: Any) -> None:
         "--all", action="store_true", help="hash also what was found sound in the last 30 days"
     )
     verify.epilog = "exit status: 1 where anything was damaged or lost"
+
+    get = _command(commands, "get", run_get, "write what is stored into a folder, as real files")
+    get.add_argument(
+        "what",
+        metavar="NAME|DIGEST",
+        help="a pointer (celeba/world is artifacts/refs/celeba/world.json), also with a member and "
+        f"an output after it (celeba/manifest/groups); or {_WHICH}",
+    )
+    get.add_argument("folder", type=Path, metavar="DIR", help="a new or an empty folder")
 
     gc = _command(commands, "gc", run_gc, "remove what no result and no recent action needs")
     gc.add_argument(
@@ -162,6 +179,65 @@ def run_verify(arguments: argparse.Namespace) -> int:
     else:
         print(*verify_lines(found), sep="\n")
     return 0 if found.sound else 1
+
+
+def run_get(arguments: argparse.Namespace) -> int:
+    """Write objects out. Raises ClipsteerError where there is no such thing, or no room for it."""
+    from clipsteer.lineage.picked import UnknownNameError
+    from clipsteer.store.objects import DamagedObjectError, MissingObjectError
+    from clipsteer.store.unpack import check_target
+
+    check_target(arguments.folder)
+    faults: dict[Path, ClipsteerError] = {}
+    for root in store_roots(arguments, [arguments.what]):
+        try:
+            return _get(arguments, root)
+        except (UnknownNameError, MissingObjectError, DamagedObjectError) as error:
+            faults[root] = error
+    for root, fault in faults.items():
+        if not isinstance(fault, UnknownNameError):
+            return _get(arguments, root, remake=True)
+    raise next(iter(faults.values()))
+
+
+def _get(arguments: argparse.Namespace, root: Path, *, remake: bool = False) -> int:
+    """Write objects of one store out; `remake`: after what is lost of them has been made again."""
+    from clipsteer.lineage.listing import Names
+    from clipsteer.lineage.picked import pick
+    from clipsteer.store.objects import ObjectStore
+    from clipsteer.store.unpack import unpack
+
+    outputs = pick(arguments.what, Names(root))
+    objects = ObjectStore(root)
+    with _ended_by_signal():
+        if remake:
+            _remake(objects, [output.digest for output in outputs.values()])
+        with progress("writing") as tell:
+            files, total = unpack(objects, outputs, arguments.folder, tell)
+    if arguments.json:
+        _print_json({"bytes": total, "files": files, "folder": str(arguments.folder)})
+    else:
+        print(f"{arguments.folder}: {count(files, 'file')}, {size(total)}")
+    return 0
+
+
+def _remake(objects: ObjectStore, digests: list[str]) -> None:
+    """Execute again, with the code of this checkout, the actions that made what is lost of these objects."""
+    from clipsteer.store.execute import Executor
+    from clipsteer.store.progress import Log
+    from clipsteer.store.run import Runtime
+
+    Executor(objects, Runtime(), Path(__file__).resolve().parents[2], Log()).provide(digests)
+
+
+@contextlib.contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """Inside, SIGTERM ends the process as Ctrl-C does: what is half-written is taken away first."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_gc(arguments: argparse.Namespace) -> int:

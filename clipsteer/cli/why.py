@@ -6,9 +6,10 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipsteer.cli.common import add_store, store_root, working
+from clipsteer.cli.common import add_store, store_roots, working
 from clipsteer.errors import ClipsteerError
 
 if TYPE_CHECKING:
@@ -99,10 +100,27 @@ def run_diff(arguments: argparse.Namespace) -> int:
 
 
 def _lineages(arguments: argparse.Namespace, *targets: str) -> list[Lineage]:
-    from clipsteer.lineage.graph import lineage
+    """The lineages of all targets, from the first store that has them all."""
+    from clipsteer.lineage.graph import Target, lineage
     from clipsteer.lineage.listing import Names
     from clipsteer.lineage.targets import resolve
 
+    faults: list[str] = []
+    homes: dict[str, Path] = {}  # target -> a store that has it
+    roots = store_roots(arguments, targets)
     with working("reading the store"):
-        names = Names(store_root(arguments))
-        return [lineage(resolve(target, names), names.index) for target in targets]
+        for root in roots:
+            names, found = Names(root), list[Target]()
+            for target in targets:
+                try:
+                    found.append(resolve(target, names))
+                    homes.setdefault(target, root)
+                except ClipsteerError as error:
+                    faults.append(str(error))
+            if len(found) == len(targets):
+                return [lineage(target, names.index) for target in found]
+    if len(homes) == len(set(targets)):
+        places = " and ".join(f"{target} in {home}" for target, home in homes.items())
+        raise ClipsteerError(f"found {places}, expected both in one store.")
+    more = f" Looked in {', '.join(map(str, roots[1:]))} too." if len(roots) > 1 else ""
+    raise ClipsteerError(faults[0] + more)

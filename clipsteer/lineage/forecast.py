@@ -29,6 +29,7 @@ from clipsteer.lineage.guess import (
     union,
     unknown_member,
     unknown_pointer,
+    widened,
 )
 from clipsteer.lineage.history import History
 from clipsteer.lineage.reasons import Reason, explain_change
@@ -39,6 +40,9 @@ from clipsteer.store.lost import Lost, Record
 from clipsteer.store.peek import PeekActions, PeekObjects, former_pointer, peek_pointer
 from clipsteer.store.pointers import Member, Output, Pointer
 from clipsteer.store.run import Action, Job
+
+# The most jobs that one list of unknown length is looked at as cut into.
+_MOST_PARTS = 4096
 
 
 def forecast(jobs: Sequence[DagJob], working_copy: Path) -> Forecast:
@@ -160,14 +164,13 @@ class _Walk:
             name: union(self._input(Path(path)) for path in paths)
             for name, paths in input_paths(step.arguments).items()
         } | raw_inputs(step.arguments)
-        job = Job(step.config, inputs, runtime_of(step.arguments))
         try:
-            actions = sorted(loaded(step.code.script).plan(job).items())
+            actions = sorted(_plan(step, inputs).items())
         except UndecidedError:
             self.found.origins[step.job.title] = step.job.title
             waits = tuple(sorted(_stand_ins(inputs)))
-            action = PlannedAction(step.code.name, step.name, MORE, "pending", None, waits)
-            return PlannedJob(step.job, [action]), unknown_pointer(step.code.name, step.job.title)
+            unknown = PlannedAction(step.code.name, step.name, MORE, "pending", None, waits)
+            return PlannedJob(step.job, [unknown]), unknown_pointer(step.code.name, step.job.title)
         planned, members = PlannedJob(step.job, []), dict[str, Member]()
         for name, action in actions:
             like = before.members.get(name) if before else None
@@ -224,7 +227,7 @@ class _Walk:
         )
         if record:
             return planned, _member(record)
-        if key in self.first:
+        if key in self.first and not planned.more:  # stand-ins have one key for several actions
             planned = planned.shared(key, self.first[key] == step.job.title)
         elif waits and self.history.fits(step.code.name, action, step.planned):
             planned = planned.undecided()
@@ -278,6 +281,23 @@ class _Walk:
         for digest in record["inputs"].values():
             self._provide(_Need(digest, remade.label, need.certain), (*above, record["key"]))
         self.found.remade.append(remade)
+
+
+def _plan(step: _Step, inputs: Mapping[str, Pointer]) -> Mapping[str, Action]:
+    """The actions of a job, by its step's own `plan`.
+
+    A job may take its share of a list, each so many, whose length is not known yet. One whose turn
+    comes after all that is known has one action, `MORE`, for those that it may get.
+    """
+    plan, runtime = loaded(step.code.script).plan, runtime_of(step.arguments)
+    actions: Mapping[str, Action] = plan(Job(step.config, inputs, runtime))
+    more = 1
+    while not actions and more < _MOST_PARTS and _stand_ins(inputs):
+        more *= 2
+        wide = {name: widened(pointer, more) for name, pointer in inputs.items()}
+        for name, action in plan(Job(step.config, wide, runtime)).items():
+            return {f"{name.rpartition('/')[0]}/{MORE}".lstrip("/"): action}
+    return actions
 
 
 def _member(record: Record) -> Member:

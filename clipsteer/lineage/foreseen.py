@@ -42,7 +42,7 @@ class PlannedAction:
     `key`: None where it is not known yet, or not needed (fresh). `waits`: what decides it: keys of
     actions, or titles of jobs, that have to be computed first. `before`: the key of the action that
     it follows upon, `reasons`: how it differs from that (inputs may be stand-ins), `seconds`: how
-    long that took.
+    long that took; None where nothing says so.
     """
 
     step: str
@@ -148,8 +148,16 @@ class Forecast:
             "fresh": (fresh, fresh),
         }
 
+    def untimed(self) -> list[PlannedJob]:
+        """The jobs with an action that may be computed and has no precedent on record."""
+        return [
+            job
+            for job in self.jobs
+            if any(a.verdict in ("computed", "pending") and a.seconds is None for a in job.actions)
+        ]
+
     def seconds(self) -> tuple[float, float]:
-        """At least and at most how long the same took before, as far as that is known."""
+        """At least and at most how long the same took before, but for what is `untimed`."""
         sure = sum(a.seconds or 0.0 for a in self.actions("computed"))
         sure += sum(r.seconds for r in self.remade if r.certain)
         perhaps = sum(a.seconds or 0.0 for a in self.actions("pending"))
@@ -181,7 +189,7 @@ class Forecast:
             ],
             "more": self.more,
             "remade": [remade.as_json() for remade in self.remade],
-            "seconds": list(self.seconds()),
+            "seconds": [self.seconds()[0], None if self.untimed() else self.seconds()[1]],
         }
 
     def _action(self, action: PlannedAction) -> dict[str, Any]:

@@ -9,6 +9,7 @@ entry, `MORE`, for those that may come.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import Any
 
 from clipsteer.store.pointers import Member, Output, Pointer
@@ -59,6 +60,18 @@ def union(pointers: Iterable[Pointer]) -> Pointer:
         else:
             members |= pointer.members
     return Pointer(step, members)
+
+
+def widened(pointer: Pointer, number: int) -> Pointer:
+    """The same with so many more outputs wherever their names are not known."""
+    members = copy(pointer.members)
+    for name, member in pointer.members.items():
+        if MORE in member.outputs:
+            outputs = copy(member.outputs)
+            for more in range(number):
+                outputs[f"{MORE}{more}"] = outputs[MORE]
+            members[name] = Member(outputs, member.facts)
+    return Pointer(pointer.step, members)
 
 
 class _Outputs(dict[str, Output]):

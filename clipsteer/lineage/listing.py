@@ -20,7 +20,8 @@ from clipsteer.store.pointers import DamagedPointerError, read_pointer
 from clipsteer.store.reach import Trees
 from clipsteer.store.roots import pointers_of
 
-_PREFIX = re.compile(rf"(?:{ALGORITHM}:)?([0-9a-f]{{4,64}})")
+# How keys and digests may be written, cut short or whole.
+PREFIX = re.compile(rf"(?:{ALGORITHM}:)?([0-9a-f]{{4,64}})")
 _SHOWN = 10
 
 
@@ -90,7 +91,7 @@ class Names:
 
         Objects that only a record names are found too.
         """
-        match = _PREFIX.fullmatch(text)
+        match = PREFIX.fullmatch(text)
         if match is None:
             raise ClipsteerError(
                 f"{text}: found something else, expected the key of an action or the digest of an "

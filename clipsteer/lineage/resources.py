@@ -37,17 +37,39 @@ _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _CLIP_B32 = {"width": 768, "layers": 12, "tokens": 50, "pixels": 224}  # where only the hub knows
 
 Config = Mapping[str, Any]
-# Images in a split of a data set, as far as is known.
-Images = Callable[[str, str], int]
+# What is asked for where nobody knows how many images there are: about as many as CelebA has.
+_ASSUMED = {"train": 160_000, "validation": 20_000, "test": 20_000}
+
+
+@dataclass(frozen=True)
+class Count:
+    """Images in a split of a data set.
+
+    `note` says what was assumed where the number is an estimate. Not `known`: it is none at all, only
+    a stand-in, so that a cluster can be asked for something.
+    """
+
+    images: int
+    note: str = ""
+    known: bool = True
+
+
+# Images in a split (train, validation, test) of a data set.
+Images = Callable[[str, str], Count]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one job takes: `seconds` on the device that it has, memory at once and new bytes on disk, in MB."""
+    """What one job takes: `seconds` on the device that it has, memory at once and new bytes on disk, in MB.
+
+    `notes`: what was assumed. Not `known`: these are the numbers of a stand-in (see `Count`).
+    """
 
     seconds: float
     memory_mb: float
     disk_mb: float = 0.0
+    known: bool = True
+    notes: tuple[str, ...] = ()
 
     def request(self, attempt: int) -> tuple[int, int]:
         """(memory in MB, minutes) to ask a cluster for: with room to spare, doubled on each retry."""
@@ -61,16 +83,28 @@ class Model:
 
     def __init__(self, config: Config, base: Path, images: Images) -> None:
         self.config, self.base, self.images = config, base, images
+        # Of the cost that is being reckoned: what was assumed, and whether all was known.
+        self._notes: dict[str, None] = {}
+        self._known = True
 
     # ---- sizes
 
-    @cached_property
+    @property
     def _vision(self) -> dict[str, int]:
         """Layers, width, tokens of an image, and the side of the pictures, of the vision tower."""
-        model, found = self.config["model"], dict(_CLIP_B32)
+        found, note = self._shape
+        if note:
+            self._notes[note] = None
+        return found
+
+    @cached_property
+    def _shape(self) -> tuple[dict[str, int], str]:
+        model, found, note = self.config["model"], dict(_CLIP_B32), ""
         layers, width = model_shape(self.config, self.base)
         if layers and width:
             found |= {"layers": layers, "width": width}
+        else:
+            note = f"model.source: how large {model['source']} is, only the hub knows; ViT-B/32 is assumed"
         sides: Mapping[str, Any] = {}
         if model["source"] == "tiny":
             sides = model["tiny"]
@@ -80,7 +114,7 @@ class Model:
         if "image_size" in sides and "patch_size" in sides:
             found["pixels"] = sides["image_size"]
             found["tokens"] = (sides["image_size"] // sides["patch_size"]) ** 2 + 1
-        return found
+        return found, note
 
     @cached_property
     def _layers(self) -> list[int]:
@@ -110,15 +144,21 @@ class Model:
     def _used(self, dataset: str, split: str) -> int:
         """Images of a split that are extracted: those that evaluation draws, where it draws."""
         split, _, augmented = split.partition("_")
-        number = self.images(dataset, split)
         settings = self.config["datasets"][dataset]
         drawn = settings["evaluation"].get(split)
-        if drawn is not None:
-            number = min(number, 4 * int(drawn))
+        number = self._count(dataset, split) if drawn is None else 4 * int(drawn)
         return number * int(settings["augment"]) if augmented else number
 
+    def _count(self, dataset: str, split: str) -> int:
+        """Images of a split. Notes what was assumed."""
+        found = self.images(dataset, split)
+        self._known &= found.known
+        if found.note:
+            self._notes[found.note] = None
+        return found.images
+
     def _all(self, dataset: str) -> int:
-        return sum(self.images(dataset, split) for split in ("train", "validation", "test"))
+        return sum(self._count(dataset, split) for split in _ASSUMED)
 
     def _stored(self, images: int, layers: int) -> float:
         """Bytes of the activations of so many images and layers."""
@@ -129,9 +169,11 @@ class Model:
 
     def cost(self, step: str, names: Mapping[str, str], *, gpu: bool = False) -> Cost:
         """What a job of `step` takes; `names` are its wildcards. `gpu`: it has one."""
+        self._notes, self._known = {}, True
         step_cost = getattr(self, f"_{step}", None)
         cost = step_cost(names, gpu) if step_cost else Cost(_START, _LIGHT)
-        return Cost(cost.seconds, cost.memory_mb + _CUDA * gpu, cost.disk_mb)
+        memory = cost.memory_mb + _CUDA * gpu
+        return Cost(cost.seconds, memory, cost.disk_mb, self._known, tuple(self._notes))
 
     def _seconds(self, flop: float, gpu: bool, threads: int | None = None) -> float:
         cores = threads or int(self.config["runtime"]["threads"])
@@ -152,7 +194,7 @@ class Model:
         tiny = self.config["model"]["tiny"]
         text = tiny["context_length"] * 24.0 * tiny["text_width"] ** 2 * tiny["text_layers"]
         forward = self._layer_flop * tiny["vision_layers"] + text
-        images = sum(self.images(world, "train") for world in tiny["worlds"])
+        images = sum(self._count(world, "train") for world in tiny["worlds"])
         held = images * float(tiny["image_size"]) ** 2 * 3 / 1e6  # the pictures, as bytes
         # a batch's activations for the way back, about 40 values a token, layer and width
         tokens = self._vision["tokens"] * tiny["vision_layers"] * tiny["vision_width"]
@@ -169,8 +211,13 @@ class Model:
 
     def _extract_activations(self, names: Mapping[str, str], gpu: bool) -> Cost:
         settings, vision = self.config["activations"], self._vision
-        parts = int(self.config["jobs"]["extraction_parts"])
-        images = math.ceil(self._used(names["dataset"], names["split"]) / parts)
+        parts, size = (
+            int(self.config["jobs"]["extraction_parts"]),
+            int(settings["images_per_shard"]),
+        )
+        used = self._used(names["dataset"], names["split"])
+        starts = range(int(names["part"]) * size, used, parts * size)  # of the part's shards
+        images = sum(min(size, used - start) for start in starts)
         points = len(set(settings["hook_points"]) | {"resid_post"})
         written = self._stored(images, len(self._layers) * points)
         batch = settings["batch_size"] * vision["tokens"] * vision["width"] * _FLOATS / 1e6
@@ -251,28 +298,55 @@ class Model:
 # ---- how many images there are
 
 
-def known_images(config: Config, refs: Path) -> Images:
-    """Counts from the config where it paints; else from the manifest's pointer or, before there is one,
-    from the scan of the folder.
+def known_images(
+    config: Config,
+    refs: Path,
+    is_current: Callable[[Path], bool] = Path.exists,
+    scanned: Callable[[str], Mapping[str, Any]] = lambda dataset: {},
+) -> Images:
+    """Counts from the config where it paints; else from the manifest's pointer where `is_current` holds
+    of it; else from what a scan of the folder found (`scanned`, by the name of the data set).
 
     A scan knows only how many files there are: four fifths count for training and a fifth for each other
-    split, all of them for a layout that has no others.
+    split, all of them for a layout that has no others. With `raw.watch: off` it does not know even that,
+    and the count is not `known`.
     """
 
-    def images(dataset: str, split: str) -> int:
+    def images(dataset: str, split: str) -> Count:
         settings = config["datasets"][dataset]
         if settings["root"] == "painted":
             counts = settings["painted"]["counts"].get(split, 0)
-            return int(sum(counts) if isinstance(counts, list) else counts)
-        found = _facts(refs / dataset / "manifest.json").get(f"images_{split}")
+            return Count(int(sum(counts) if isinstance(counts, list) else counts))
+        manifest = refs / dataset / "manifest.json"
+        found = _facts(manifest).get(f"images_{split}") if is_current(manifest) else None
         if found is not None:
-            return int(found)
-        files = int(_json(refs / "raw" / f"{dataset}.json").get("files", 0))
+            return Count(int(found))
+        token = scanned(dataset)
+        there = f"datasets.{dataset}: its files as they are now have no manifest yet"
+        if token.get("watch", "off") == "off":
+            note = (
+                f"{there}, and raw.watch is off, so how many images it has is unknown; what is asked for "
+                f"is for {_ASSUMED['train']:,} to train on and {_ASSUMED['test']:,} in each other split"
+            )
+            return Count(_ASSUMED[split], note, known=False)
+        files = int(token["files"]) + int(token["names"])
         if settings["layout"] == "imagenet":
-            return files if split == "train" else 0
-        return math.ceil(files * (0.8 if split == "train" else 0.2))
+            note = f"{there}; its {files:,} files are taken for images of the training split"
+            return Count(files if split == "train" else 0, note)
+        note = (
+            f"{there}; of its {files:,} files, 4/5 are taken for training, 1/5 for each other split"
+        )
+        return Count(math.ceil(files * (0.8 if split == "train" else 0.2)), note)
 
     return images
+
+
+def asks_for_gpu(resources: Mapping[str, Any]) -> bool:
+    """Whether a job's resources have a GPU, as Snakemake's plugin for Slurm reads them: `gpu` or `gres`."""
+    number, gres = (str(resources.get(name) or "").strip("'\" ") for name in ("gpu", "gres"))
+    return number not in ("", "0") or any(
+        part.strip().startswith("gpu") for part in gres.split(",")
+    )
 
 
 def _facts(pointer: Path) -> dict[str, Any]:

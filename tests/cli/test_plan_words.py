@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,7 @@ def example() -> Forecast:
     member = unknown_member(KEY, None)
     stand_in = member.outputs["dictionary"].digest
     inputs = (Reason("input", "topk", KEY, stand_in), Reason("input", "old", KEY, KEY[:-1] + "0"))
+    read = {"before": KEY, "reasons": inputs, "seconds": 1.5}
     found = Forecast(
         [
             PlannedJob(job("paint"), [action("paint", "all", "fresh")]),
@@ -53,7 +55,7 @@ def example() -> Forecast:
             ),
             PlannedJob(
                 table,
-                [action("table", "all", "pending", waits=(KEY,), before=KEY, reasons=inputs)],
+                [action("table", "all", "pending", waits=(KEY,), **read)],
             ),
         ]
     )
@@ -85,9 +87,33 @@ table
             depends on what comes out of train
 
 fresh: paint 1
-about 6.0 s of computing by earlier runs
+about 6.0 s of computing by earlier runs, at most 7.5 s; those had other settings or data
 clipsteer: would compute between 3 and 4, restore between 2 and 3, remake 0, fresh 1"""
     )
+
+
+def test_time_without_precedent_is_unknown() -> None:
+    found = example()
+    timed = found.jobs[2]
+    new = PlannedJob(job("train", dictionary="second"), [action("train", "second", "computed")])
+    found.jobs.append(new)
+    rest = text(found).splitlines()[-3:-1]
+    assert rest == [
+        "time unknown: nothing on record to go by for train second",
+        "all else took 6.0 s, at most 7.5 s in earlier runs",
+    ]
+    assert "about" not in text(found)
+    assert found.as_json()["seconds"] == [6.0, None]
+    found.jobs = [timed]
+    assert found.as_json()["seconds"] == [6.0, 6.0]
+    found.jobs = [
+        PlannedJob(job(f"step{i}", dataset=name), new.actions) for i in (1, 2) for name in "abcd"
+    ]
+    assert "go by for step1; step2" in text(found)
+    found.jobs = [PlannedJob(job("extract"), [action("extract", f"train/{MORE}", "pending")])]
+    assert "time unknown" in text(found)
+    found.jobs = [PlannedJob(job("extract"), [action("extract", "a", "fresh")])]
+    assert "time" not in text(found)
 
 
 def test_the_last_line() -> None:
@@ -137,10 +163,50 @@ def test_another_checkout_is_refused() -> None:
         plan._same_checkout([there])
 
 
-def test_a_config_file_that_is_not_there() -> None:
+def parsed(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     plan.add(parser.add_subparsers())
-    arguments = parser.parse_args(["plan", "x", "--configfile", "here/nowhere.yaml"])
+    return parser.parse_args(["plan", *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "targets", "files", "values"),
+    [
+        ("T --configfile a.yaml b.json", "T", "a.yaml b.json", ""),
+        ("--configfile a.yaml T", "T", "a.yaml", ""),
+        ("--configfile a.yaml odd T U", "T U", "a.yaml odd", ""),
+        ("--configfiles a.yaml -C s=1 r={} T", "T", "a.yaml", "s=1 r={}"),
+        ("--config s=1 T --configfile a.yaml U", "U T", "a.yaml", "s=1"),
+        ("--configfile a.yaml -- b.json T", "b.json T", "a.yaml", ""),
+        # what the workflow makes, there or not, is no config file
+        ("--configfile a.yaml artifacts/refs/p.json", "artifacts/refs/p.json", "a.yaml", ""),
+        ("--configfile a.yaml ./results/h.json", "./results/h.json", "a.yaml", ""),
+        ("--configfile a.yaml results/t.csv", "results/t.csv", "a.yaml", ""),
+    ],
+)
+def test_targets_among_the_words_of_options(
+    words: str,
+    targets: str,
+    files: str,
+    values: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "artifacts/refs").mkdir(parents=True)
+    for name in ("a.yaml", "b.json", "odd", "artifacts/refs/p.json"):
+        (tmp_path / name).write_text("{}")
+    arguments = parsed(*words.split())
+    plan.sort_words(arguments)
+    found = (arguments.targets, arguments.configfile, arguments.config)
+    assert tuple(map(" ".join, found)) == (targets, files, values)
+
+
+@pytest.mark.parametrize(
+    "words", ["x --configfile here/nowhere.yaml", "--configfile {here} here/nowhere.yaml x"]
+)
+def test_a_config_file_that_is_not_there(words: str) -> None:
+    arguments = parsed(*words.format(here=__file__).split())
     with pytest.raises(ClipsteerError, match=r"here/nowhere\.yaml: found no such file"):
         arguments.run(arguments)
 

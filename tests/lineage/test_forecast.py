@@ -218,6 +218,32 @@ def test_remaking_with_changed_code_is_said(toys: Toys) -> None:
     assert [(r.label, r.changed) for r in found.remade] == [("number number", True)]
 
 
+def test_every_part_of_a_list_that_is_not_known_has_work(toys: Toys) -> None:
+    def jobs(value: int, parts: int) -> list[DagJob]:
+        cut = [
+            toys.job("each", name=f"part{i}", config={"part": i, "parts": parts}, names=["names"])
+            for i in range(parts)
+        ]
+        return [
+            toys.job("number", config={"value": value}),
+            toys.job("names", number=["number"]),
+            *cut,
+            toys.job("sum", values=[f"part{i}" for i in range(parts)]),
+        ]
+
+    def shares(value: int, parts: int, verdict: str) -> list[list[str]]:
+        found = toys.foresee_and_run(jobs(value, parts))
+        actions = [action for job in found.jobs[2:-1] for action in job.actions]
+        assert {action.verdict for action in actions if action.more} <= {verdict}
+        return [[action.member for action in job.actions] for job in found.jobs[2:-1]]
+
+    assert shares(2, 5, "computed") == [["n/~more"]] * 5
+    # two are known; the turn of the others comes after them, and may come to what is on record
+    assert shares(3, 5, "pending") == [["n/000"], ["n/001"], *[["n/~more"]] * 3]
+    # the list is known: some get nothing
+    assert shares(3, 5, "none") == [["n/000"], ["n/001"], ["n/002"], [], []]
+
+
 def test_how_many_is_not_known_before(toys: Toys) -> None:
     def jobs(value: int) -> list[DagJob]:
         parts = [

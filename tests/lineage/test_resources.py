@@ -13,8 +13,8 @@ import yaml
 
 from clipsteer.cli.budget_words import lines
 from clipsteer.lineage.budget import Share, budget, total
-from clipsteer.lineage.foreseen import DagJob, Forecast, PlannedAction, PlannedJob
-from clipsteer.lineage.resources import GPU_STEPS, Cost, Model, known_images
+from clipsteer.lineage.foreseen import DagJob, Forecast, PlannedAction, PlannedJob, Remade
+from clipsteer.lineage.resources import GPU_STEPS, Cost, Model, asks_for_gpu, known_images
 
 BASE = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((BASE / "config.yaml").read_text(encoding="utf-8"))
@@ -101,10 +101,19 @@ def test_training_follows_tokens_and_features() -> None:
 def test_extraction_follows_images_and_parts() -> None:
     whole = cost("extract_activations")
     assert whole.disk_mb == pytest.approx(6000 * 6 * 17 * 96 * 2 / 1e6)
-    part = cost("extract_activations", jobs__extraction_parts=10)
-    assert part.disk_mb == pytest.approx(whole.disk_mb / 10)
+    one_of_ten = cost("extract_activations", jobs__extraction_parts=10)
+    assert one_of_ten.disk_mb == pytest.approx(whole.disk_mb / 6)  # there are 6 shards
     both = cost("extract_activations", activations__hook_points=["resid_post", "mlp_out"])
     assert both.disk_mb == pytest.approx(whole.disk_mb * 2)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4, 7, 60])
+@pytest.mark.parametrize("size", [1000, 700, 9999])
+def test_the_parts_of_an_extraction_together_are_the_whole(parts: int, size: int) -> None:
+    found = model(jobs__extraction_parts=parts, activations__images_per_shard=size)
+    costs = [found.cost("extract_activations", {**JOB, "part": str(i)}) for i in range(parts)]
+    disk = sum(part.disk_mb for part in costs)
+    assert disk == pytest.approx(cost("extract_activations").disk_mb)
 
 
 def test_a_gpu_is_faster_and_its_driver_takes_memory() -> None:
@@ -122,32 +131,118 @@ def test_every_step_has_a_cost() -> None:
     assert set(GPU_STEPS) < steps
 
 
-def test_images_come_from_manifest_or_scan(tmp_path: Path) -> None:
+def scanned(files: int, names: int = 0, watch: str = "files") -> Any:
+    """What the scan of any folder has found."""
+    return lambda dataset: {"files": files, "names": names, "watch": watch}
+
+
+def listed(refs: Path, images: int) -> Path:
+    """A manifest's pointer of celeba."""
+    (refs / "celeba").mkdir(exist_ok=True)
+    facts = {"members": {"all": {"facts": {"images_train": images}}}}
+    (refs / "celeba/manifest.json").write_text(json.dumps(facts))
+    return refs / "celeba/manifest.json"
+
+
+def with_folders() -> Any:
     config = copy.deepcopy(DEFAULT)
-    images = known_images(config, tmp_path)
-    assert images("celeba", "train") == 6000
-    assert images("celeba", "test") == 2000
-    assert images("general", "validation") == 0
     config["datasets"]["celeba"]["root"] = config["datasets"]["general"]["root"] = "data"
-    assert images("celeba", "train") == 0
-    (tmp_path / "raw").mkdir()
-    for name in ("celeba", "general"):
-        (tmp_path / f"raw/{name}.json").write_text(json.dumps({"files": 1000}))
-    assert (images("celeba", "train"), images("celeba", "test")) == (800, 200)
-    assert (images("general", "train"), images("general", "test")) == (1000, 0)
-    (tmp_path / "celeba").mkdir()
-    facts = {"members": {"all": {"facts": {"images_train": 7}}}}
-    (tmp_path / "celeba/manifest.json").write_text(json.dumps(facts))
-    assert images("celeba", "train") == 7
-    (tmp_path / "celeba/manifest.json").write_text("half")
-    assert images("celeba", "train") == 800
+    return config
+
+
+def test_images_come_from_the_config_where_it_paints(tmp_path: Path) -> None:
+    images = known_images(DEFAULT, tmp_path)
+    for dataset, split, number in (
+        ("celeba", "train", 6000),
+        ("celeba", "test", 2000),
+        ("general", "validation", 0),
+    ):
+        found = images(dataset, split)
+        assert (found.images, found.known, found.note) == (number, True, "")
+
+
+def test_images_come_from_manifest_or_scan(tmp_path: Path) -> None:
+    images = known_images(with_folders(), tmp_path, Path.exists, scanned(1000))
+    assert [images("celeba", split).images for split in ("train", "test")] == [800, 200]
+    assert [images("general", split).images for split in ("train", "test")] == [1000, 0]
+    assert "of its 1,000 files, 4/5" in images("celeba", "train").note
+    labels = scanned(files=3, names=997, watch="labels")  # the images count by their names
+    assert (
+        known_images(with_folders(), tmp_path, Path.exists, labels)("celeba", "train").images == 800
+    )
+    pointer = listed(tmp_path, 7)
+    found = images("celeba", "train")
+    assert (found.images, found.note) == (7, "")
+    pointer.write_text("half")
+    assert images("celeba", "train").images == 800
+
+
+def test_a_manifest_of_another_configuration_is_not_believed(tmp_path: Path) -> None:
+    pointer = listed(tmp_path, 7)
+    asked: list[Path] = []
+
+    def never(path: Path) -> bool:
+        asked.append(path)
+        return False
+
+    images = known_images(with_folders(), tmp_path, never, scanned(1000))
+    assert images("celeba", "train").images == 800
+    assert asked == [pointer]
+
+
+def test_what_nobody_knows_is_said_to_be_unknown(tmp_path: Path) -> None:
+    config = with_folders()
+    off = scanned(files=2, watch="off")
+    found = Model(config, BASE, known_images(config, tmp_path, Path.exists, off))
+    for step in ("extract_activations", "train_dictionary", "build_manifest", "pretrain_clip"):
+        unknown = found.cost(step, JOB)
+        assert not unknown.known
+        assert "datasets.celeba" in unknown.notes[0]
+        assert "raw.watch is off" in unknown.notes[0]
+    # CelebA's size is asked for, not the least that there is
+    assert found.cost("train_dictionary", JOB).seconds > 20 * cost("train_dictionary").seconds
+    evaluated = found.cost("extract_activations", {**JOB, "split": "test"})
+    assert (evaluated.known, evaluated.notes) == (True, ())  # the config says how many it draws
+    assert found.cost("make_table", JOB).known
+
+
+def test_a_model_of_the_hub_is_taken_for_the_papers() -> None:
+    found = cost("train_dictionary", model__source="who/clip", activations__layers=[1, 2])
+    assert found.known
+    assert [note for note in found.notes if "who/clip" in note and "ViT-B/32" in note]
+    assert cost("train_dictionary").notes == ()
+    assert cost("build_manifest", model__source="who/clip", activations__layers=[1]).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("resources", "has"),
+    [
+        ({}, False),
+        ({"gpu": 1}, True),
+        ({"gpu": "2"}, True),
+        ({"gpu": 0}, False),
+        ({"gpu": None}, False),
+        ({"gres": "gpu:a100:1"}, True),
+        ({"gres": "'gpu:1'"}, True),
+        ({"gres": "lustre:1,gpu:1"}, True),
+        ({"gres": "lustre:1"}, False),
+        ({"slurm_partition": "gpu"}, False),
+    ],
+)
+def test_a_profile_gives_a_gpu(resources: dict[str, Any], has: bool) -> None:
+    assert asks_for_gpu(resources) is has
 
 
 # ---- the budget
 
 
-def planned(rule: str, *verdicts: Any, seconds: float = 60.0, gpu: bool = False) -> PlannedJob:
+def planned(
+    rule: str, *verdicts: Any, seconds: float = 60.0, gpu: bool = False, note: str = ""
+) -> PlannedJob:
+    """A job; with a `note` nobody knows its size."""
     expected = {
+        "known": not note,
+        "notes": [note] if note else [],
         "gpu": gpu,
         "seconds": seconds,
         "memory_mb": 10 * seconds,
@@ -184,3 +279,36 @@ def test_a_budget_in_words(tmp_path: Path) -> None:
     assert "Disk at peak: 5 MB more than now" in text
     assert "free at" in text
     assert "GPU hours: 2.0." in text
+
+
+def said(*jobs: PlannedJob, remade: Any = ()) -> str:
+    return "\n".join(lines(budget(Forecast(list(jobs))), Path("nowhere"), remade))
+
+
+def test_a_budget_of_unknown_size() -> None:
+    extract = planned("extract_activations", "computed", gpu=True, note="mine: unknown")
+    train = planned("train_dictionary", "computed", seconds=7200, gpu=True)
+    text = said(extract, extract)
+    row = r"extract_activations +2 +unknown +900 MB +- +unknown +unknown"
+    assert re.search(row, text)
+    assert text.count("Sizes: mine: unknown.") == 1
+    assert "Disk at peak: unknown, at least 0 MB more than now" in text
+    assert "GPU hours: unknown." in text
+    text = said(extract, train, planned("make_table", "computed"))
+    assert re.search(row.replace("2", "1"), text)
+    assert re.search(
+        r"all +3 +72\.0 GB or more +108\.0 GB +1 min 00 s +2 h 00 min or more +10 MB or more", text
+    )
+    assert "GPU hours: 2.0 or more." in text
+
+
+def test_little_is_not_nothing_and_nothing_is_said() -> None:
+    assert "GPU hours: 0.02." in said(planned("train_dictionary", "computed", gpu=True))
+    assert "GPU hours: 0.0." in said(planned("make_table", "computed"))
+    assert said(planned("make_table", "fresh")).startswith("Nothing would be computed")
+
+
+def test_what_is_executed_again_is_not_counted_but_said() -> None:
+    record = {"key": "k", "step": "extract", "run": {"seconds": 30.0}}
+    text = said(planned("make_table", "computed"), remade=[Remade(record, "x", True, False)])
+    assert "Not counted: 1 recorded action executed again for lost objects (30 s when" in text

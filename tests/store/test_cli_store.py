@@ -333,7 +333,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (
         [],
         ["store"],
-        *(["store", c] for c in ("ls", "show", "du", "verify", "gc", "rm")),
+        *(["store", c] for c in ("ls", "show", "get", "du", "verify", "gc", "rm")),
     ):
         with pytest.raises(SystemExit) as ended:
             main([*words, "--help"])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +69,20 @@ def test_every_action_of_a_run_is_in_the_lineage_of_its_tables(
         assert one.unknown() == []
         shown = [node.key for place in places(one) for node in place.nodes]
         assert sorted(shown) == sorted(one.nodes)  # each of them once
+
+
+def test_commands_find_the_store_that_an_overlay_named(finished: WorkingCopy) -> None:
+    for words in ("why results/celeba_table.csv", "store ls --step make_table"):
+        done = subprocess.run(
+            [sys.executable, "-m", "clipsteer", *words.split()],
+            cwd=finished.folder,
+            env={**os.environ, "PYTHONPATH": str(BASE)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "make_table" in done.stdout
 
 
 def test_each_leaf_is_a_painters_recipe(finished: WorkingCopy, own: Own) -> None:

@@ -10,13 +10,17 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import pytest
+import yaml
 
 from clipsteer.store.actions import ActionStore
 from clipsteer.store.entries import load_entries
 from clipsteer.store.objects import ObjectStore
 from tests.lineage.agreement import Happened, agree, title
-from tests.workflow.runs import BASE, TINY, Outcome, WorkingCopy, nested
+from tests.workflow.runs import BASE, TINY, Outcome, WorkingCopy, merged, nested
 
 VANILLA = "artifacts/refs/dictionaries/vanilla/layers_00-02.json"
 L1 = "dictionaries.vanilla.training.l1"
@@ -195,3 +199,75 @@ def test_an_edited_result(twin: WorkingCopy) -> None:
         table.write("my,own,row\n")
     assert "edited: results/celeba_table.csv" in ask(twin).ok().text
     assert found(plan_and_run(twin))["restored"] == {"make_table": 1}
+
+
+def resources(copy: WorkingCopy, *options: str, config: Mapping[str, Any] | None = None) -> str:
+    return ask(copy, options=" ".join(["--resources", *options]), config=config).ok().text
+
+
+def row(text: str, rule: str) -> list[str]:
+    """The cells of a rule: jobs, memory, asked for, CPU time, GPU time, disk."""
+    (line,) = [line for line in text.splitlines() if line.startswith(rule + " ")]
+    return re.split(r"  +", line)[1:]
+
+
+def test_resources_before_there_is_a_manifest(fresh: WorkingCopy) -> None:
+    jobs = {}
+    for parts in (1, 3):
+        config = merged(
+            nested("jobs.extraction_parts", parts), nested("activations.images_per_shard", 9)
+        )
+        dag = planned(fresh, config=config)["jobs"]
+        jobs[parts] = [job for job in dag if job["rule"] == "extract_activations"]
+        assert row(resources(fresh, config=config), "extract_activations")[0] == str(
+            len(jobs[parts])
+        )
+    assert len(jobs[3]) == 3 * len(jobs[1])
+    disk = [sum(job["expected"]["disk_mb"] for job in found) for found in jobs.values()]
+    assert disk[0] == pytest.approx(disk[1])
+
+
+def test_resources_are_those_of_the_device_and_the_profile(
+    fresh: WorkingCopy, tmp_path: Path
+) -> None:
+    rules = ("extract_activations", "train_dictionary")
+    slurm = f"--workflow-profile {BASE}/profiles/slurm"
+    some = yaml.safe_load((BASE / "profiles/slurm/config.yaml").read_text())
+    some["set-resources"] = {"train_dictionary": {"gres": "gpu:a100:1"}}
+    none = {name: value for name, value in some.items() if name != "set-resources"}
+    for name, profile in (("some", some), ("none", none)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(profile))
+    on_cpu = nested("runtime.device", "cpu")
+    for options, config, on_gpu in (
+        ("", None, [True, True]),  # as profiles/slurm
+        (slurm, None, [True, True]),
+        (f"--workflow-profile {tmp_path}/some", None, [False, True]),
+        (f"--workflow-profile {tmp_path}/none", None, [False, False]),
+        ("", on_cpu, [False, False]),
+        (slurm, on_cpu, [False, False]),
+    ):
+        text = resources(fresh, *options.split(), config=config)
+        assert [row(text, rule)[4] != "-" for rule in rules] == on_gpu
+        assert [row(text, rule)[3] == "-" for rule in rules] == on_gpu
+        assert ("GPU hours: 0.0." in text) == (not any(on_gpu))
+
+
+def test_a_target_after_options_is_the_target(fresh: WorkingCopy) -> None:
+    target = "artifacts/refs/celeba/world.json"
+    words = [sys.executable, "-m", "clipsteer", "plan", "--snakefile", str(BASE / "Snakefile")]
+    for more in (
+        ["--configfile", str(TINY), target],
+        ["--configfile", str(TINY), "--config", "seed=1", target],
+        ["--configfile", str(TINY), "--", target],
+    ):
+        done = subprocess.run(
+            [*words, *more],
+            cwd=fresh.folder,
+            env={**os.environ, "PYTHONPATH": str(BASE)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.endswith("would compute 1, restore 0, remake 0, fresh 0\n")
+        assert "time unknown: nothing on record to go by for paint_world celeba" in done.stdout
