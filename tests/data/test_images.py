@@ -147,9 +147,55 @@ def test_corrupt_png_names_the_file() -> None:
         decode(bytes(data), "a.png")
 
 
-def test_floating_point_pixels_are_refused() -> None:
-    with pytest.raises(ClipsteerError, match=r"a\.tif: found floating-point pixels"):
-        decode(encode(Image.new("F", (2, 2), 0.5), "TIFF"), "a.tif")
+def tiff(data: bytes, bits: int, *, sample_format: int = 1) -> bytes:
+    """A TIFF of two grey pixels that Pillow would not write."""
+    data += bytes(len(data) % 2)
+    tags = {256: 2, 257: 1, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(data)}
+    tags[339] = sample_format
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data
+    return head + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (encode(Image.new("F", (2, 2), 0.5), "TIFF"), "floating-point"),
+        (encode(Image.fromarray(np.array([[0, 2**30]], np.int32)), "TIFF"), "32-bit integer"),
+        (encode(Image.fromarray(np.array([[0, 255]], np.int32)), "TIFF"), "32-bit integer"),
+        (tiff(np.array([-5, 300], "<i2").tobytes(), 16, sample_format=2), "signed"),
+    ],
+    ids=["float", "32 bits", "32 bits with small values", "signed"],
+)
+def test_pixels_of_an_unknown_range_are_refused(data: bytes, found: str) -> None:
+    with pytest.raises(ClipsteerError, match=rf"a\.tif: found {found} pixels.*8 or 16 bits"):
+        decode(data, "a.tif")
+
+
+def test_greyscale_of_other_depths_has_its_own_white() -> None:
+    """Netpbm of 10 bits, and TIFFs of 12 bits and with a zero that is white."""
+    ten = b"P5\n3 1\n1023\n" + np.array([0, 512, 1023], ">u2").tobytes()
+    assert pixels(ten)[0, :, 0].tolist() == [0, 128, 255]
+    values = Image.fromarray(np.array([[0, 257, 65535]], np.uint16))
+    assert pixels(encode(values, "TIFF", tiffinfo={262: 0}))[0, :, 0].tolist() == [255, 254, 0]
+    assert pixels(tiff(bytes([0x00, 0x0F, 0xFF]), 12))[0, :, 0].tolist() == [0, 255]
+
+
+def test_lab_is_converted() -> None:
+    grey = Image.new("LAB", (2, 2), (128, 128, 128))
+    assert pixels(encode(grey, "TIFF"))[0, 0].tolist() == [119, 119, 119]
+
+
+def test_first_page_of_a_tiff() -> None:
+    pages = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
+    data = encode(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    assert pixels(data)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_git_lfs_pointer_is_named() -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
+    with pytest.raises(ClipsteerError, match=r"a\.jpg: found a Git LFS pointer.*git lfs pull"):
+        decode(pointer, "a.jpg")
 
 
 def test_decompression_bomb() -> None:
