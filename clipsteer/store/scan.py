@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.clutter import NO_DATA, is_clutter
 from clipsteer.store.digest import canonical_json, digest_bytes, digest_file
 from clipsteer.store.durable import write_atomic
 from clipsteer.store.stamps import Stamped, all_stamps
@@ -82,6 +83,7 @@ def scan(
     layout: str,
     watch: Watch,
     label_patterns: Sequence[str] = (),
+    named: Callable[[bool], Iterable[str]] | None = None,
     cache: Path,
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
@@ -94,6 +96,10 @@ def scan(
     of the same names are still two. `label_patterns` are globs relative to the root (`*` within one
     name, `**/` any depth). Links to folders are followed (not by `off`); a link back to a folder
     above it is not.
+
+    Hidden and system files and folders are passed by, but for what the user names: `named(False)`
+    gives the label files that the configuration names, and `named(True)`, called where a file or
+    folder was passed by, also what those name in such places.
 
     `key` is the config key that names the root and `layout` the layout expected there, both for
     messages. `progress` is called with the number of files hashed since its last call.
@@ -109,7 +115,8 @@ def scan(
             f"Put the data there, or set {key} to the folder that holds them."
         )
     try:
-        return _scan(root, watch, _matcher(label_patterns), cache, max(1, threads), progress)
+        is_label = _matcher(label_patterns)
+        return _scan(root, watch, is_label, named, cache, max(1, threads), progress)
     except OSError as error:
         raise ClipsteerError(
             f"{key}: {error.filename or root} cannot be read ({error.strerror});"
@@ -121,18 +128,29 @@ def _scan(
     root: Path,
     watch: Watch,
     is_label: Callable[[str], bool],
+    named: Callable[[bool], Iterable[str]] | None,
     cache: Path,
     threads: int,
     progress: Callable[[int], None] | None,
 ) -> ScanResult:
+    left_out: list[str] = []
+    paths: Iterable[str]
     if watch == "off":
         with os.scandir(root) as entries:
-            paths = sorted(entry.name for entry in entries if is_label(entry.name))
+            names = [entry.name for entry in entries if not is_clutter(entry.name)]
+        paths = list(filter(is_label, names))
     else:
-        paths = sorted(_walk(root))
-    counted = [path for path in paths if watch == "files" or is_label(path)]
+        paths = list(_walk(root, left_out))
+    labels: set[str] = set()
+    if named is not None:
+        labels = set(_files(root, named(False)))
+        beside = any(path.rpartition("/")[2].casefold() not in NO_DATA for path in left_out)
+        more = labels.union(_files(root, named(True) if beside else ()))
+        paths = {*paths, *more} if more else paths
+    paths = sorted(paths)
+    counted = [path for path in paths if watch == "files" or is_label(path) or path in labels]
     known, hashed = _look(root, counted, cache, threads, progress)
-    content, names = known.content, []
+    content, names = known.content, list[str]()
     if watch != "files":
         digests = known.by_path()
         names = [path for path in paths if path not in digests]
@@ -150,13 +168,22 @@ def _scan(
 class ScannedTree(FolderTree):
     """The user's folder as a scan found it: what has changed since is refused, not mixed in.
 
+    Hidden and system files and folders are not listed.
+
     `digests`: path below the root -> the scanned digest (`ScanResult.digests`, `cached_digests`).
     Files that are not in it are read unchecked. Raises ClipsteerError where `root` is no folder.
     """
 
     def __init__(self, root: str | os.PathLike[str], digests: Mapping[str, str]) -> None:
-        super().__init__(root)
+        super().__init__(root, whole=False)
         self.digests = digests
+        self._paths: list[str] | None = None
+
+    def paths(self) -> list[str]:
+        """As a FolderTree's, but looked for once."""
+        if self._paths is None:
+            self._paths = super().paths()
+        return self._paths
 
     def read(self, path: str) -> bytes:
         """The content. Raises ClipsteerError where it is missing or not what the scan found."""
@@ -213,8 +240,15 @@ def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     return lambda path: regex.fullmatch(path) is not None
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """Relative POSIX paths of everything that is not a folder, in no particular order."""
+def _files(root: Path, paths: Iterable[str]) -> Iterator[str]:
+    return (path for path in paths if os.path.isfile(root / path))
+
+
+def _walk(root: Path, left_out: list[str]) -> Iterator[str]:
+    """Relative POSIX paths of everything that is not a folder, in no particular order.
+
+    Hidden and system files and folders go to `left_out`.
+    """
     start = os.stat(root)
     pending: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [
         (os.fspath(root), "", ((start.st_dev, start.st_ino),))
@@ -223,6 +257,9 @@ def _walk(root: Path) -> Iterator[str]:
         folder, prefix, above = pending.pop()
         with os.scandir(folder) as entries:
             for entry in entries:
+                if is_clutter(entry.name):
+                    left_out.append(prefix + entry.name)
+                    continue
                 if not entry.is_dir():  # follows links; a link that leads nowhere is not a folder
                     yield prefix + entry.name
                     continue

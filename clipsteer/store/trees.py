@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.clutter import is_clutter
 from clipsteer.store.digest import digest_bytes, digest_file
 from clipsteer.store.entries import (
     BLOB,
@@ -48,11 +49,15 @@ class FolderTree:
     """A folder of the user's, followed through symbolic links, as a FileTree.
 
     Links may lead anywhere: they are the user's own. Asked-for paths may not (see ``check_name``).
-    Raises ClipsteerError where ``root`` is not a folder.
+    ``whole``: False lists no hidden and system files and folders (``is_clutter``); they can be asked
+    for in any case. Raises ClipsteerError where ``root`` is not a folder.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, whole: bool = True) -> None:
         self.root = Path(os.path.abspath(root))
+        self.whole = whole
+        self.left_out: list[str] = []
+        """The hidden and system files and folders that ``paths`` has passed by."""
         if not self.root.is_dir():
             found = "a file" if self.root.exists() else "nothing"
             raise ClipsteerError(
@@ -63,6 +68,7 @@ class FolderTree:
     def paths(self) -> list[str]:
         """Every file's path, sorted by its text. Raises ClipsteerError for a loop of links."""
         found: list[str] = []
+        self.left_out = []
         self._walk(os.fspath(self.root), "", (), found)
         return sorted(found)
 
@@ -79,7 +85,9 @@ class FolderTree:
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = prefix + entry.name
-                if entry.is_dir():
+                if is_clutter(entry.name) and not self.whole:
+                    self.left_out.append(name)
+                elif entry.is_dir():
                     self._walk(entry.path, name + "/", above, found)
                 elif entry.is_file():
                     found.append(check_name(name, os.fspath(self.root)))
