@@ -17,6 +17,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from clipsteer.data.forms import name_faults, option_faults
 from clipsteer.errors import ClipsteerError, close_match
 
 Config = Mapping[str, Any]
@@ -141,6 +142,7 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
     for name, dataset in datasets.items():
         if dataset["root"] == "painted" and "painted" not in dataset:
             yield f"datasets.{name}.painted: missing, but datasets.{name}.root is `painted`."
+        yield from option_faults(f"datasets.{name}", dataset, _folder_of(dataset, base))
     yield from _root_faults(config, base)
     for name in _RESERVED & set(datasets):
         yield f"datasets.{name}: this name is taken (artifacts/refs/{name}); choose another."
@@ -167,6 +169,7 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
         for key in ("class_names", "group_names", "templates"):
             if key not in datasets[table]:
                 yield f"datasets.{table}.{key}: missing, but tables.{table} needs it."
+        yield from name_faults(f"datasets.{table}", datasets[table])
         for name in names:
             if name not in dictionaries:
                 yield (
@@ -182,11 +185,16 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
         )
 
 
+def _folder_of(dataset: Config, base: Path) -> Path | None:
+    """The user's folder of a data set; None for a painted one."""
+    return None if dataset["root"] == "painted" else base / Path(dataset["root"]).expanduser()
+
+
 def _root_faults(config: Config, base: Path) -> Iterator[str]:
     for name in needed_datasets(config):
         dataset = config["datasets"].get(name, {"root": "painted"})
-        root = dataset["root"]
-        if root == "painted" or (base / Path(root).expanduser()).is_dir():
+        root, folder = dataset["root"], _folder_of(dataset, base)
+        if folder is None or folder.is_dir():
             continue
         layout = import_module(f"clipsteer.data.layouts.{dataset['layout']}").__doc__ or ""
         yield (

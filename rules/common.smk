@@ -12,7 +12,6 @@ import shlex
 import signal
 import sys
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 
 import psutil
@@ -24,6 +23,8 @@ BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 
 from clipsteer.config import layers_of, model_shape, validate
+from clipsteer.data.forms import FORMS, papers_attributes
+from clipsteer.data.watched import named_files
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.actions import STORE_SEMANTICS
 from clipsteer.store.bytecode import go_by_content
@@ -215,12 +216,13 @@ def scan_settings(name):
             "layout": "config.json, model.safetensors, tokenizer and processor files",
         }
     settings = config["datasets"][name]
-    layout = import_module(f"clipsteer.data.layouts.{settings['layout']}")
+    form = FORMS[settings["layout"]]
     return {
         "root": Path(settings["root"]).expanduser(),
         "watch": config["raw"]["watch"] or "off",
-        "label_patterns": layout.LABEL_PATTERNS,
-        "layout": layout.__doc__,
+        "label_patterns": form.label_patterns,
+        "named": named_files(settings),
+        "layout": form.expected,
     }
 
 

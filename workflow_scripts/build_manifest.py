@@ -19,9 +19,10 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    from clipsteer.data.labels import SPLITS
+    import warnings
+
+    from clipsteer.data.labels import SPLITS, LeftOut
     from clipsteer.data.manifest import build_manifest, group_counts, split_rows
-    from clipsteer.errors import ClipsteerError, close_match
     from clipsteer.store.scan import ScannedTree, cached_digests
     from clipsteer.tables import parquet_bytes
 
@@ -36,20 +37,29 @@ def compute(run: Run) -> None:
         tree = ScannedTree(run.runtime.roots[name], digests)
     layout = import_module(f"clipsteer.data.layouts.{recipe['layout']}")
     options = dict(recipe["options"])
-    if recipe["class_names"] and "class_names" in layout.OPTIONS:
+    if recipe["class_names"] and recipe["layout"] != "imagenet":
         options["class_names"] = recipe["class_names"]
-    for option in sorted(set(options) - set(layout.OPTIONS)):
-        raise ClipsteerError(
-            f"datasets.{run.runtime.name}.options.{option}: unknown to layout {recipe['layout']}; allowed: "
-            f"{', '.join(layout.OPTIONS)}." + close_match(option, layout.OPTIONS)
-        )
-    rows = layout.read(tree, **options)
+        run.say("target 0 is called {}, target 1 {}".format(*recipe["class_names"]))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            rows = layout.read(tree, **options)
+        finally:
+            for warning in said:
+                run.say(str(warning.message))
+    for warning in said:
+        if isinstance(warning.message, LeftOut):  # tables say so
+            run.fact("left_out", warning.message.counts)
+    canonical = None  # painted images always lie alike
+    if recipe["source"] == "files":
+        canonical = layout.canonical(rows["path"], tree.paths(), options)
     progress = run.progress(rows.height, "images")
     manifest = build_manifest(
         rows,
         tree,
         per_group=recipe["evaluation"],
         seed=recipe["seed"],
+        canonical=canonical,
         digests=digests,
         progress=progress,
     )

@@ -6,16 +6,27 @@ fraction of a second, and are converted only after each value has been looked at
 
 from __future__ import annotations
 
+import re
+import unicodedata
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
+from clipsteer.data.forms import CAPTIONS, MISSING_IMAGES
 from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.store.clutter import in_clutter
 from clipsteer.store.trees import FileTree
 
 SPLITS = ("train", "validation", "test")
-SPLIT_NUMBERS = {"0": "train", "1": "validation", "2": "test"}
+_SPLIT_FORMS = {
+    **dict(zip("012", SPLITS, strict=True)),
+    **{name: name for name in SPLITS},
+    "val": "validation",
+    "valid": "validation",
+}
+_TRUTH = {"0": 0, "1": 1, "false": 0, "true": 1}
 ROW_SCHEMA = pl.Schema(
     {
         "path": pl.String(),
@@ -28,11 +39,20 @@ ROW_SCHEMA = pl.Schema(
 )
 """Columns of what a layout's `read` returns."""
 
-CAPTIONS = "captions.csv"
-CAPTIONS_PATTERN = f"**/{CAPTIONS}"
+_DELIMITERS = ",;\t|"
+_ARCHIVE = re.compile(r"(?i)\.(zip|tar|tgz|tbz2?|txz|7z|rar|gz|bz2|xz|zst|(zip|7z|rar)\.\d+|z\d+)$")
+_IMAGE = r"(?i)\.(jpe?g|png|webp|bmp|gif|tiff?)$"
 
 # A path that is empty, absolute (POSIX or Windows), has a "", "." or ".." part, a backslash or NUL.
 _BAD_PATH = r"^$|^/|/$|//|\\|\x00|^[A-Za-z]:|(^|/)\.\.?(/|$)"
+
+
+class LeftOut(UserWarning):
+    """Images that are listed but not used: how many of each split."""
+
+    def __init__(self, text: str, counts: Mapping[str, int]) -> None:
+        super().__init__(text)
+        self.counts = dict(counts)
 
 
 def few(items: Iterable[object], limit: int = 3) -> str:
@@ -62,6 +82,19 @@ def class_pair(names: Sequence[str], option: str = "class_names") -> tuple[str, 
     return str(names[0]), str(names[1])
 
 
+def listing_of(tree: FileTree) -> list[str]:
+    """The tree's paths but for hidden and system files and folders, which are said to be left out."""
+    paths = tree.paths()
+    kept = [path for path in paths if not in_clutter(path)]
+    left_out = [*getattr(tree, "left_out", ()), *filter(in_clutter, paths)]
+    if left_out:
+        warnings.warn(
+            f"hidden and system files and folders are left out ({len(left_out)}): {few(left_out)}",
+            stacklevel=3,
+        )
+    return kept
+
+
 def find_file(listing: Iterable[str], names: Sequence[str]) -> str | None:
     """The path with one of these file names: the shallowest, then the earliest name; or None."""
     ranks = {name: rank for rank, name in enumerate(names)}
@@ -69,15 +102,34 @@ def find_file(listing: Iterable[str], names: Sequence[str]) -> str | None:
     return min(found, key=lambda p: (p.count("/"), ranks[p.rpartition("/")[2]], p), default=None)
 
 
-def need_file(listing: Iterable[str], names: Sequence[str], expected: str) -> str:
+def need_file(listing: Sequence[str], names: Sequence[str], expected: str) -> str:
     """As `find_file`, but a ClipsteerError where there is none; `expected` describes it."""
     file = find_file(listing, names)
     if file is None:
+        folded = {fold(name) for name in names}
+        near = [path for path in listing if fold(path.rpartition("/")[2]) in folded]
+        hint = archive_hint(listing) or (
+            f"There is {near[0]!r}: rename it."
+            if near
+            else "Check that the data set's root points at the folder that holds it."
+        )
         raise ClipsteerError(
-            f"the data set's folder has no {' or '.join(names)}; expected {expected}. "
-            "Check that the data set's root points at the folder that holds it."
+            f"the data set's folder has no {' or '.join(names)}; expected {expected}. {hint}"
         )
     return file
+
+
+def archive_hint(listing: Sequence[str]) -> str:
+    """What to do where an archive lies in the folder, which nobody has unpacked; else nothing."""
+    archives = [path for path in listing if _ARCHIVE.search(path)]
+    if not archives:
+        return ""
+    return f"The folder holds {few(archives)}: unpack the images where the archive lies."
+
+
+def fold(name: str) -> str:
+    """What names that differ only in case or in Unicode's form (macOS writes NFD) have in common."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def folder_of(path: str) -> str:
@@ -110,8 +162,16 @@ def squeeze_blanks(data: bytes) -> bytes:
     return data.strip(b" \n")
 
 
-def read_table(data: bytes, file: str, *, separator: str = ",") -> pl.DataFrame:
+def delimiter(header: str) -> str:
+    """What separates the names in a CSV file's header: the commonest of comma, ; tab and |."""
+    plain = re.sub(r'"[^"]*"', "", header)
+    return max(_DELIMITERS, key=plain.count)
+
+
+def read_table(data: bytes, file: str, *, separator: str | None = None) -> pl.DataFrame:
     """A table with a header line, all columns String, values and names stripped, "" as null.
+
+    `separator`: by default what the header has (`delimiter`).
 
     All columns are read although two may be wanted: with a choice of columns polars lets rows with
     too many fields pass, and their values would be taken from the wrong places.
@@ -122,18 +182,15 @@ def read_table(data: bytes, file: str, *, separator: str = ",") -> pl.DataFrame:
     body = decode_text(data, file).encode()
     if not body.strip():
         raise ClipsteerError(f"{file}: the file is empty; expected a header line and rows.")
+    quote_char = '"' if separator is None else None
+    separator = separator or delimiter(body.lstrip().partition(b"\n")[0].decode())
     try:
-        frame = pl.read_csv(
-            body,
-            separator=separator,
-            quote_char='"' if separator == "," else None,
-            infer_schema=False,
-        )
+        frame = pl.read_csv(body, separator=separator, quote_char=quote_char, infer_schema=False)
         frame = frame.rename({name: name.strip() for name in frame.columns})
     except (pl.exceptions.PolarsError, ValueError) as fault:
         raise ClipsteerError(
             f"{file}: not a table that can be read ({str(fault).splitlines()[0]}); expected a "
-            "header line and rows with as many fields as the header has."
+            f"header line and rows with as many fields as the header has, here between {separator!r}."
         ) from None
     # An empty trailing line and blank-only values are no labels.
     frame = frame.with_columns(pl.all().str.strip_chars()).with_columns(
@@ -142,14 +199,30 @@ def read_table(data: bytes, file: str, *, separator: str = ",") -> pl.DataFrame:
     return frame.filter(~pl.all_horizontal(pl.all().is_null()))
 
 
-def need_columns(frame: pl.DataFrame, names: Iterable[str], file: str) -> None:
-    """Raise a ClipsteerError that names the first missing column."""
-    for name in names:
-        if name not in frame.columns:
+def known_columns(
+    frame: pl.DataFrame, names: Iterable[str], file: str, *, needed: Iterable[str]
+) -> pl.DataFrame:
+    """The frame with the columns of these names called so, whatever their case.
+
+    Raises a ClipsteerError that names the first column of `needed` that is missing, or that is there
+    in two spellings.
+    """
+    found = defaultdict(list)
+    for column in frame.columns:
+        found[column.casefold()].append(column)
+    for name in needed:
+        if name not in found:
             raise ClipsteerError(
                 f"{file}: found no column {name!r} among {', '.join(frame.columns)}."
                 + close_match(name, frame.columns)
             )
+    known = {name: found[name] for name in names if name in found}
+    for name, columns in known.items():
+        if len(columns) > 1:
+            raise ClipsteerError(
+                f"{file}: found the columns {' and '.join(columns)}; expected one column {name!r}."
+            )
+    return frame.rename({columns[0]: name for name, columns in known.items()})
 
 
 def map_values(
@@ -159,8 +232,12 @@ def map_values(
     file: str,
     names: pl.Series,
 ) -> pl.Series:
-    """Each string through `mapping`; a value outside it is a ClipsteerError naming its row."""
-    mapped = values.replace_strict(mapping, default=None, return_dtype=dtype)
+    """Each string through `mapping`; a value outside it is a ClipsteerError naming its row.
+
+    Case does not count, nor the `.0` that pandas writes after a missing value.
+    """
+    plain = values.str.to_lowercase().str.strip_suffix(".0")
+    mapped = plain.replace_strict(mapping, default=None, return_dtype=dtype)
     bad = mapped.is_null()
     if bad.any():
         where = bad.arg_true()[0]
@@ -171,10 +248,18 @@ def map_values(
     return mapped
 
 
-def binary(values: pl.Series, file: str, names: pl.Series) -> pl.Series:
-    """Labels 0 and 1 as Int8; `-1`, `nan`, an empty field and the like are a ClipsteerError."""
-    forms = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}  # pandas writes the latter after a missing value
+def binary(values: pl.Series, file: str, names: pl.Series, *, minus: bool = False) -> pl.Series:
+    """Labels 0 and 1, or false and true, as Int8; -1 counts as 0 with `minus`.
+
+    `nan`, an empty field and the like are a ClipsteerError.
+    """
+    forms = {"-1": 0, **_TRUTH} if minus else _TRUTH
     return map_values(values, forms, pl.Int8(), file, names)
+
+
+def splits(values: pl.Series, file: str, names: pl.Series) -> pl.Series:
+    """train, validation and test, or 0, 1 and 2, as the names of splits; else a ClipsteerError."""
+    return map_values(values, _SPLIT_FORMS, pl.String(), file, names)
 
 
 def check_unique(names: pl.Series, file: str) -> None:
@@ -200,28 +285,97 @@ def check_paths(paths: pl.Series, source: str) -> None:
 def keep_existing(
     rows: pl.DataFrame, listing: Sequence[str], source: str, missing_images: str
 ) -> pl.DataFrame:
-    """The rows whose image is in the listing.
+    """The rows whose image is in the listing, with the paths as they are written there.
+
+    A path that differs from one file's in case or Unicode form alone is that file's, with a warning.
 
     Args:
         listing: the tree's paths (one directory listing rather than a stat per row).
-        missing_images: `error` raises where one is absent, `drop` warns and leaves the rows out.
+        missing_images: `error` raises where one is absent, `drop` leaves the rows out (`LeftOut`).
 
     Raises:
-        ClipsteerError: an image is absent (with `error`), or all are.
+        ClipsteerError: an image is absent (with `error`), or all are; it names the cause where that
+            can be seen.
     """
-    one_of(missing_images, ("error", "drop"), "missing_images")
-    there = rows["path"].is_in(pl.Series("path", listing, dtype=pl.String).implode())
+    one_of(missing_images, MISSING_IMAGES, "missing_images")
+    files = pl.Series("path", listing, dtype=pl.String).implode()
+    there = rows["path"].is_in(files)
     if there.all():
         return rows
-    absent = rows.filter(~there)["path"]
-    found = f"{source}: {len(absent)} of {rows.height} listed images are missing: {few(absent)}"
+    rows = _respelt(rows, rows.filter(~there)["path"], listing, source)
+    there = rows["path"].is_in(files)
+    if there.all():
+        return rows
+    absent = rows.filter(~there)
+    found = (
+        f"{source}: {absent.height} of {rows.height} listed images are missing: "
+        f"{few(absent['path'])}"
+    )
     if missing_images == "error" or not there.any():
+        cause = _cause(absent["path"], listing, every=not there.any())
+        advice = "Add them, or take their rows out"
+        if not there.any():
+            advice = "Check where the images lie: their paths start at the data set's root"
+        elif missing_images == "error":
+            advice += ", or set the option 'missing_images' to 'drop' where it is a partial copy"
         raise ClipsteerError(
-            f"{found}; expected each listed image under the data set's root. Add them, take their "
-            "rows out, or set the option 'missing_images' to 'drop' where it is a partial copy."
+            f"{found}; expected each listed image under the data set's root. {cause or advice + '.'}"
         )
-    warnings.warn(f"{found}; their rows are left out", stacklevel=3)
+    counts = dict(absent.group_by("split").len().sort("split").iter_rows())
+    warnings.warn(LeftOut(f"{found}; their rows are left out", counts), stacklevel=3)
     return rows.filter(there)
+
+
+def _respelt(
+    rows: pl.DataFrame, absent: pl.Series, listing: Sequence[str], source: str
+) -> pl.DataFrame:
+    """The rows with each absent path that differs from one file's in spelling alone put right."""
+    wanted = defaultdict(list)
+    for path in absent:
+        wanted[fold(path)].append(path)
+    taken = set(rows["path"])
+    there = defaultdict(list)
+    for path in listing:
+        if path not in taken and (folded := fold(path)) in wanted:
+            there[folded].append(path)
+    pairs = {
+        paths[0]: there[folded][0]
+        for folded, paths in wanted.items()
+        if len(paths) == len(there[folded]) == 1
+    }
+    if not pairs:
+        return rows
+    first = next(iter(pairs.items()))
+    warnings.warn(
+        f"{source}: {len(pairs)} images are written otherwise on disk, in case or Unicode form: "
+        f"{first[1]!r} for {first[0]!r}; they are taken",
+        stacklevel=4,
+    )
+    return rows.with_columns(pl.col("path").replace(pairs))
+
+
+def _cause(absent: pl.Series, listing: Sequence[str], *, every: bool) -> str:
+    """Why images are missing and what to do, as far as the listing shows it; else nothing.
+
+    `every`: none of the listed images is there, so that the cause is a common one.
+    """
+    path = absent[0]
+    folder, name = folder_of(path), fold(path.rpartition("/")[2])
+    stem = name.rpartition(".")[0]
+    images = [other for other in listing if re.search(_IMAGE, other)]
+    spelt = [other for other in images if fold(other) == fold(path)]
+    if spelt:
+        return f"{few(spelt)} differ from {path!r} in case or Unicode form alone: rename one."
+    names = [(other, fold(other.rpartition("/")[2])) for other in images]
+    ending = [o for o, n in names if n.rpartition(".")[0] == stem and folder_of(o) == folder]
+    if ending:
+        return f"There is {ending[0]!r}, with another ending: correct the list or the files."
+    if not every:
+        return ""
+    elsewhere = [o for o, n in names if n == name]
+    if elsewhere:
+        return f"There is {elsewhere[0]!r}: move the images, or correct the paths in the list."
+    return archive_hint(listing)
 
 
 def fill_text(rows: pl.DataFrame, tree: FileTree, listing: Sequence[str]) -> pl.DataFrame:
@@ -233,8 +387,8 @@ def fill_text(rows: pl.DataFrame, tree: FileTree, listing: Sequence[str]) -> pl.
     file = find_file(listing, (CAPTIONS,))
     if file is None:
         return rows
-    table = read_table(tree.read(file), file)
-    need_columns(table, ("path", "text"), file)
+    columns = ("path", "text")
+    table = known_columns(read_table(tree.read(file), file), columns, file, needed=columns)
     captions = table.select(
         (pl.lit(folder_of(file)) + pl.col("path")).alias("path"),
         pl.col("text").fill_null("").alias("caption"),

@@ -36,17 +36,22 @@ def build_manifest(
     *,
     per_group: Mapping[str, int | None],
     seed: int,
+    canonical: pl.Series | None = None,
     digests: Mapping[str, str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> pl.DataFrame:
     """The manifest of a data set from the rows that a layout read.
 
     Args:
-        rows: columns path, split, target, spurious, class, text in the data set's own order.
+        rows: columns path, split, target, spurious, class, text in the data set's own order; paths as
+            they are in `tree`.
         tree: where the images lie; asked for the digests that `digests` lacks.
         per_group: for `validation` and `test` the number of images of each group that evaluate;
             None or absent: all of them.
         seed: of the draw (see `choose`).
+        canonical: the rows' paths as they are in the data set's own layout, however deep it lies
+            here: they are drawn by and listed, so that the folder's place counts for nothing. Each
+            must be the end of its path; where two are alike, all paths stay as they are.
         digests: path -> content digest, for instance from a scan.
         progress: called with the number of images hashed since its last call.
 
@@ -61,6 +66,9 @@ def build_manifest(
             `per_group`.
     """
     frame = _checked(rows)
+    frame = frame.with_columns(place=pl.col("path"))
+    if canonical is not None and canonical.n_unique() == frame.height:
+        frame = frame.with_columns(path=canonical)
     rank = {split: number for number, split in enumerate(SPLITS)}
     frame = frame.sort(
         pl.col("split").replace_strict(rank, return_dtype=pl.Int8()), maintain_order=True
@@ -72,7 +80,7 @@ def build_manifest(
         _check_groups(frame)
     known = digests if digests is not None else {}
     content = []
-    for path in frame["path"]:
+    for path in frame["place"]:
         content.append(known.get(path) or tree.digest(path))
         if progress is not None and path not in known:
             progress(1)

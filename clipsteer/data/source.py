@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsteer.data.augment import augment
 from clipsteer.data.images import decode
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.clutter import is_clutter
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import check_name
@@ -33,7 +36,8 @@ class ImageSource:
         *,
         seed: int | None,
     ) -> None:
-        self._store, self._root, self._images = store, root, images
+        self._store, self._images = store, images
+        self._finder = None if root is None else _Finder(root)
         self._start, self._seed = start, seed
 
     def load(self, index: int) -> Image:
@@ -51,18 +55,56 @@ class ImageSource:
 
     def _read(self, digest: str, path: str) -> bytes:
         # painted images are the store's own: one that is lost there is remade from its record
-        if self._root is None or self._store.exists(digest):
+        if self._finder is None or self._store.exists(digest):
             return self._store.get_bytes(digest)
-        try:
-            data = (self._root / check_name(path, "manifest")).read_bytes()
-        except OSError as error:
-            raise ClipsteerError(
-                f"{self._root / path}: cannot be read ({error.strerror}), but the manifest lists it; "
-                "restore the file and run again."
-            ) from None
-        if digest_bytes(data) != digest:
-            raise ClipsteerError(
-                f"{self._root / path}: its content is not what the manifest was made from; it was changed "
-                "since. Run the same command again (with raw.watch: files, which sees such changes)."
+        return self._finder.read(digest, path)
+
+
+class _Finder:
+    """Reads a user's images by the paths of a manifest, which are the ends of theirs, however deep they lie."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = self._above = root
+
+    def read(self, digest: str, path: str) -> bytes:
+        """The content. Raises ClipsteerError where no file that ends so has this digest."""
+        check_name(path, "manifest")
+        missing = changed = ""
+        for above in self._folders():
+            file = above / path
+            try:
+                data = file.read_bytes()
+            except OSError as error:
+                missing = missing or (
+                    f"{file}: cannot be read ({error.strerror}), but the manifest lists it; "
+                    "restore the file and run again."
+                )
+                continue
+            if digest_bytes(data) == digest:
+                self._above = above  # the others will lie there too
+                return data
+            changed = changed or (
+                f"{file}: its content is not what the manifest was made from; it was changed since. "
+                "Run the same command again (with raw.watch: files, which sees such changes)."
             )
-        return data
+        raise ClipsteerError(changed or missing)
+
+    def _folders(self) -> Iterator[Path]:
+        """Where the last image was found from, then the root and the folders below it, the nearest first."""
+        yield self._above
+        level, seen = [self._root], set()
+        while level:
+            below: list[Path] = []
+            for folder in level:
+                yield folder
+                with suppress(OSError):  # one that may not be looked into
+                    about = folder.stat()
+                    if (about.st_dev, about.st_ino) not in seen:  # a link may lead back up
+                        seen.add((about.st_dev, about.st_ino))
+                        below += _below(folder)
+            level = sorted(below)
+
+
+def _below(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        return [Path(e.path) for e in entries if e.is_dir() and not is_clutter(e.name)]

@@ -295,3 +295,20 @@ def test_full_size_tables_load_in_seconds(tmp_path: Path) -> None:
     assert counts["evaluated"].to_list() == [*groups[0], *[182] * 4, *[180] * 4]
     assert [split_rows(manifest, s).height for s in ("train", "test")] == [162_770, 720]
     assert manifest["index"].to_list() == list(range(202_599))
+
+
+def test_canonical_paths_start_at_the_image_folder(root: Path) -> None:
+    flat = celeba.read(FolderTree(root))["path"]
+    deep = "data/" + "img_align_celeba/" * 2 + flat.str.strip_prefix("img_align_celeba/")
+    assert celeba.canonical(deep, [], {}).to_list() == flat.to_list()
+    assert celeba.canonical(flat, [], {}).to_list() == flat.to_list()
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_csv_with_another_delimiter_and_booleans(root: Path, delimiter: str) -> None:
+    attributes, partition = small_trees.celeba_csv(FACES)
+    attributes = attributes.replace(",-1", ",False").replace(",1", ",True")
+    for name, text in (("list_attr_celeba", attributes), ("list_eval_partition", partition)):
+        (root / f"{name}.txt").unlink()
+        write(root / f"{name}.csv", text.replace(",", delimiter))
+    assert celeba.read(FolderTree(root)).equals(expected())

@@ -156,3 +156,75 @@ def test_captions_go_before_the_text_column(root: Path) -> None:
     write(root / "captions.csv", "path,text\nb/c.png,a wet dog\n")
     rows = folder.read(FolderTree(root))
     assert rows["text"].to_list() == ["a cat, asleep", "a wet dog", "a dog"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_delimiters_booleans_capitals_and_byte_order_mark(
+    root: Path, delimiter: str, end: str
+) -> None:
+    rows = [
+        *(["Path", " SPLIT ", "Target", "spurious", "Class", "Text"],),
+        *(["a.jpg", "Train", "False", "true", "cat", '"a cat, asleep"'],),
+        *(["b/c.png", "val", "TRUE", "0.0", "dog", ""],),
+        *(["b/d e.jpg", " test ", "true", "1.0", "dog", "a dog"],),
+    ]
+    text = "".join(delimiter.join(row) + end for row in rows)
+    write(root / "manifest.csv", "\ufeff" + text)
+    assert folder.read(FolderTree(root)).to_dict(as_series=False) == FULL
+
+
+def test_a_parquet_files_columns_in_capitals(root: Path) -> None:
+    frame = pl.DataFrame(FULL).rename({"target": "Target", "path": " path"})
+    write(root / "manifest.parquet", parquet(frame))
+    assert folder.read(FolderTree(root)).to_dict(as_series=False) == FULL
+
+
+def test_tables_that_cannot_be_told(root: Path) -> None:
+    write(root / "manifest.csv", "path;split\na.jpg;train;0\n")
+    with pytest.raises(ClipsteerError, match=r"manifest\.csv: not a table.*between ';'"):
+        folder.read(FolderTree(root))
+    write(root / "manifest.csv", "path,split,Path\na.jpg,train,b\n")
+    with pytest.raises(ClipsteerError, match=r"columns path and Path; expected one column 'path'"):
+        folder.read(FolderTree(root))
+    write(root / "manifest.csv", "path,split,target\na.jpg,train,yes\n")
+    with pytest.raises(ClipsteerError, match=r"found 'yes'; expected one of 0, 1, false, true"):
+        folder.read(FolderTree(root))
+
+
+def test_what_the_manifest_names_in_a_hidden_folder_is_taken(root: Path) -> None:
+    for name in (".store/x.jpg", ".store/y.jpg", "@eaDir/a.jpg"):
+        write(root / name, jpeg())
+    write(root / "manifest.csv", "path,split\na.jpg,train\n.store/x.jpg,test\n")
+    tree = FolderTree(root, whole=False)
+    with pytest.warns(UserWarning, match=r"left out \(2\)"):
+        assert folder.read(tree)["path"].to_list() == ["a.jpg", ".store/x.jpg"]
+    assert folder.hidden_images(root, None) == [".store/x.jpg"]
+    write(root / ".store/mine.csv", "path,split\ny.jpg,train\n")
+    rows = folder.read(FolderTree(root), manifest=".store/mine.csv")
+    options = {"manifest": ".store/mine.csv"}
+    assert rows["path"].to_list() == [".store/y.jpg"]
+    # nobody would find it from its end
+    assert folder.canonical(rows["path"], tree.paths(), options).to_list() == [".store/y.jpg"]
+    assert folder.hidden_images(root, ".store/mine.csv") == [".store/y.jpg"]
+    write(root / "manifest.csv", "path,split\n.store/z.jpg,test\n")
+    with pytest.raises(ClipsteerError, match=r"1 of 1 listed images"):
+        folder.read(FolderTree(root))
+
+
+def test_canonical_paths_start_at_the_manifest(root: Path) -> None:
+    above = FolderTree(root.parent)
+    paths = pl.Series([f"{root.name}/{name}" for name in FULL["path"]])
+    write(root / "manifest.csv", pl.DataFrame(FULL).write_csv())
+    assert folder.canonical(paths, above.paths(), {}).to_list() == FULL["path"]
+    options = {"manifest": f"{root.name}/manifest.csv"}
+    assert folder.canonical(paths, [], options).to_list() == FULL["path"]
+
+
+def test_class_names_the_other_way_round(root: Path) -> None:
+    write(root / "manifest.csv", pl.DataFrame(FULL).write_csv())
+    with pytest.raises(ClipsteerError, match=r"class 'cat' on rows of target 0.*gives 'dog'"):
+        folder.read(FolderTree(root), class_names=("dog", "cat"))
+    assert folder.read(FolderTree(root), class_names=("cat", "dog")).height == 3
+    with pytest.warns(UserWarning, match=r"are 'cat', 'dog', but class_names are woman, man"):
+        folder.read(FolderTree(root), class_names=("woman", "man"))

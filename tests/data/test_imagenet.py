@@ -129,3 +129,95 @@ def test_captions(root: Path) -> None:
     assert rows.filter(pl.col("text") == "a crane")["path"].to_list() == [
         "train/n02012849/n02012849_2.JPEG"
     ]
+
+
+def tiny_imagenet(root: Path) -> Path:
+    for wnid in CRANES:
+        touch(root, *(f"train/{wnid}/images/{wnid}_{n}.JPEG" for n in range(3)))
+        write(root / f"train/{wnid}/{wnid}_boxes.txt", f"{wnid}_0.JPEG\t0\t0\t9\t9\n")
+    touch(root, *(f"val/images/val_{n}.JPEG" for n in range(4)))
+    touch(root, *(f"test/images/test_{n}.JPEG" for n in range(2)))
+    lines = (f"val_{n}.JPEG\t{CRANES[n % 2]}\t0\t32\t44\t62\n" for n in range(4))
+    write(root / "val/val_annotations.txt", "".join(lines))
+    return root
+
+
+@pytest.mark.parametrize("above", ["", "tiny-imagenet-200/"])
+def test_tiny_imagenet_has_the_wnids_of_its_label_file(tmp_path: Path, above: str) -> None:
+    tiny_imagenet(tmp_path / above)
+    with pytest.warns(UserWarning, match="images") as caught:
+        rows = imagenet.read(FolderTree(tmp_path))
+    said = [str(w.message) for w in caught]
+    assert (
+        f"{above}val/images/: the classes of 4 images are those of {above}val/val_annotations.txt"
+        in said
+    )
+    assert any("2 images of test have no class and are left out" in text for text in said)
+    assert rows["split"].to_list() == ["train"] * 6 + ["validation"] * 4
+    assert [(path, wnid) for path, _, wnid in seen(rows)[6:]] == [
+        (f"{above}val/images/val_{n}.JPEG", CRANES[n % 2]) for n in (0, 2, 1, 3)
+    ]
+    assert set(rows["class"]) == set(CRANES)
+    names = imagenet.canonical(rows["path"], [], {})
+    assert names.to_list() == [path.removeprefix(above) for path in rows["path"]]
+
+
+def test_tiny_imagenet_without_its_label_file(tmp_path: Path) -> None:
+    (tiny_imagenet(tmp_path) / "val/val_annotations.txt").unlink()
+    with pytest.warns(UserWarning, match=r"lie flat in val/images/ and no label file"):
+        rows = imagenet.read(FolderTree(tmp_path))
+    assert rows["class"].to_list()[6:] == [""] * 4
+
+
+def test_class_folders_of_val_are_kept_though_they_are_not_of_train(root: Path) -> None:
+    touch(root, "val/n01440764/1.JPEG", "test/gull/1.JPEG", "test/tern/2.JPEG")
+    rows = imagenet.read(FolderTree(root))
+    assert [row[1:] for row in seen(rows)[6:]] == [
+        ("validation", "n01440764"),
+        ("test", "gull"),
+        ("test", "tern"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "above", ["", "train/", "ILSVRC/Data/CLS-LOC/", "a/train/", "data/imagenet/train/train/"]
+)
+def test_train_nested_once_more(tmp_path: Path, above: str) -> None:
+    touch(tmp_path, *(f"{above}train/{wnid}/{name}" for wnid, name in TRAIN))
+    rows = imagenet.read(FolderTree(tmp_path))
+    assert seen(rows) == [(f"{above}train/{w}/{name}", "train", w) for w, name in sorted(TRAIN)]
+    names = imagenet.canonical(rows["path"], [], {})
+    assert names.to_list() == [f"train/{w}/{name}" for w, name in sorted(TRAIN)]
+
+
+def test_a_folder_between_train_and_its_classes(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"Train/ILSVRC2012_img_train/{wnid}/{name}" for wnid, name in TRAIN))
+    rows = imagenet.read(FolderTree(tmp_path))
+    assert [row[1:] for row in seen(rows)] == [("train", wnid) for wnid, _ in sorted(TRAIN)]
+
+
+def test_a_class_called_test(tmp_path: Path) -> None:
+    touch(tmp_path, "train/test/1.JPEG", "train/other/1.JPEG")
+    assert [row[2] for row in seen(imagenet.read(FolderTree(tmp_path)))] == ["other", "test"]
+
+
+def test_wnids_in_the_order_of_the_images(root: Path) -> None:
+    touch(root, *(f"val/ILSVRC2012_val_0000000{n}.JPEG" for n in (1, 2, 3)))
+    wnids = [CRANES[1], CRANES[0], CRANES[1]]
+    write(root / "imagenet_2012_validation_synset_labels.txt", "\n".join(wnids) + "\n")
+    rows = imagenet.read(FolderTree(root))
+    assert {path[-6]: wnid for path, _, wnid in seen(rows)[6:]} == dict(
+        zip("123", wnids, strict=True)
+    )
+    touch(root, "val/ILSVRC2012_val_00000004.JPEG")
+    with pytest.raises(ClipsteerError, match="found one column"):
+        imagenet.read(FolderTree(root))
+
+
+def test_the_devkits_numbers_are_no_classes(root: Path) -> None:
+    touch(root, "val/ILSVRC2012_val_00000001.JPEG")
+    write(root / "data/ILSVRC2012_validation_ground_truth.txt", "490\n")
+    with pytest.warns(
+        UserWarning, match=r"data/ILSVRC2012_validation_ground_truth\.txt has numbers"
+    ):
+        assert seen(imagenet.read(FolderTree(root)))[-1][2] == ""

@@ -276,3 +276,21 @@ def test_unknown_split_missing_column_and_no_rows() -> None:
         build_manifest(frame(rows).drop("split"), tree, per_group={}, seed=0)  # type: ignore[arg-type]
     with pytest.raises(ClipsteerError, match="no images"):
         build([])
+
+
+def test_the_place_of_the_folder_counts_for_nothing(tmp_path: Path) -> None:
+    """The draw, the paths and the order are those of the canonical paths; the contents those of the place."""
+    rows = rows_of({"train": (3, 1, 1, 2), "validation": (2, 2, 2, 2), "test": (9, 9, 9, 9)})
+    digests = {row[0]: digest_bytes(row[0].encode()) for row in rows}
+    deep = [(f"below/{row[0]}", *row[1:]) for row in rows]
+    tests = {"per_group": {"validation": None, "test": 3}, "seed": 0}
+    tree: FolderTree = NoTree()  # type: ignore[assignment]
+    flat = build_manifest(frame(rows), tree, **tests, digests=digests)  # type: ignore[arg-type]
+    there = {f"below/{path}": digest for path, digest in digests.items()}
+    names = pl.Series([row[0] for row in rows])
+    nested = build_manifest(frame(deep), tree, **tests, canonical=names, digests=there)  # type: ignore[arg-type]
+    assert nested.equals(flat)
+    # two that end alike keep their own paths
+    twice = pl.Series([rows[0][0], *(row[0] for row in rows[:-1])])
+    kept = build_manifest(frame(deep), tree, **tests, canonical=twice, digests=there)  # type: ignore[arg-type]
+    assert kept["path"].str.starts_with("below/").all()

@@ -96,3 +96,20 @@ def test_captions_are_relative_to_their_own_folder(root: Path, beside: bool) -> 
     write(home / "captions.csv", f"path,text\n{name if beside else f'{root.name}/{name}'},a gull\n")
     rows = waterbirds.read(FolderTree(root.parent))
     assert [i for i, text in enumerate(rows["text"]) if text == "a gull"] == [3]
+
+
+def test_canonical_paths_start_at_the_table(root: Path) -> None:
+    above = FolderTree(root.parent)
+    names = waterbirds.canonical(waterbirds.read(above)["path"], above.paths(), {})
+    assert names.to_list() == [bird[1] for bird in BIRDS]
+
+
+def test_columns_in_capitals_and_names_of_splits(root: Path) -> None:
+    plain = waterbirds.read(FolderTree(root))
+    table = pl.read_csv(root / "metadata.csv").with_columns(
+        pl.col("split").replace_strict({0: "train", 1: "val", 2: "test"}, return_dtype=pl.String),
+        pl.col("y").cast(pl.Boolean),
+        pl.col("place").cast(pl.Float64),
+    )
+    write(root / "metadata.csv", table.rename(str.upper).write_csv(separator=";"))
+    assert waterbirds.read(FolderTree(root)).equals(plain)

@@ -107,6 +107,28 @@ def test_folder_that_is_not_there(fresh: WorkingCopy) -> None:
     nothing_done(fresh, "results/celeba_table.csv")
 
 
+def test_names_that_belong_to_other_attributes(fresh: WorkingCopy, celeba: Path) -> None:
+    dataset = {"root": str(celeba), "options": {"target": "Blond_Hair", "spurious": "Male"}}
+    outcome = fresh.run(MANIFEST, config={"datasets": {"celeba": dataset}}, cores=1)
+    outcome.refused("datasets.celeba.class_names", "found woman, man", "target Blond_Hair")
+    outcome.refused("datasets.celeba.group_names", "2 * target + spurious")
+    nothing_done(fresh, MANIFEST)
+
+
+def test_an_unknown_option_is_found_before_the_folder_is_looked_at(
+    fresh: WorkingCopy, tmp_path: Path
+) -> None:
+    write(tmp_path / "mine/manifest.csv", "path,split\n")
+    own = folder_dataset(
+        {"root": str(tmp_path / "mine"), "layout": "folder", "options": {"manifst": "manifest.csv"}}
+    )
+    outcome = fresh.run(f"{REFS}/mine/manifest.json", config=own, cores=1)
+    outcome.refused("datasets.mine.options.manifst", "Did you mean manifest?")
+    assert "looking at" not in outcome.text
+    assert not (fresh.folder / ".snakemake/clipsteer/scan-mine").exists()
+    nothing_done(fresh, f"{REFS}/mine/manifest.json")
+
+
 # --------------------------------------------------------------------------- found in the data
 
 
@@ -120,6 +142,16 @@ def test_missing_image(fresh: WorkingCopy, celeba: Path) -> None:
     (celeba / "img_align_celeba/000003.jpg").unlink()
     outcome = manifest_of(fresh, {"root": str(celeba)})
     outcome.refused("build_manifest", "img_align_celeba/000003.jpg", "missing")
+
+
+@pytest.mark.parametrize("archive", ["img_align_celeba.zip", "img_align_celeba_png.7z.001"])
+def test_images_still_in_their_archive(fresh: WorkingCopy, celeba: Path, archive: str) -> None:
+    for image in (celeba / "img_align_celeba").iterdir():
+        image.unlink()
+    write(celeba / archive, "PK")
+    outcome = manifest_of(fresh, {"root": str(celeba)})
+    outcome.refused("36 of 36 listed images are missing", f"holds {archive!r}: unpack")
+    assert "'drop'" not in outcome.text
 
 
 def test_unknown_attribute(fresh: WorkingCopy, celeba: Path) -> None:

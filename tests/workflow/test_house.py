@@ -81,6 +81,25 @@ def test_scripts_start_light(script: Path) -> None:
         assert not {n.split(".")[0] for n in names} & HEAVY
 
 
+def test_what_snakemake_imports_to_read_the_rules_is_light() -> None:
+    """The library's modules that rules/common.smk imports, before it looks at anything."""
+    names = re.findall(
+        r"^from (clipsteer\S*) import", (BASE / "rules/common.smk").read_text(), re.M
+    )
+    assert "clipsteer.data.forms" in names
+    # what Snakemake itself imports is no matter of ours
+    names = [name for name in names if name != "clipsteer.workflow.chains"]
+    code = f"import sys, {', '.join(names)}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(BASE)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not set(loaded.stdout.split()) & (HEAVY | {"polars", "numpy", "PIL"})
+
+
 def test_conda_pins_equal_pyproject() -> None:
     project = tomllib.loads((BASE / "pyproject.toml").read_text())
     pins = dict(line.split("==") for line in project["project"]["dependencies"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from safetensors.torch import load
 
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import StoreTree
-from tests.data.small_trees import write
+from tests.data.small_trees import face_name, write
 from tests.workflow.real_trees import (
     FACES,
     KINDS,
     photo,
+    real_config,
     waterbirds_tree,
 )
 from tests.workflow.runs import WorkingCopy
@@ -128,6 +130,38 @@ def test_predictions_equal_transformers_own(real: WorkingCopy) -> None:
     assert 2 <= base.sum() <= 10, "the classes are not both there: this test would show little"
 
 
+def test_the_same_data_nested_deeper_are_the_same(real: WorkingCopy, tmp_path: Path) -> None:
+    """Only the manifest is looked at again. Then an image less: every result says so."""
+    place = real.folder.parent
+    deep = tmp_path / "data/img_align_celeba"
+    shutil.copytree(place / "celeba/img_align_celeba", deep / "img_align_celeba")
+    shutil.copytree(place / "celeba/img_align_celeba", deep / ".ipynb_checkpoints")
+    for table in (place / "celeba").glob("*.txt"):
+        shutil.copy(table, tmp_path / "data")
+    copy = real.twin(tmp_path)
+    config = real_config(place / "clip", tmp_path / "data")
+    outcome = copy.run("results/celeba_table.csv", config=config).ok()
+    assert outcome.counts[0] == 1
+    assert "left out (1): 'img_align_celeba/.ipynb_checkpoints'" in outcome.text
+    results = {name: (copy.folder / "results" / name).read_bytes() for name in copy.results()}
+    assert results == {n: (real.folder / "results" / n).read_bytes() for n in real.results()}
+    assert not any(b"left out" in data.lower() for data in results.values())
+
+    victim = next(i for i, (split, _, _) in enumerate(FACES) if split == 2)
+    (deep / "img_align_celeba" / face_name(victim)).unlink()
+    config["datasets"]["celeba"]["options"] = {"missing_images": "drop"}  # type: ignore[index]
+    outcome = copy.run("results/celeba_table.csv", config=config).ok()
+    assert "1 of 36 listed images are missing" in outcome.text
+    assert copy.members("celeba/manifest.json")["all"]["facts"]["left_out"] == {"test": 1}
+    said = "eft out: 1 image that is listed but missing (1 of test)"
+    assert said in (copy.folder / "results/celeba_table.md").read_text()
+    assert said in (copy.folder / "results/celeba_summary.txt").read_text()
+    # nested, found from its canonical path by extraction
+    shards = copy.members("celeba/activations/test/shards.json")["all"]["outputs"]
+    listed = json.loads(ObjectStore(copy.store).get_bytes(shards["00000"]["digest"]))
+    assert {path.rpartition("/")[0] for _, path, _ in listed["images"]} == {"img_align_celeba"}
+
+
 def see(processor: Any, file: Path) -> torch.Tensor:
     """An image as the model sees it, decoded without our code."""
     image = ImageOps.exif_transpose(Image.open(file))
@@ -174,3 +208,38 @@ def test_folder_with_a_manifest(fresh: WorkingCopy, tmp_path: Path, form: str) -
     fresh.run("artifacts/refs/mine/manifest.json", config=config, cores=1).ok()
     assert set(groups_of(fresh, "mine").values()) == {1}
     assert ("validation", 3) in groups_of(fresh, "mine")
+
+
+def test_tiny_imagenet(fresh: WorkingCopy, tmp_path: Path) -> None:
+    for n, wnid in enumerate(("n01443537", "n01629819")):
+        write(tmp_path / f"tiny/train/{wnid}/images/{wnid}_0.JPEG", photo("plain", n))
+        write(tmp_path / f"tiny/val/images/val_{n}.JPEG", photo("grey", n))
+    labels = "val_1.JPEG\tn01443537\t0\t0\t9\t9\nval_0.JPEG\tn01629819\t0\t0\t9\t9\n"
+    write(tmp_path / "tiny/val/val_annotations.txt", labels)
+    config = {"datasets": {"general": {"root": str(tmp_path)}}}
+    outcome = fresh.run("artifacts/refs/general/manifest.json", config=config, cores=1).ok()
+    assert "classes of 2 images are those of tiny/val/val_annotations.txt" in outcome.text
+    digest = outputs_of(fresh, "general/manifest.json", "all")["manifest"]
+    assert parquet(fresh, digest).select("path", "class").rows() == [
+        ("train/n01443537/images/n01443537_0.JPEG", "n01443537"),
+        ("train/n01629819/images/n01629819_0.JPEG", "n01629819"),
+        ("val/images/val_1.JPEG", "n01443537"),
+        ("val/images/val_0.JPEG", "n01629819"),
+    ]
+
+
+def test_an_image_that_a_manifest_names_in_a_hidden_folder_is_watched(
+    fresh: WorkingCopy, tmp_path: Path
+) -> None:
+    rows = ["path;split", ".mine/a.png;train", "b.png;train"]
+    write(tmp_path / "mine/manifest.csv", "\n".join(rows) + "\n")
+    config = folder_dataset({"root": str(tmp_path / "mine"), "layout": "folder"})
+    seen = []
+    for seed in (0, 1):
+        for name in (".mine/a.png", "b.png", ".other/c.png"):
+            write(tmp_path / "mine" / name, photo("plain", seed if name == ".mine/a.png" else 0))
+        fresh.run("artifacts/refs/mine/manifest.json", config=config, cores=1).ok()
+        digest = outputs_of(fresh, "mine/manifest.json", "all")["manifest"]
+        seen.append(parquet(fresh, digest)["digest"].to_list())
+    assert seen[0][0] != seen[1][0]
+    assert seen[0][1] == seen[1][1]

@@ -9,37 +9,30 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
 from clipsteer.data import labels
-from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.data.forms import (
+    NAMES,
+    SPURIOUS,
+    TARGET,
+    attribute_fault,
+    attribute_names,
+)
+from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FileTree
 
-LABEL_PATTERNS: tuple[str, ...] = (
-    "**/list_attr_celeba.*",
-    "**/list_eval_partition.*",
-    labels.CAPTIONS_PATTERN,
-)
-"""Globs, relative to the root, of the files whose content is labels."""
-
-OPTIONS: dict[str, object] = {
-    "target": "Male",
-    "spurious": "Blond_Hair",
-    "class_names": None,
-    "missing_images": "error",
-}
-
 _IMAGES = "img_align_celeba"
-_ATTRIBUTE_VALUES = {"1": 1, "-1": 0, "0": 0}
 
 
 def read(
     tree: FileTree,
     *,
-    target: str = "Male",
-    spurious: str = "Blond_Hair",
+    target: str = TARGET,
+    spurious: str = SPURIOUS,
     class_names: Sequence[str] | None = None,
     missing_images: str = "error",
 ) -> pl.DataFrame:
@@ -59,7 +52,7 @@ def read(
         ClipsteerError: a file is missing or malformed, an attribute is unknown, a value is neither
             -1, 0 nor 1, or an image is absent.
     """
-    listing = tree.paths()
+    listing = labels.listing_of(tree)
     if target == spurious:
         raise ClipsteerError(
             f"options 'target' and 'spurious': found {target!r} for both; expected two attributes."
@@ -89,9 +82,14 @@ def read(
     return labels.fill_text(rows, tree, listing)
 
 
-def _default_names(target: str) -> tuple[str, str]:
-    if target == "Male":
-        return "woman", "man"
+def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, Any]) -> pl.Series:
+    """The paths from `img_align_celeba/` on, however deep it lies."""
+    return paths.str.replace(rf"(?i)^.*/({_IMAGES}/)", "$1")
+
+
+def _default_names(target: str) -> tuple[str, ...]:
+    if target == TARGET:
+        return NAMES["celeba"]["class_names"]
     words = target.replace("_", " ").lower()
     return f"not {words}", words
 
@@ -119,19 +117,15 @@ def _text_table(data: bytes, file: str) -> tuple[int | None, bytes]:
 def _read_attributes(data: bytes, file: str, wanted: dict[str, str]) -> pl.DataFrame:
     """Columns image (String), and for each wanted name an Int8 column of 0 and 1."""
     count: int | None = None
-    separator = ","
+    separator = None
     if file.endswith(".txt"):
         separator = " "
         count, data = _text_table(data, file)
-    header = labels.decode_text(data.partition(b"\n")[0], file).strip("\r\n").split(separator)
-    header = [name.strip().strip('"') for name in header]
-    known = header[1:]
+    text = labels.decode_text(data.lstrip().partition(b"\n")[0], file)
+    known = attribute_names(text, blanks=separator is not None)
     for option, name in wanted.items():
         if name not in known:
-            raise ClipsteerError(
-                f"{file}: found no attribute {name!r} (option {option!r}) among its {len(known)} "
-                f"attributes.{close_match(name, known)}"
-            )
+            raise ClipsteerError(attribute_fault(file, option, name, known))
     table = labels.read_table(data, file, separator=separator)
     images = table.to_series(0).alias("image")
     # Fields that a row lacks are null; the last one tells.
@@ -148,12 +142,8 @@ def _read_attributes(data: bytes, file: str, wanted: dict[str, str]) -> pl.DataF
         )
     labels.check_unique(images, file)
     columns = [
-        labels.map_values(
-            table.to_series(header.index(name, 1)).alias(name),
-            _ATTRIBUTE_VALUES,
-            pl.Int8(),
-            file,
-            images,
+        labels.binary(
+            table.to_series(1 + known.index(name)).alias(name), file, images, minus=True
         ).alias(option)
         for option, name in wanted.items()
     ]
@@ -178,9 +168,7 @@ def _read_partition(data: bytes, file: str) -> pl.DataFrame:
             "'000001.jpg 0'."
         )
     labels.check_unique(images, file)
-    split = labels.map_values(
-        table.to_series(1), labels.SPLIT_NUMBERS, pl.String(), file, images
-    ).alias("split")
+    split = labels.splits(table.to_series(1), file, images).alias("split")
     return pl.DataFrame([images, split])
 
 
@@ -214,7 +202,7 @@ def _image_folder(listing: Sequence[str], beside: str) -> str:
     Without one, the folder of the attribute file, so that the message on missing images names it.
     """
     folders = Counter(labels.folder_of(path) for path in listing)
-    named = [f for f in folders if f.rstrip("/").rpartition("/")[2] == _IMAGES]
+    named = [f for f in folders if f"/{f}".lower().endswith(f"/{_IMAGES}/")]
     if not named:
         return f"{beside}{_IMAGES}/"
     return min(named, key=lambda folder: (-folders[folder], len(folder), folder))

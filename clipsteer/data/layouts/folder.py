@@ -1,33 +1,27 @@
-"""People's own data: a folder of images and a manifest, CSV or Parquet, that lists them.
+"""People's own data: a folder of images and a manifest, CSV, TSV or Parquet, that lists them.
 
 Columns `path` (relative to the manifest's folder) and `split` (train, validation, test; `val` and
-0, 1, 2 are understood); optional `target` and `spurious` (0 or 1), `class` and `text`. Others are
-ignored.
+0, 1, 2 are understood); optional `target` and `spurious` (0 or 1, false or true), `class` and `text`.
+Others are ignored, and so is the case of names. A CSV's fields may be separated by , ; tab or |.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from clipsteer.data import labels
 from clipsteer.errors import ClipsteerError, close_match
-from clipsteer.store.trees import FileTree
+from clipsteer.store.clutter import in_clutter
+from clipsteer.store.trees import FileTree, FolderTree
 from clipsteer.tables import read_parquet
 
-LABEL_PATTERNS: tuple[str, ...] = ("**/*.csv", "**/*.parquet")
-"""Globs, relative to the root, of the files whose content is labels."""
-
-OPTIONS: dict[str, object] = {"manifest": None, "class_names": None, "missing_images": "error"}
-
 _NAMES = ("manifest.csv", "manifest.parquet")
-_SPLITS = {
-    **labels.SPLIT_NUMBERS,
-    **{name: name for name in labels.SPLITS},
-    "val": "validation",
-    "valid": "validation",
-}
+_TABLES = (".csv", ".tsv", ".parquet")
 
 
 def read(
@@ -42,24 +36,20 @@ def read(
     Args:
         manifest: path of the manifest below the root; by default `manifest.csv` or
             `manifest.parquet`.
-        class_names: of target 0 and 1, where the manifest has no `class` column.
+        class_names: of target 0 and 1, where the manifest has no `class` column; where it has one,
+            they may not be the other way round.
         missing_images: `error` or `drop`, for images that are listed but not there.
 
     Raises:
         ClipsteerError: the manifest is missing or malformed, a row's path is absolute or has `..`,
             a label is not 0 or 1, a split is unknown, or an image is absent.
     """
-    listing = tree.paths()
-    file = _manifest_file(listing, manifest)
-    table = _read(tree.read(file), file)
-    labels.need_columns(table, ("path", "split"), file)
-    images = table["path"].str.strip_prefix("./")
-    labels.check_paths(images, file)
-    labels.check_unique(images, file)
-    split = table["split"].str.to_lowercase()
+    listing = labels.listing_of(tree)
+    file = _manifest_file(tree, listing, manifest)
+    table, images = _read(tree, file)
     columns = {
         "path": labels.folder_of(file) + images,
-        "split": labels.map_values(split, _SPLITS, pl.String(), file, images),
+        "split": labels.splits(table["split"], file, images),
     }
     empty = pl.repeat(None, table.height, dtype=pl.String(), eager=True)
     for name in ("target", "spurious"):
@@ -72,31 +62,83 @@ def read(
         columns["class"] = columns["target"].replace_strict(
             dict(enumerate(names)), default=None, return_dtype=pl.String()
         )
+    elif class_names is not None:
+        _check_names(columns["target"], columns["class"], class_names, file)
     columns["text"] = table["text"] if "text" in table.columns else empty
     rows = pl.DataFrame(columns, schema=labels.ROW_SCHEMA).with_columns(
         pl.col("class").fill_null(""), pl.col("text").fill_null("")
     )
-    rows = labels.keep_existing(rows, listing, file, missing_images)
+    # What the manifest names in hidden folders is taken at its word.
+    hidden = [path for path in rows["path"] if in_clutter(path) and tree.exists(path)]
+    rows = labels.keep_existing(rows, [*listing, *hidden], file, missing_images)
     return labels.fill_text(rows, tree, listing)
 
 
-def _manifest_file(listing: Sequence[str], manifest: str | None) -> str:
+def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, Any]) -> pl.Series:
+    """The paths as the manifest has them, relative to its own folder."""
+    folder = labels.folder_of(options.get("manifest") or labels.find_file(listing, _NAMES) or "")
+    # In a hidden folder nobody would look for them.
+    return paths if in_clutter(folder) else paths.str.strip_prefix(folder)
+
+
+def hidden_images(root: Path, manifest: str | None) -> list[str]:
+    """Paths in hidden or system folders that the manifest of a user's folder names."""
+    tree = FolderTree(root, whole=False)
+    file = _manifest_file(tree, tree.paths(), manifest)
+    paths = labels.folder_of(file) + _read(tree, file)[1]
+    return [path for path in paths if in_clutter(path)]
+
+
+def _manifest_file(tree: FileTree, listing: Sequence[str], manifest: str | None) -> str:
     if manifest is None:
-        expected = "a table with the columns path and split"
+        expected = "a table with the columns path and split, or its path in the option 'manifest'"
         return labels.need_file(listing, _NAMES, expected)
-    if manifest not in set(listing):
-        tables = [path for path in listing if path.endswith((".csv", ".parquet"))]
+    if not tree.exists(manifest):
+        tables = [path for path in listing if path.lower().endswith(_TABLES)]
         raise ClipsteerError(
             f"option 'manifest': found no file {manifest!r} under the data set's root; expected "
-            f"the path of a .csv or .parquet file there.{close_match(manifest, tables)}"
+            f"the path of a .csv, .tsv or .parquet file there.{close_match(manifest, tables)}"
         )
     return manifest
 
 
-def _read(data: bytes, file: str) -> pl.DataFrame:
-    """The table with every column that we use as String, blank as null."""
-    if not file.endswith(".parquet"):
-        return labels.read_table(data, file)
+def _check_names(
+    target: pl.Series, found: pl.Series, class_names: Sequence[str], file: str
+) -> None:
+    """Refuse class names that the manifest has the other way round; warn where it has two others."""
+    names = labels.class_pair(class_names)
+    words = [
+        found.filter(target == value).drop_nulls().unique().sort().to_list() for value in (0, 1)
+    ]
+    for value in (0, 1):
+        other = names[1 - value]
+        if other in words[value] and other not in words[1 - value]:
+            raise ClipsteerError(
+                f"{file}: found the class {other!r} on rows of target {value}, but class_names gives "
+                f"{names[value]!r} for it; expected the name of target 0, then that of target 1."
+            )
+    if [len(part) for part in words] == [1, 1] and not {*words[0], *words[1]} & {*names}:
+        warnings.warn(
+            f"{file}: the classes of target 0 and 1 are {labels.few([*words[0], *words[1]])}, but "
+            f"class_names are {', '.join(names)}; prompts say the latter",
+            stacklevel=3,
+        )
+
+
+def _read(tree: FileTree, file: str) -> tuple[pl.DataFrame, pl.Series]:
+    """The table with every column that we use as String, blank as null; and its paths, checked."""
+    data = tree.read(file)
+    table = (
+        _parquet(data, file) if file.lower().endswith(".parquet") else labels.read_table(data, file)
+    )
+    table = labels.known_columns(table, labels.ROW_SCHEMA, file, needed=("path", "split"))
+    images = table["path"].str.strip_prefix("./")
+    labels.check_paths(images, file)
+    labels.check_unique(images, file)
+    return table, images
+
+
+def _parquet(data: bytes, file: str) -> pl.DataFrame:
     try:
         table = read_parquet(data)
     except (pl.exceptions.PolarsError, OSError) as fault:
@@ -104,7 +146,8 @@ def _read(data: bytes, file: str) -> pl.DataFrame:
             f"{file}: not a Parquet file that can be read ({str(fault).splitlines()[0]}); expected "
             "a table with the columns path and split."
         ) from None
-    used = [name for name in labels.ROW_SCHEMA if name in table.columns]
+    table = table.rename({name: name.strip() for name in table.columns})
+    used = [name for name in table.columns if name.lower() in labels.ROW_SCHEMA]
     try:
         return table.select(_as_string(table[name]) for name in used)
     except pl.exceptions.PolarsError:
@@ -115,7 +158,5 @@ def _read(data: bytes, file: str) -> pl.DataFrame:
 
 
 def _as_string(column: pl.Series) -> pl.Series:
-    """Booleans become 0 and 1; whether a value is a label is left to the checks."""
-    if column.dtype == pl.Boolean():
-        column = column.cast(pl.Int8())
+    """Whether a value is a label is left to the checks."""
     return column.cast(pl.String()).str.strip_chars()

@@ -2,8 +2,9 @@
 
 - `train/<wnid>/*.JPEG`, and `val/<wnid>/*.JPEG` (`validation`, `test` alike) where there is one;
 - ImageNet-100 as published: `train.X1` .. `train.X4`, `val.X` and `Labels.json`;
-- a flat `val/*.JPEG` with a label file: CLS-LOC's `LOC_val_solution.csv` (ImageId,PredictionString)
-  or a text file of two columns, image and wnid.
+- a flat `val/*.JPEG` with a label file: CLS-LOC's `LOC_val_solution.csv` (ImageId,PredictionString),
+  a text file of two columns, image and wnid, or one of wnids in the order of the images' names;
+- tiny-imagenet: `train/<wnid>/images/*.JPEG`, `val/images/*.JPEG` and `val/val_annotations.txt`.
 
 Any of them may lie deeper (`ILSVRC/Data/CLS-LOC/train/...`). Only training images are required.
 The class key is the wnid, since ImageNet's names are not unique ("crane"); `class_names`
@@ -14,29 +15,27 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
 from clipsteer.data import labels
+from clipsteer.data.forms import NAME_FILES, VAL_FILES
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FileTree
 
-_NAME_FILES = ("Labels.json", "LOC_synset_mapping.txt")
-_VAL_FILES = ("LOC_val_solution.csv", "val_labels.csv", "val_labels.txt", "val_annotations.txt")
-
-LABEL_PATTERNS: tuple[str, ...] = (
-    *(f"**/{name}" for name in (*_NAME_FILES, *_VAL_FILES)),
-    labels.CAPTIONS_PATTERN,
-)
-"""Globs, relative to the root, of the files whose content is labels."""
-
-OPTIONS: dict[str, object] = {"val_labels": None}
-
 _IMAGE = r"(?i)(^|/)[^./][^/]*\.(jpe?g|png|webp|bmp|gif|tiff?)$"
+_WNID = r"^n\d{8}$"
 _FOLDER = r"train(?:\.X\d+)?|val(?:\.X\d*)?|validation|test"
-_CLASSED = rf"^(?:.*?/)??(?P<folder>{_FOLDER})/(?P<class>[^/]+)/(?:.*/)?(?P<file>[^/]+)$"
-_FLAT = r"^(?:.*/)?(?:val|validation)/(?P<stem>[^/]+)\.[^./]+$"
+# From the last of several folders called so on (train/train/...); what lies above is no part of a name.
+_CLASSED = (
+    rf"(?i)^(?:.*?/)??(?:(?:{_FOLDER})/)*"
+    rf"(?P<name>(?P<folder>{_FOLDER})/(?P<class>[^/]+)/(?P<inner>(?:.*/)?)(?P<file>[^/]+))$"
+)
+_FLAT = r"(?i)^(?:.*/)?(?P<name>(?:val|validation)/(?P<stem>[^/]+)\.[^./]+)$"
+# Numbers of a numbering of its own, one a line.
+_NUMBERS = "ILSVRC2012_validation_ground_truth.txt"
 
 
 def read(tree: FileTree, *, val_labels: str | None = None) -> pl.DataFrame:
@@ -48,46 +47,55 @@ def read(tree: FileTree, *, val_labels: str | None = None) -> pl.DataFrame:
 
     Args:
         val_labels: path of the label file of a flat `val` folder, where it has another name than
-            LOC_val_solution.csv, val_labels.csv, val_labels.txt or val_annotations.txt.
+            those of `VAL_FILES`.
 
-    A flat `val` folder without a label file gives a warning and the class "".
+    A folder of val or test that is alone there and no class of train (`val/images` of
+    tiny-imagenet) is flat as well. Flat images of val without a label file have the class "", with
+    a warning; those of test are left out.
 
     Raises:
         ClipsteerError: there is no training image, or a label file is malformed or lacks an image.
     """
-    listing = tree.paths()
+    listing = labels.listing_of(tree)
     images = pl.DataFrame({"path": listing}, schema={"path": pl.String()}).filter(
         pl.col("path").str.contains(_IMAGE)
     )
-    classed = (
-        images.select("path", pl.col("path").str.extract_groups(_CLASSED).alias("parts"))
-        .unnest("parts")
-        .filter(pl.col("folder").is_not_null())
-        .select(
-            "path",
-            pl.when(pl.col("folder").str.starts_with("train"))
-            .then(pl.lit("train"))
-            .when(pl.col("folder") == "test")
-            .then(pl.lit("test"))
-            .otherwise(pl.lit("validation"))
-            .alias("split"),
-            "class",
-            "file",
-        )
-    )
+    classed = _classed(images)
     if not (classed["split"] == "train").any():
         raise ClipsteerError(
             f"found no image under train/<class>/ among {len(listing)} files; expected class "
-            "folders such as train/n01440764/ (or train.X1/n01440764/). Check that the data set's "
-            "root points at the folder that holds train."
+            "folders such as train/n01440764/ (or train.X1/n01440764/). "
+            + (
+                labels.archive_hint(listing)
+                or "Check that the data set's root points at the folder that holds train."
+            )
         )
-    flat = (
-        images.join(classed, on="path", how="anti", maintain_order="left")
-        .select("path", pl.col("path").str.extract(_FLAT, 1).alias("file"))
-        .filter(pl.col("file").is_not_null())
+    nameless = _nameless(classed)
+    classed = classed.join(nameless, on="path", how="anti", maintain_order="left")
+    flat = pl.concat(
+        [
+            images.join(classed, on="path", how="anti", maintain_order="left")
+            .select("path", pl.col("path").str.extract_groups(_FLAT).struct["stem"].alias("file"))
+            .filter(pl.col("file").is_not_null()),
+            nameless.filter(pl.col("split") == "validation").select(
+                "path", pl.col("file").str.replace(r"\.[^.]+$", "")
+            ),
+        ]
     )
+    untold = nameless.filter(pl.col("split") == "test")["path"]
+    if len(untold):
+        warnings.warn(
+            f"{labels.folder_of(untold[0])}: {len(untold)} images of test have no class and are left "
+            "out",
+            stacklevel=2,
+        )
     if flat.height:
-        classed = pl.concat([classed, _flat_rows(flat, tree, listing, val_labels)])
+        classed = pl.concat(
+            [
+                classed.select("path", "split", "class", "file"),
+                _flat_rows(flat, tree, listing, val_labels),
+            ]
+        )
     elif val_labels is not None:
         raise ClipsteerError(
             f"option 'val_labels': found {val_labels!r}, but the data set has no flat folder val/ "
@@ -107,12 +115,58 @@ def read(tree: FileTree, *, val_labels: str | None = None) -> pl.DataFrame:
     return labels.fill_text(rows, tree, listing)
 
 
+def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, Any]) -> pl.Series:
+    """The paths from train, val or test on, however deep they lie."""
+    classed, flat = (
+        paths.str.extract_groups(pattern).struct.field("name") for pattern in (_CLASSED, _FLAT)
+    )
+    return classed.fill_null(flat)
+
+
+def _classed(images: pl.DataFrame) -> pl.DataFrame:
+    """Columns path, split, class, file of the images that lie in class folders."""
+    parts = (
+        images.select("path", pl.col("path").str.extract_groups(_CLASSED).alias("parts"))
+        .unnest("parts")
+        .filter(pl.col("folder").is_not_null())
+        .with_columns(
+            pl.when(pl.col("folder").str.contains("(?i)^train"))
+            .then(pl.lit("train"))
+            .when(pl.col("folder").str.to_lowercase() == "test")
+            .then(pl.lit("test"))
+            .otherwise(pl.lit("validation"))
+            .alias("split"),
+            pl.col("inner").str.extract(r"^([^/]+)/").alias("below"),
+        )
+    )
+    # A single folder that holds the class folders (train/ILSVRC2012_img_train/n01440764/) is no class.
+    alone = (pl.col("class").n_unique() == 1) & ~pl.col("class").first().str.contains(_WNID)
+    holds = (pl.col("below").n_unique() > 1) & pl.col("below").is_not_null().all()
+    return parts.select(
+        "path",
+        "split",
+        pl.when((alone & holds).over("split"))
+        .then(pl.col("below"))
+        .otherwise(pl.col("class"))
+        .alias("class"),
+        "file",
+    )
+
+
+def _nameless(classed: pl.DataFrame) -> pl.DataFrame:
+    """The rows of val and of test whose only folder is no class of train, but a name for all."""
+    train = classed.filter(pl.col("split") == "train")["class"].unique()
+    strange = ~pl.col("class").is_in(train.implode()) & ~pl.col("class").str.contains(_WNID)
+    alone = (pl.col("class").n_unique() == 1).over("split")
+    return classed.filter((pl.col("split") != "train") & strange & alone)
+
+
 def class_names(tree: FileTree) -> dict[str, str]:
     """wnid -> "name, synonym, ..." from Labels.json or LOC_synset_mapping.txt; empty without one.
 
     Names are not unique. Raises ClipsteerError where the file is malformed.
     """
-    file = labels.find_file(tree.paths(), _NAME_FILES)
+    file = labels.find_file(tree.paths(), NAME_FILES)
     if file is None:
         return {}
     text = labels.decode_text(tree.read(file), file)
@@ -137,16 +191,24 @@ def _flat_rows(
             f"option 'val_labels': found no file {val_labels!r} under the data set's root; "
             "expected the path of a label file there."
         )
-    label_file = val_labels or labels.find_file(listing, _VAL_FILES)
+    label_file = val_labels or labels.find_file(listing, VAL_FILES)
+    folder = labels.folder_of(flat["path"][0])
     if label_file is None:
+        numbers = labels.find_file(listing, (_NUMBERS,))
         warnings.warn(
-            f"{flat['path'][0]}: {flat.height} images lie flat in val/ and no label file is there "
-            f"({', '.join(_VAL_FILES)}); they have no class",
+            f"{flat['path'][0]}: {flat.height} images lie flat in "
+            f"{folder[folder.lower().find('val') :]} and no label file is there "
+            f"({', '.join(VAL_FILES)}); they have no class"
+            + (f" ({numbers} has numbers, not wnids)" if numbers else ""),
             stacklevel=3,
         )
         known = flat.select("path", "file", pl.lit("").alias("class"))
     else:
-        table = _read_flat_labels(tree.read(label_file), label_file)
+        table = _read_flat_labels(tree.read(label_file), label_file, flat["file"])
+        warnings.warn(
+            f"{folder}: the classes of {flat.height} images are those of {label_file}",
+            stacklevel=3,
+        )
         known = flat.join(table, on="file", how="left", maintain_order="left")
         lacking = known.filter(pl.col("class").is_null())["path"]
         if len(lacking):
@@ -157,8 +219,11 @@ def _flat_rows(
     return known.select("path", pl.lit("validation").alias("split"), "class", "file")
 
 
-def _read_flat_labels(data: bytes, file: str) -> pl.DataFrame:
-    """Columns file (the image's name without its ending) and class."""
+def _read_flat_labels(data: bytes, file: str, stems: pl.Series) -> pl.DataFrame:
+    """Columns file (the image's name without its ending) and class.
+
+    `stems`: the images there, for a list of wnids alone, in the order of the names.
+    """
     if file.endswith(".csv"):
         table = labels.read_table(data, file)
     else:
@@ -167,6 +232,9 @@ def _read_flat_labels(data: bytes, file: str) -> pl.DataFrame:
         words = len(body.partition(b"\n")[0].split(b" "))
         header = " ".join(f"column{i}" for i in range(words)).encode()
         table = labels.read_table(header + b"\n" + body + b"\n", file, separator=" ")
+    only = table.to_series(0)
+    if table.width == 1 and len(only) == len(stems) and only.str.contains(_WNID).all():
+        return pl.DataFrame({"file": stems.sort(), "class": only})
     if table.width < 2:
         raise ClipsteerError(
             f"{file}: found one column; expected two, the image and its wnid "

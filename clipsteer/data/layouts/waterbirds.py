@@ -6,26 +6,22 @@ waterbird, `place` 1 is water, `split` 0, 1, 2 are train, validation and test.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
 from clipsteer.data import labels
+from clipsteer.data.forms import NAMES
 from clipsteer.store.trees import FileTree
 
-LABEL_PATTERNS: tuple[str, ...] = ("**/metadata.csv", labels.CAPTIONS_PATTERN)
-"""Globs, relative to the root, of the files whose content is labels."""
-
-OPTIONS: dict[str, object] = {
-    "class_names": ("landbird", "waterbird"),
-    "missing_images": "error",
-}
+_COLUMNS = ("img_filename", "y", "split", "place")
 
 
 def read(
     tree: FileTree,
     *,
-    class_names: Sequence[str] = ("landbird", "waterbird"),
+    class_names: Sequence[str] = NAMES["waterbirds"]["class_names"],
     missing_images: str = "error",
 ) -> pl.DataFrame:
     """Rows (path, split, target = y, spurious = place, class, text) in the order of metadata.csv.
@@ -39,11 +35,11 @@ def read(
         ClipsteerError: metadata.csv is missing or malformed, a path leaves its folder, a value is
             unknown, or an image is absent.
     """
-    listing = tree.paths()
+    listing = labels.listing_of(tree)
     names = labels.class_pair(class_names)
-    file = labels.need_file(listing, ("metadata.csv",), "Waterbirds' table beside its images")
+    file = _table(listing)
     table = labels.read_table(tree.read(file), file)
-    labels.need_columns(table, ("img_filename", "y", "split", "place"), file)
+    table = labels.known_columns(table, _COLUMNS, file, needed=_COLUMNS)
     images = table["img_filename"]
     labels.check_paths(images, file)
     labels.check_unique(images, file)
@@ -51,9 +47,7 @@ def read(
     rows = pl.DataFrame(
         {
             "path": labels.folder_of(file) + images,
-            "split": labels.map_values(
-                table["split"], labels.SPLIT_NUMBERS, pl.String(), file, images
-            ),
+            "split": labels.splits(table["split"], file, images),
             "target": y,
             "spurious": labels.binary(table["place"], file, images),
             "class": y.replace_strict(dict(enumerate(names)), return_dtype=pl.String()),
@@ -63,3 +57,12 @@ def read(
     )
     rows = labels.keep_existing(rows, listing, file, missing_images)
     return labels.fill_text(rows, tree, listing)
+
+
+def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, Any]) -> pl.Series:
+    """The paths from the folder of metadata.csv on."""
+    return paths.str.strip_prefix(labels.folder_of(_table(listing)))
+
+
+def _table(listing: Sequence[str]) -> str:
+    return labels.need_file(listing, ("metadata.csv",), "Waterbirds' table beside its images")

@@ -1,0 +1,220 @@
+"""What the configuration may say of each layout, and what is known of its folder before it is read.
+
+Light: this is imported whenever Snakemake parses. The readers are in `clipsteer.data.layouts`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipsteer.errors import close_match
+from clipsteer.store.clutter import is_clutter
+
+CAPTIONS = "captions.csv"
+NAME_FILES = ("Labels.json", "LOC_synset_mapping.txt")
+VAL_FILES = (
+    *("LOC_val_solution.csv", "val_labels.csv", "val_labels.txt", "val_annotations.txt"),
+    "imagenet_2012_validation_synset_labels.txt",
+)
+MISSING_IMAGES = ("error", "drop")
+
+# Kinds of options.
+_ATTRIBUTE, _FILE, _MISSING = "an attribute's name", "a file's path below the root", "error or drop"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One layout."""
+
+    expected: str
+    """What its folder holds, in a line."""
+    label_patterns: tuple[str, ...]
+    """Globs, relative to the root, of the files whose content is labels."""
+    options: Mapping[str, str]
+    """Option -> its kind."""
+
+
+FORMS: Mapping[str, Form] = {
+    "celeba": Form(
+        "list_attr_celeba.txt, list_eval_partition.txt and img_align_celeba/000001.jpg ...",
+        ("**/list_attr_celeba.*", "**/list_eval_partition.*", f"**/{CAPTIONS}"),
+        {"target": _ATTRIBUTE, "spurious": _ATTRIBUTE, "missing_images": _MISSING},
+    ),
+    "waterbirds": Form(
+        "metadata.csv and the folders of images that it names",
+        ("**/metadata.csv", f"**/{CAPTIONS}"),
+        {"missing_images": _MISSING},
+    ),
+    "imagenet": Form(
+        "train/<class>/*.JPEG",
+        tuple(f"**/{name}" for name in (*NAME_FILES, *VAL_FILES, CAPTIONS)),
+        {"val_labels": _FILE},
+    ),
+    "folder": Form(
+        "manifest.csv (path,split,target,spurious) and the images that it names",
+        ("**/*.csv", "**/*.tsv", "**/*.parquet"),
+        {"manifest": _FILE, "missing_images": _MISSING},
+    ),
+}
+
+# CelebA's attributes as the paper has them.
+TARGET, SPURIOUS = "Male", "Blond_Hair"
+# The names that belong to a layout (CelebA's: to these attributes), and to nothing else.
+NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "celeba": {
+        "class_names": ("woman", "man"),
+        "group_names": ("not blond woman", "blond woman", "not blond man", "blond man"),
+    },
+    "waterbirds": {
+        "class_names": ("landbird", "waterbird"),
+        "group_names": (
+            *("landbird on land", "landbird on water"),
+            *("waterbird on land", "waterbird on water"),
+        ),
+    },
+}
+
+
+def option_faults(key: str, dataset: Mapping[str, Any], root: Path | None) -> Iterator[str]:
+    """What is wrong with the options of the data set at the dotted `key`.
+
+    `root`: its folder, None for a painted one; of CelebA's tables there the header is read.
+    """
+    form, options = FORMS[dataset["layout"]], dataset.get("options", {})
+    for option, value in options.items():
+        where = f"{key}.options.{option}"
+        if option not in form.options:
+            yield f"{where}: {_unknown(option, dataset['layout'])}"
+        elif not _fits(form.options[option], value):
+            yield f"{where}: found {value!r}, expected {form.options[option]}." + (
+                close_match(str(value), MISSING_IMAGES) if option == "missing_images" else ""
+            )
+    if dataset["layout"] == "celeba":
+        pair = _pair(dataset)
+        if pair["target"] == pair["spurious"]:
+            yield f"{key}.options: found {pair['target']} as target and as spurious; expected two attributes."
+        yield from _attribute_faults(pair, root)
+
+
+def label_files(dataset: Mapping[str, Any]) -> list[str]:
+    """The label files that the options of a data set name."""
+    kinds, options = FORMS[dataset["layout"]].options, dataset.get("options", {})
+    return [options[name] for name in kinds if kinds[name] == _FILE and name in options]
+
+
+def _unknown(option: str, layout: str) -> str:
+    allowed = list(FORMS[layout].options)
+    others = [name for name, form in FORMS.items() if option in form.options]
+    hint = close_match(option, allowed)
+    if others and not hint:
+        hint = (
+            f" It belongs to layout {' and '.join(others)}: options of config.yaml stay under an overlay, so "
+            "give a data set of another layout a name of its own."
+        )
+    return f"unknown to layout {layout}; allowed: {', '.join(allowed)}.{hint}"
+
+
+def _fits(kind: str, value: object) -> bool:
+    if not isinstance(value, str) or not value:
+        return False
+    if kind == _FILE:
+        return not value.startswith(("/", "~")) and ".." not in value.split("/")
+    return kind != _MISSING or value in MISSING_IMAGES
+
+
+def papers_attributes(dataset: Mapping[str, Any]) -> bool:
+    """Whether target and spurious attribute are the paper's."""
+    if dataset["layout"] == "celeba":
+        return _pair(dataset) == {"target": TARGET, "spurious": SPURIOUS}
+    return bool(dataset["layout"] == "waterbirds")
+
+
+def _pair(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    options = dataset.get("options", {})
+    return {key: options.get(key, own) for key, own in (("target", TARGET), ("spurious", SPURIOUS))}
+
+
+def name_faults(key: str, dataset: Mapping[str, Any]) -> Iterator[str]:
+    """Class and group names that belong to other attributes, or another layout, than the data set's.
+
+    An overlay that changes these alone inherits the names of config.yaml. Of people's own data
+    (layout folder) nobody knows what their names are.
+    """
+    layout, pair = dataset["layout"], _pair(dataset)
+    if layout not in NAMES:
+        return
+    found = {p: [str(name).casefold() for name in dataset.get(p, ())] for p in NAMES[layout]}
+    for other, names in NAMES.items():
+        wrong = dict(names) if other != layout or not papers_attributes(dataset) else {}
+        if other == layout and pair["target"] == TARGET:
+            wrong.pop("class_names", None)
+        for part, those in wrong.items():
+            if tuple(found[part]) in (those, those[::-1]):
+                of = f"target {pair['target']} and spurious {pair['spurious']}"
+                order = "target 0, target 1" if part == "class_names" else "2 * target + spurious"
+                yield (
+                    f"{key}.{part}: found {', '.join(dataset[part])}, the names for "
+                    + (f"target {TARGET} and spurious {SPURIOUS}" if other == "celeba" else other)
+                    + f", but the data set is {of if layout == 'celeba' else layout}. Give names that "
+                    f"fit, in the order {order}, and templates that fit them."
+                )
+
+
+# ------------------------------------------------------------------------ the header of CelebA's table
+
+
+def attribute_names(text: str, *, blanks: bool) -> list[str]:
+    """The attributes that a table of CelebA names: in its text form (split on `blanks`) or as CSV."""
+    lines = [line for line in text.removeprefix("\ufeff").splitlines() if line.strip()]
+    if blanks and lines and lines[0].strip().isdigit():
+        del lines[0]  # the count
+    if not lines:
+        return []
+    if blanks:
+        names = lines[0].split()
+        return names[1:] if names[0].lower() == "image_id" else names
+    return [name.strip().strip('"') for name in re.split(r"[,;\t|]", lines[0])[1:]]
+
+
+def attribute_fault(file: str, option: str, name: str, known: Sequence[str]) -> str:
+    """What to say of an attribute that the table does not have."""
+    return (
+        f"{file}: found no attribute {name!r} (option {option!r}) among its {len(known)} "
+        f"attributes.{close_match(name, known)}"
+    )
+
+
+def _attribute_faults(pair: Mapping[str, Any], root: Path | None) -> Iterator[str]:
+    file = _attribute_table(root) if root else None
+    if file is None:
+        return  # painted, or said later, by the reader
+    try:
+        with file.open(encoding="utf-8") as table:
+            known = attribute_names(
+                table.readline() + table.readline(), blanks=file.suffix == ".txt"
+            )
+    except (OSError, ValueError):
+        return
+    for option in ("target", "spurious"):
+        if known and isinstance(pair[option], str) and pair[option] not in known:
+            yield attribute_fault(str(file), option, pair[option], known)
+
+
+def _attribute_table(root: Path) -> Path | None:
+    """CelebA's table in a folder, or in one directly below it."""
+    try:
+        with os.scandir(root) as entries:
+            below = sorted(e.path for e in entries if not is_clutter(e.name) and e.is_dir())
+    except OSError:
+        return None
+    for folder in (os.fspath(root), *below):
+        for ending in ("txt", "csv"):
+            file = Path(folder, f"list_attr_celeba.{ending}")
+            if file.is_file():
+                return file
+    return None
