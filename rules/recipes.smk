@@ -295,6 +295,7 @@ def table_recipe(wildcards):
             "dataset": wildcards.dataset,
             "source": data_source(wildcards.dataset),
             "layout": dataset["layout"],
+            "papers_attributes": papers_attributes(dataset),
             "model": config["model"]["name"],
             "model_shape": list(model_shape(config, Path.cwd())),
             "group_names": dataset["group_names"],

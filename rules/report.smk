@@ -3,6 +3,7 @@
 
 rule make_table:
     input:
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
         evaluation=table_inputs("evaluation"),
         selection=table_inputs("selection"),
         ablation=table_inputs("ablation"),
@@ -23,7 +24,8 @@ rule make_table:
         chain=expected_chain,
     shell:
         shell_words("make_table")
-        + "--name {wildcards.dataset} --inputs evaluation {input.evaluation}"
+        + "--name {wildcards.dataset} --input manifest={input.manifest}"
+        " --inputs evaluation {input.evaluation}"
         " --inputs selection {input.selection} --inputs ablation {input.ablation} --export "
         + " ".join(f"all/{name}={{output.{name}}}" for name in EXPORTS["table"])
         + " --pointer {output.pointer}"

@@ -35,7 +35,9 @@ def plan(job: Job) -> dict[str, Action]:
         )
         for member in job.inputs[kind].members
     }
-    return {"all": Action(job.recipe, inputs)}
+    # images that the data set lists and lacks; a fact, so that the manifest as a whole is no input
+    left_out = job.facts("manifest").get("left_out", {})
+    return {"all": Action({**job.recipe, **({"left_out": left_out} if left_out else {})}, inputs)}
 
 
 def _dictionaries(run: Run) -> dict[str, Any]:
@@ -68,6 +70,7 @@ def compute(run: Run) -> None:
     from clipsteer.tables import read_parquet
 
     recipe = run.recipe
+    left_out = recipe.get("left_out", {})
     ablations = pl.concat([_ablation(run, *item) for item in _members(run, "ablation")])
     names = [item[0] for item in _members(run, "images")]
     images = read_parquet(run.blob(names[0]))
@@ -99,6 +102,7 @@ def compute(run: Run) -> None:
         group_names=groups,
         baseline_groups={g: 100 * float(share) for g, share in before.exact.items()},
         changed=changed,
+        left_out=left_out,
     )
     run.put_bytes("summary", text.encode())
     run.put_json(
@@ -111,7 +115,7 @@ def compute(run: Run) -> None:
             "resumed_changes": {str(k): v for k, v in changed.items()},
         },
     )
-    run.put_bytes("markdown", render_markdown(table).encode())
+    run.put_bytes("markdown", render_markdown(table, left_out=left_out).encode())
     sets = feature_sets(
         place_sets(
             run.json(name),
@@ -216,6 +220,7 @@ def _papers_own(run: Run, n_images: int) -> set[str]:
     if not (
         recipe["source"] == "real"
         and recipe["layout"] == recipe["dataset"]
+        and recipe["papers_attributes"]
         and _PAPER_TEST_IMAGES.get(recipe["dataset"]) == n_images
         and tuple(recipe["model_shape"]) == _PAPER_LAYERS_AND_WIDTH
         and run.json(name)["tokens_per_image"] == _PAPER_TOKENS

@@ -49,6 +49,8 @@ _OTHERWISE = {
         "dictionaries": "tables.{name}",
         "group_names": "datasets.{name}.group_names",
         "layout": "datasets.{name}.layout",
+        "left_out": "",
+        "papers_attributes": "",
         "model": "model.name",
         "model_shape": "",
         "paper": "",

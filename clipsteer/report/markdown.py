@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -19,13 +19,16 @@ Row = dict[str, Any]
 Rows = dict[tuple[int, str, str], Row]
 
 
-def render(table: pl.DataFrame, *, notes: Sequence[str] = ()) -> str:
+def render(
+    table: pl.DataFrame, *, notes: Sequence[str] = (), left_out: Mapping[str, int] | None = None
+) -> str:
     """The page: for each setting and condition three blocks (SAE, random SAE, neurons) and the
     intervals.
 
     `table` comes from `clipsteer.report.table.results_table`; `notes` are added at the end, one
-    item each. Bold: better than the unmodified model. Asterisk: the best worst-group accuracy among
-    targeted SAE rows of a condition, where it is better than the unmodified model's.
+    item each; `left_out`: split -> images that are listed but were not there. Bold: better than the
+    unmodified model. Asterisk: the best worst-group accuracy among targeted SAE rows of a
+    condition, where it is better than the unmodified model's.
     """
     first = table.row(0, named=True)
     parts = [
@@ -44,6 +47,8 @@ def render(table: pl.DataFrame, *, notes: Sequence[str] = ()) -> str:
             if len(rows):
                 parts += _condition(rows, condition)
     parts.append("## How to read this")
+    if left_out:
+        notes = [*notes, f"{left_out_text(left_out)}."]
     parts.append("\n".join(f"- {line}" for line in (*_reading(table), *notes)))
     return "\n\n".join(parts) + "\n"
 
@@ -51,6 +56,14 @@ def render(table: pl.DataFrame, *, notes: Sequence[str] = ()) -> str:
 def source_label(source: str) -> str:
     """What to print about where the images are from; painted data must never pass for real."""
     return "source: painted (synthetic)" if source == "painted" else f"source: {source}"
+
+
+def left_out_text(counts: Mapping[str, int]) -> str:
+    """What to print about images that the data set lists and that were left out: split -> number."""
+    total = sum(counts.values())
+    splits = ", ".join(f"{counts[split]:,} of {split}" for split in sorted(counts))
+    noun = "image that is" if total == 1 else "images that are"
+    return f"Left out: {total:,} {noun} listed but missing ({splits})"
 
 
 def _title(dataset: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from clipsteer.report.markdown import p_text, source_label
+from clipsteer.report.markdown import left_out_text, p_text, source_label
 
 _AGAINST = {
     "sae_over_neurons": "targeted neurons",
@@ -27,12 +27,14 @@ def render(
     group_names: Mapping[int, str],
     baseline_groups: Mapping[int, float] | None = None,
     changed: Mapping[int, int] | None = None,
+    left_out: Mapping[str, int] | None = None,
 ) -> str:
     """Plain text, one statement a line.
 
     `baseline_groups`: the unmodified model's accuracy in each group, in per cent.
     `changed`: layer -> how many test predictions change when the forward pass resumes from the
     stored activations without any edit.
+    `left_out`: split -> images that are listed but were not there.
     """
 
     def group(number: int) -> str:
@@ -62,6 +64,9 @@ def render(
             f"  predictions that change by resuming from stored activations: at most {most} of "
             f"{h['n_images']} at any layer"
         )
+    if left_out:
+        text = left_out_text(left_out)
+        lines.append(f"  {text[0].lower()}{text[1:]}")
     return "\n".join(lines) + "\n"
 
 

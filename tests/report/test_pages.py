@@ -199,3 +199,34 @@ def test_summary_says_the_finding(ablations: pl.DataFrame, images: pl.DataFrame)
     for key in ("sae_over_neurons", "sae_over_random"):
         for gap in found[key].values():
             assert f"{gap['points']:+.1f} points" in text
+    assert "eft out" not in text
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        (
+            {"train": 1200, "test": 3},
+            "eft out: 1,203 images that are listed but missing (3 of test, 1,200 of train)",
+        ),
+        ({"validation": 1}, "eft out: 1 image that is listed but missing (1 of validation)"),
+    ],
+)
+def test_pages_say_what_was_left_out(
+    table: pl.DataFrame,
+    ablations: pl.DataFrame,
+    images: pl.DataFrame,
+    counts: dict[str, int],
+    said: str,
+) -> None:
+    page = markdown.render(table, left_out=counts)
+    assert page == markdown.render(table) + f"- L{said}.\n"
+    found = headline(
+        ablations, images, hook_point="resid_post", layer=3, dictionary="topk64", seed=5, draws=20
+    )
+    texts = [
+        summary.render(found, dataset="d", source="real", group_names=GROUPS, left_out=given)
+        for given in (counts, {}, None)
+    ]
+    assert texts[0] == texts[1] + f"  l{said}\n"
+    assert texts[1] == texts[2]
