@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 def option_faults(key: str, dataset: Mapping[str, Any], root: Path | None) -> Iterator[str]:
     """What is wrong with the options of the data set at the dotted `key`.
 
-    `root`: its folder, None for a painted one; of CelebA's tables there the header is read.
+    `root`: its folder, None for a painted one. Of CelebA's attributes the header of the table there is
+    read; of files that options name it is seen whether they are there.
     """
     form, options = FORMS[dataset["layout"]], dataset.get("options", {})
     for option, value in options.items():
@@ -94,11 +96,28 @@ def option_faults(key: str, dataset: Mapping[str, Any], root: Path | None) -> It
             yield f"{where}: found {value!r}, expected {form.options[option]}." + (
                 close_match(str(value), MISSING_IMAGES) if option == "missing_images" else ""
             )
+        elif (
+            form.options[option] == _FILE
+            and root
+            and root.is_dir()
+            and not (root / value).is_file()
+        ):
+            yield f"{where}: found no file {value!r} in {root}, expected a label file there." + (
+                close_match(value, _beside(root, value))
+            )
     if dataset["layout"] == "celeba":
         pair = _pair(dataset)
         if pair["target"] == pair["spurious"]:
             yield f"{key}.options: found {pair['target']} as target and as spurious; expected two attributes."
         yield from _attribute_faults(pair, root)
+
+
+def _beside(root: Path, file: str) -> list[str]:
+    """The files in the folder where `file` is looked for, as paths below the root."""
+    folder = Path(file).parent
+    with suppress(OSError), os.scandir(root / folder) as entries:
+        return [str(folder / entry.name) for entry in entries if not is_clutter(entry.name)]
+    return []
 
 
 def label_files(dataset: Mapping[str, Any]) -> list[str]:

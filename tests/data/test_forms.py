@@ -17,6 +17,7 @@ from clipsteer.data.forms import (
     papers_attributes,
 )
 from tests.data import small_trees
+from tests.data.small_trees import write
 
 OWN = {
     "class_names": ["woman", "man"],
@@ -59,6 +60,18 @@ def test_sound_options() -> None:
     assert {option for form in FORMS.values() for option in form.options} == {
         *("target", "spurious", "missing_images", "val_labels", "manifest")
     }
+
+
+def test_files_that_options_name_are_there(tmp_path: Path) -> None:
+    write(tmp_path / "below/mine.csv", "path,split\n")
+    write(tmp_path / ".hidden/mine.csv", "path,split\n")
+    for manifest in ("below/mine.csv", ".hidden/mine.csv"):
+        assert faults("folder", tmp_path, manifest=manifest) == []
+    (fault,) = faults("folder", tmp_path, manifest="below/mime.csv")
+    assert "options.manifest: found no file 'below/mime.csv'" in fault
+    assert "Did you mean below/mine.csv?" in fault
+    (fault,) = faults("imagenet", tmp_path, val_labels="nowhere/val.txt")
+    assert "found no file 'nowhere/val.txt'" in fault
 
 
 @pytest.mark.parametrize("form", ["txt", "csv"])
