@@ -21,7 +21,6 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
 BASE = Path(workflow.basedir)
-sys.path.insert(0, str(BASE))
 
 from clipsteer.config import layers_of, model_shape, validate
 from clipsteer.errors import ClipsteerError

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests.clip.tiny import make_tiny
 from tests.data.small_trees import celeba_text, face_name, write
 from tests.workflow.real_trees import FACES, celeba_tree, photo, real_config
-from tests.workflow.runs import BASE, Outcome, WorkingCopy, nested
+from tests.workflow.runs import BASE, TINY, Outcome, WorkingCopy, nested
 
 REFS = "artifacts/refs"
 MANIFEST = f"{REFS}/celeba/manifest.json"
@@ -64,6 +64,27 @@ def test_faults_of_the_configuration(
     fresh: WorkingCopy, key: str, value: object, message: tuple[str, ...]
 ) -> None:
     fresh.run(config=nested(key, value)).refused(*message)
+    nothing_done(fresh, "results/celeba_table.csv")
+
+
+def test_a_key_that_stands_twice(fresh: WorkingCopy, tmp_path: Path) -> None:
+    """In an overlay, and in config.yaml itself: nothing runs."""
+    mine = write(tmp_path / "mine.json", '{"steering": {"random_seeds": 7, "random_seeds": 1}}')
+    outcome = fresh.run(overlays=(TINY, mine))
+    outcome.refused("mine.json: steering.random_seeds stands twice, in line 1")
+    nothing_done(fresh, "results/celeba_table.csv")
+    config = fresh.folder / "config.yaml"
+    lines = config.read_text().splitlines()
+    config.write_text("\n".join([*lines, "jobs: {}"]))
+    first = lines.index(next(line for line in lines if line.startswith("jobs:"))) + 1
+    outcome = fresh.run()
+    outcome.refused(f"config.yaml: jobs stands twice, in lines {first} and {len(lines) + 1}")
+    nothing_done(fresh, "results/celeba_table.csv")
+
+
+def test_a_config_that_is_no_yaml(fresh: WorkingCopy) -> None:
+    (fresh.folder / "config.yaml").write_text("seed: 0\nruntime:\n\tdevice: cpu\n")
+    fresh.run().refused("config.yaml, line 3: found a tab")
     nothing_done(fresh, "results/celeba_table.csv")
 
 
