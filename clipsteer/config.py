@@ -14,9 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-
+from clipsteer.config_shape import as_meant, shape_faults
 from clipsteer.errors import ClipsteerError, close_match
 
 Config = Mapping[str, Any]
@@ -28,111 +26,21 @@ _RESERVED = {"model", "raw", "dictionaries"}
 _HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
-def validate(config: Config, schema: Mapping[str, Any], base: Path) -> None:
-    """Raises one ClipsteerError that lists all faults of `config`; silent where there is none.
+def validate(config: Config, schema: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """`config` with its values as the schema means them (`as_meant`): what the workflow is to use.
 
-    `base` is the folder that relative paths in the config start from.
+    `base` is the folder that relative paths in the config start from. Raises one ClipsteerError that lists
+    all faults.
     """
-    faults = list(_shape(config, schema))
+    meant: dict[str, Any] = as_meant(config, schema, schema)
+    faults = list(shape_faults(meant, schema))
     if not faults:  # the rules below take the shape for granted
-        faults = list(_meaning(config, base))
+        faults = list(_meaning(meant, base))
     if faults:
         listing = "\n".join(f"  - {fault}" for fault in faults)
         noun = "fault" if len(faults) == 1 else "faults"
         raise ClipsteerError(f"the configuration has {len(faults)} {noun}:\n{listing}")
-
-
-def _shape(config: Config, schema: Mapping[str, Any]) -> Iterator[str]:
-    errors = Draft202012Validator(schema).iter_errors(config)
-    for error in sorted(errors, key=lambda e: [str(part) for part in e.absolute_path]):
-        key = ".".join(str(part) for part in error.absolute_path)
-        yield from _describe(key, error)
-
-
-def _describe(key: str, error: ValidationError) -> Iterator[str]:
-    found: Any = error.instance
-    rule = error.validator
-    value: Any = error.validator_value
-    schema: Any = error.schema
-    if rule == "additionalProperties" and isinstance(found, dict):
-        allowed = list(schema.get("properties", {}))
-        for extra in sorted(set(found) - set(allowed)):
-            yield (
-                f"{_join(key, extra)}: unknown key; allowed here: {', '.join(allowed)}."
-                + close_match(str(extra), allowed)
-            )
-    elif rule == "required":
-        missing = sorted(set(value) - set(found))
-        # one error per missing key reaches us; name only the one that this error is about
-        name = next((m for m in missing if f"'{m}'" in error.message), missing[0])
-        yield f"{_join(key, name)}: missing; add it (config.yaml shows every key with a comment)."
-    elif rule == "enum":
-        allowed = [str(choice) for choice in value]
-        yield f"{key}: found {found!r}, expected one of {', '.join(allowed)}." + close_match(
-            str(found), allowed
-        )
-    else:
-        yield f"{key}: found {found!r}, {_expected(error)}." + _yaml_hint(found, error)
-
-
-def _expected(error: ValidationError) -> str:
-    value: Any = error.validator_value
-    match error.validator:
-        case "type":
-            kinds = [value] if isinstance(value, str) else value
-            return "expected " + " or ".join(kinds)
-        case "minimum":
-            return f"expected at least {value}"
-        case "maximum":
-            return f"expected at most {value}"
-        case "exclusiveMinimum":
-            return f"expected more than {value}"
-        case "minItems" | "minProperties" | "minLength":
-            return f"expected at least {value} of them"
-        case "maxItems":
-            return f"expected at most {value} of them"
-        case "uniqueItems":
-            return "expected each once"
-        case "pattern":
-            return f"expected text that matches {value}"
-        case "anyOf":
-            return "expected " + " or ".join(_alternative(option) for option in value)
-        case _:
-            return str(error.message)
-
-
-def _alternative(option: Mapping[str, Any]) -> str:
-    if "const" in option:
-        return repr(option["const"])
-    if option.get("type") == "array":
-        return "a list"
-    if option.get("type") == "null":
-        return "null"
-    if option.get("$ref", "").endswith("/rate"):
-        return "a number above 0"
-    return "a whole number of at least 1"
-
-
-def _yaml_hint(found: object, error: ValidationError) -> str:
-    wanted: Any = error.validator_value
-    numeric = wanted in ("number", "integer") or (
-        isinstance(wanted, list) and {"number", "integer"} & {str(w) for w in wanted}
-    )
-    if (
-        error.validator in ("type", "anyOf")
-        and (numeric or error.validator == "anyOf")
-        and isinstance(found, str)
-    ):
-        try:
-            float(found)
-        except ValueError:
-            return ""
-        return f" YAML reads {found} as text: write a number with a point before the exponent, such as 1.0e-4."
-    return ""
-
-
-def _join(key: str, part: object) -> str:
-    return f"{key}.{part}" if key else str(part)
+    return meant
 
 
 def _meaning(config: Config, base: Path) -> Iterator[str]:
@@ -235,13 +143,14 @@ def _model_faults(config: Config, base: Path) -> Iterator[str]:
             "it is a hub name, set activations.layers to a list such as [0, 1, 2]: how many layers it has "
             "is not known before it is downloaded."
         )
-    if layers is not None and chosen != "all":
-        for layer in chosen:
-            if layer >= layers:
-                yield (
-                    f"activations.layers: layer {layer} is out of range; {model['source']} has layers 0 "
-                    f"to {layers - 1}."
-                )
+    for layer in [] if chosen == "all" else chosen:
+        if layer < 0 and layers is None:
+            yield f"activations.layers: found {layer}; layers count from 0, the last of N is N - 1."
+        elif layers is not None and not 0 <= layer < layers:
+            yield (
+                f"activations.layers: layer {layer} is out of range; {model['source']} has layers 0 "
+                f"to {layers - 1}, counted from 0."
+            )
 
 
 def _dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:

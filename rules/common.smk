@@ -50,7 +50,7 @@ from clipsteer.slurm import (
 
 try:
     check_profile(sys.argv)
-    validate(
+    config = validate(
         config,
         yaml.safe_load((BASE / "schemas/config.schema.yaml").read_text()),
         Path.cwd(),

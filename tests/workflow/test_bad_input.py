@@ -57,7 +57,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             129,
             ("dictionaries.topk.training.k: found 129", "m = expansion * d = 128"),
         ),
-        ("dictionaries.topk.training.lr", "1e-4", ("topk.training.lr: found '1e-4'", "1.0e-4")),
+        ("seed", 1.5, ("seed: found 1.5", "expected a whole number")),
     ],
 )
 def test_faults_of_the_configuration(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from clipsteer.config import layers_of, used_dictionaries, validate
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.digest import canonical_json
 
 BASE = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((BASE / "schemas/config.schema.yaml").read_text())
@@ -51,7 +53,7 @@ def test_default_is_valid(config: dict[str, Any]) -> None:
 def test_all_faults_at_once(config: dict[str, Any]) -> None:
     put(config, "steering.agregate", "mean")
     put(config, "raw.watch", "label")
-    put(config, "dictionaries.topk.training.lr", "1e-4")
+    put(config, "dictionaries.topk.training.lr", "fast")
     del config["jobs"]["layers_per_job"]
     text = faults(config)
     assert "4 faults" in text
@@ -59,8 +61,7 @@ def test_all_faults_at_once(config: dict[str, Any]) -> None:
     assert "Did you mean aggregate?" in text
     assert "raw.watch: found 'label'" in text
     assert "Did you mean labels?" in text
-    assert "dictionaries.topk.training.lr: found '1e-4'" in text
-    assert "1.0e-4" in text  # the hint on YAML's floats
+    assert "dictionaries.topk.training.lr: found 'fast', expected a number." in text
     assert "jobs.layers_per_job: missing" in text
 
 
@@ -68,6 +69,14 @@ def test_all_faults_at_once(config: dict[str, Any]) -> None:
     ("key", "value", "expected"),
     [
         ("activations.layers", [5, 6], "layer 6 is out of range; tiny has layers 0 to 5"),
+        (
+            "activations.layers",
+            [0, -1],
+            "layer -1 is out of range; tiny has layers 0 to 5, counted",
+        ),
+        ("activations.layers", ["0", "-2"], "layer -2 is out of range"),
+        ("activations.layers", [0, "1.5"], "layers.1: found 1.5, expected a whole number."),
+        ("activations.layers", [2, 2.0], "expected each once"),
         ("activations.layers", "al", "expected 'all' or a list"),
         ("dictionaries.topk.training.k", 1537, "only m = expansion * d = 1536 features"),
         ("dictionaries.topk.training.l1", 0.1, "has no effect on topk"),
@@ -83,7 +92,7 @@ def test_all_faults_at_once(config: dict[str, Any]) -> None:
         ("model.tiny.vision_heads", 7, "7 does not divide vision_width = 96"),
         ("steering.thresholds.low", 2.0, "must be below high"),
         ("seed", -1, "at least 0"),
-        ("datasets.celeba.templates", ["a photo"], "expected text that matches"),
+        ("datasets.celeba.templates", ["a photo"], "expected text with {} in it"),
         ("datasets.celeba.group_names", ["a", "b", "c"], "at least 4"),
     ],
 )
@@ -92,6 +101,122 @@ def test_each_fault(config: dict[str, Any], key: str, value: object, expected: s
     text = faults(config)
     assert expected in text
     assert key.rsplit(".", 1)[0] in text
+
+
+@pytest.mark.parametrize(
+    ("overlay", "expected"),
+    [
+        # --config 'steering={random_seeds:3}' and the like
+        ({"steering": {"random_seeds:3": ""}}, "a space after it: {random_seeds: VALUE}."),
+        ({"steering": {"random_seeds=3": ""}}, "a space after it: {random_seeds: VALUE}."),
+        ({"steering.random_seeds": 3}, "Dots do not work"),
+        ({"random_seeds": 3}, "Did you mean steering.random_seeds?"),
+        ({"lr": 3}, "mean model.tiny.lr or dictionaries.<name>.training.lr?"),
+        ({"steering": {1: 2, "agregate": "max"}}, "2 faults"),
+        ({"steering": 5}, "steering: found 5, expected keys with values."),
+        ({"steering": None}, "steering: found null, expected keys with values. An empty key takes"),
+        (
+            {"datasets": {"CelebA": {}}},
+            "datasets.CelebA: found the name 'CelebA', expected a name of",
+        ),
+        ({"datasets": {1: {}}}, "datasets.1: found the name 1, expected text."),
+        ({"datasets": {"celeba": {"class_names": ["no", True]}}}, 'In quotes it is text: "true".'),
+        ({"model": {"revision": 1234567}}, 'text or null. In quotes it is text: "1234567".'),
+        ({"model": {"name": ""}}, "expected text that is not empty"),
+        ({"raw": {"watch": True}}, "found true, expected one of files, labels, off."),
+        ({"runtime": {"warm_worker": 1}}, "found 1, expected true or false."),
+        (
+            {"datasets": {"celeba": {"painted": {"counts": {"train": [1, 2]}}}}},
+            "at least 4 of them",
+        ),
+        (
+            {"datasets": {"celeba": {"painted": {"counts": {"train": -2}}}}},
+            "found -2, expected a whole",
+        ),
+    ],
+)
+def test_advice_fits(config: dict[str, Any], overlay: dict[str, Any], expected: str) -> None:
+    assert expected in faults(merge(config, overlay))
+
+
+KEYS = {  # of each kind of number, with its value in words that people use for it
+    "seed": [3, 3.0, "3", "3.0", "3e0", "+3"],
+    "activations.batch_size": [40, 4.0e1, "4e1", "4.0e+1", "4_0"],
+    "activations.layers": [[0, 2], [0.0, 2.0], ["0", "2"], ["0", 2e0]],
+    "jobs.layers_per_job": [3, 3.0, "3."],
+    "datasets.celeba.evaluation.test": [100, 1e2, "1e2", "100"],
+    "datasets.celeba.painted.counts.test": [[5, 6, 7, 8], ["5", 6.0, "7e0", 8]],
+    "dictionaries.topk.training.lr": [1e-5, "1e-5", "1.0e-5", "0.00001", "1E-05"],
+    "dictionaries.topk.training.clip_norm": [1.0, 1, "1", "1.", "1e0"],
+    "steering.thresholds.high": [0.5, ".5", "5e-1"],
+    "model.tiny.weight_decay": [0.0, 0, "0", -0.0],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, many in KEYS.items() for v in many])
+def test_all_spellings_of_a_number_are_one(config: dict[str, Any], key: str, value: object) -> None:
+    put(config, key, value)
+    given = copy.deepcopy(config)
+    found: Any = validate(config, SCHEMA, BASE)
+    assert config == given  # it is a copy that has changed
+    for part in key.split("."):
+        found = found[part]
+    # as recipes see it: 1 and 1.0 would be two keys
+    assert canonical_json(found) == canonical_json(KEYS[key][0])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("runtime.warm_worker", False),
+        ("datasets.celeba.evaluation.test", None),
+        ("dictionaries.topk.training.clip_norm", None),
+        ("model.revision", None),
+        ("raw.watch", False),
+    ],
+)
+def test_words_of_the_command_line(config: dict[str, Any], key: str, value: object) -> None:
+    """Snakemake hands on all that stands in the braces of --config as text."""
+    put(config, key, json.dumps(value))
+    found: Any = validate(config, SCHEMA, BASE)
+    for part in key.split("."):
+        found = found[part]
+    assert found is value
+
+
+def test_text_stays_text(config: dict[str, Any]) -> None:
+    put(config, "datasets.celeba.class_names", ["1", "true"])
+    put(config, "model.name", "1e5")
+    put(config, "datasets.celeba.options", {"target": "1.0", "spurious": 1.0})
+    found = validate(config, SCHEMA, BASE)
+    assert found["datasets"]["celeba"]["class_names"] == ["1", "true"]
+    assert found["model"]["name"] == "1e5"
+    assert found["datasets"]["celeba"]["options"] == {"target": "1.0", "spurious": 1}
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"), [("seed", "a whole number"), ("steering.relaxed_drop", "a number")]
+)
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, -math.inf, "nan", "inf", "1e400", "x", "1 0", "", True, None, [1]]
+)
+def test_what_is_no_number(config: dict[str, Any], key: str, kind: str, value: object) -> None:
+    put(config, key, value)
+    text = faults(config)
+    assert "1 fault:" in text
+    assert f"{key}: found " in text
+    assert f"expected {kind}" in text
+
+
+@pytest.mark.parametrize("value", [1.5, "1.5", "15e-1", -0.5])
+def test_what_is_not_whole(config: dict[str, Any], value: object) -> None:
+    put(config, "seed", value)
+    assert "expected a whole number" in faults(config)
+
+
+def test_a_number_that_no_float_holds(config: dict[str, Any]) -> None:
+    put(config, "dictionaries.topk.training.lr", 10**400)
+    assert "expected a number" in faults(config)
 
 
 def test_vanilla_needs_l1(config: dict[str, Any]) -> None:
