@@ -1,21 +1,26 @@
 """Checks the configuration: every fault at once, each with its dotted key and what to do about it.
 
-The shape is schemas/config.schema.yaml (JSON Schema 2020-12); what a schema cannot say (a dictionary's
-data set exists, k fits the dictionary) is checked here. Nothing here reads data, but it is seen whether
-the folders are there; of a CLIP folder config.json is read, because the number of layers shapes the DAG.
+The shape is schemas/config.schema.yaml (JSON Schema 2020-12), looked at in `clipsteer.config_shape`; what a
+schema cannot say (a dictionary's data set exists, k fits the dictionary) is checked here. Nothing here reads
+data, but it is seen whether the folders are there; of a CLIP folder config.json is read, because the number
+of layers shapes the DAG.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from clipsteer.activations.buffer import FLOAT32_BYTES, buffer_fault, shuffled_images
 from clipsteer.config_shape import as_meant, shape_faults
 from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.training_length import training_steps, without_effect
 
 Config = Mapping[str, Any]
 
@@ -183,34 +188,107 @@ def _dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
             yield f"{key}.training.{option}: missing; {architecture} needs it."
         if dictionary["architecture"] != architecture and option in training:
             yield f"{key}.training.{option}: has no effect on {dictionary['architecture']}; remove it."
-    _, width = _shape_or_none(config, base)
-    if width and training.get("k", 0) > training["expansion"] * width:
+    try:
+        tower = vision(config, base)
+    except ClipsteerError:  # told of model.source
+        return
+    if tower is None:
+        return
+    if training.get("k", 0) > training["expansion"] * tower.width:
         yield (
             f"{key}.training.k: found {training['k']}, but the dictionary has only m = expansion * d = "
-            f"{training['expansion'] * width} features."
+            f"{training['expansion'] * tower.width} features."
         )
+    if dictionary["trained_on"] in config["datasets"]:
+        yield from _length_faults(config, name, tower, base)
 
 
-def _shape_or_none(config: Config, base: Path) -> tuple[int | None, int | None]:
-    try:
-        return model_shape(config, base)
-    except ClipsteerError:
-        return None, None
+def _length_faults(config: Config, name: str, tower: Vision, base: Path) -> Iterator[str]:
+    """A batch or a buffer that does not suit the number of tokens."""
+    dictionary, key = config["dictionaries"][name], f"dictionaries.{name}.training"
+    training, dataset = dictionary["training"], config["datasets"][dictionary["trained_on"]]
+    images = _painted_images(dataset)
+    if images is not None:
+        try:
+            training_steps(training, images * tower.tokens, key)
+        except ClipsteerError as error:
+            yield str(error)
+    buffer_bytes = training["buffer_mb"] * 2**20
+    fault = buffer_fault(
+        f"{key}.buffer_mb",
+        buffer_bytes,
+        batch_size=training["batch_size"],
+        images=shuffled_images(tower.tokens, tower.width),
+        n_tokens=tower.tokens,
+        width=tower.width,
+        n_images=images,
+    )
+    if fault and images is None:  # no folder holds more images than files
+        row_bytes = FLOAT32_BYTES * tower.tokens * tower.width * (1 + dataset["augment"])
+        folder = base / Path(dataset["root"]).expanduser()
+        fault = "" if _holds_at_most(folder, buffer_bytes // row_bytes) else fault
+    if fault:
+        yield fault
 
 
-def model_shape(config: Config, base: Path) -> tuple[int | None, int | None]:
-    """(number of layers, width) of the vision tower; (None, None) where only the hub knows.
+def _holds_at_most(folder: Path, number: int) -> bool:
+    """Whether a folder has at most so many files; looks no further than that."""
+    files = (file for _, _, names in os.walk(folder, followlinks=True) for file in names)
+    return next(islice(files, number, None), None) is None
+
+
+def _painted_images(dataset: Config) -> int | None:
+    """Training images of a painted data set, with their augmented copies; None where it is not painted."""
+    if dataset["root"] != "painted" or "painted" not in dataset:
+        return None
+    count = dataset["painted"]["counts"]["train"]
+    return int(sum(count) if isinstance(count, list) else count) * int(1 + dataset["augment"])
+
+
+def config_warnings(config: Config, base: Path) -> list[str]:
+    """What of a valid config has no effect, as far as it is known how long its trainings are.
+
+    Of images that are not painted, the job that trains counts them, and says the same in its log.
+    """
+    tower = vision(config, base)
+    found: list[str] = []
+    if config["model"]["source"] == "tiny":
+        tiny = config["model"]["tiny"]
+        found += without_effect(tiny, tiny["steps"], "model.tiny")
+    for name in used_dictionaries(config):
+        training = config["dictionaries"][name].get("training")
+        if training and tower:
+            images = _painted_images(config["datasets"][config["dictionaries"][name]["trained_on"]])
+            if images is not None:
+                key = f"dictionaries.{name}.training"
+                steps = training_steps(training, images * tower.tokens, key)
+                found += without_effect(training, steps, key)
+    return found
+
+
+class Vision(NamedTuple):
+    """The vision tower: encoder layers, width of the residual stream, tokens of an image with CLS."""
+
+    layers: int
+    width: int
+    tokens: int
+
+
+def vision(config: Config, base: Path) -> Vision | None:
+    """The vision tower of `model.source`; None where only the hub knows it.
 
     Raises ClipsteerError where `model.source` is a folder that is not a CLIP's, or nothing at all.
     """
     model = config["model"]
     source = model["source"]
     if source == "tiny":
-        return model["tiny"]["vision_layers"], model["tiny"]["vision_width"]
+        tiny = model["tiny"]
+        patches = tiny["image_size"] // tiny["patch_size"]
+        return Vision(tiny["vision_layers"], tiny["vision_width"], patches**2 + 1)
     folder = base / Path(source).expanduser()
     if not folder.is_dir():
         if _HUB_NAME.match(source) and not source.startswith("."):
-            return None, None
+            return None
         raise ClipsteerError(
             f"model.source: found {source}, expected `tiny`, the folder of a transformers CLIP (with "
             "config.json and model.safetensors), or a hub name such as openai/clip-vit-base-patch32. "
@@ -218,17 +296,30 @@ def model_shape(config: Config, base: Path) -> tuple[int | None, int | None]:
         )
     file = folder / "config.json"
     try:
-        vision = json.loads(file.read_text(encoding="utf-8"))["vision_config"]
-        return int(vision["num_hidden_layers"]), int(vision["hidden_size"])
+        content = json.loads(file.read_text(encoding="utf-8"))
+        # as transformers reads it: the older name overrules, and these are the sizes of what is left out
+        sizes = {"image_size": 224, "patch_size": 32, **content["vision_config"]}
+        sizes |= content.get("vision_config_dict") or {}
+        patches = int(sizes["image_size"]) // int(sizes["patch_size"])
+        return Vision(int(sizes["num_hidden_layers"]), int(sizes["hidden_size"]), patches**2 + 1)
     except FileNotFoundError:
         raise ClipsteerError(
             f"model.source: {folder} has no config.json; expected a folder saved by transformers."
         ) from None
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, ZeroDivisionError):
         raise ClipsteerError(
             f"model.source: {file} has no vision_config with num_hidden_layers and hidden_size; "
             "expected a CLIP model with a vision tower."
         ) from None
+
+
+def model_shape(config: Config, base: Path) -> tuple[int | None, int | None]:
+    """(number of layers, width) of the vision tower; (None, None) where only the hub knows.
+
+    Raises as `vision`.
+    """
+    found = vision(config, base)
+    return (found.layers, found.width) if found else (None, None)
 
 
 def layers_of(config: Config, base: Path) -> list[int]:

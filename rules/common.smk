@@ -22,7 +22,7 @@ from snakemake.settings.types import DeploymentMethod
 
 BASE = Path(workflow.basedir)
 
-from clipsteer.config import layers_of, model_shape, validate
+from clipsteer.config import config_warnings, layers_of, model_shape, validate
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.actions import STORE_SEMANTICS
 from clipsteer.store.bytecode import go_by_content
@@ -235,6 +235,8 @@ def keep_edited():
 CHAINS = Chains(workflow, Path(STORE))  # which results are up to date
 
 if workflow.is_main_process:
+    for warning in config_warnings(config, Path.cwd()):
+        print(f"clipsteer: warning: {warning}", file=sys.stderr)
     CHAINS.compare_first()
     go_by_content(BASE / "clipsteer")
     go_by_content(BASE / "workflow_scripts")

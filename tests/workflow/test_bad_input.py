@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests.clip.tiny import make_tiny
 from tests.data.small_trees import celeba_text, face_name, write
 from tests.workflow.real_trees import FACES, celeba_tree, photo, real_config
-from tests.workflow.runs import BASE, TINY, Outcome, WorkingCopy, nested
+from tests.workflow.runs import BASE, TINY, Outcome, WorkingCopy, merged, nested
 
 REFS = "artifacts/refs"
 MANIFEST = f"{REFS}/celeba/manifest.json"
@@ -118,6 +118,34 @@ def test_model_without_a_vision_tower(
     config = nested("model.source", str(tmp_path / "text"))
     fresh.run(config=config).refused("model.source", "config.json", "vision tower")
     nothing_done(fresh, "results/celeba_table.csv")
+
+
+def test_a_buffer_too_small_for_the_model(fresh: WorkingCopy, celeba: Path, tmp_path: Path) -> None:
+    """With the dictionary's name and the size that works, before the weights are even looked at."""
+    shape = {"num_hidden_layers": 2, "hidden_size": 64, "image_size": 336, "patch_size": 14}
+    write(tmp_path / "clip/config.json", json.dumps({"vision_config": shape}))
+    outcome = fresh.run(config=real_config(tmp_path / "clip", celeba))
+    outcome.refused("dictionaries.celeba_topk.training.buffer_mb: found 1", "at least 5 (4734976")
+    nothing_done(fresh, "results/celeba_table.csv")
+
+
+def test_a_warm_up_longer_than_the_training(fresh: WorkingCopy, celeba: Path, model: Path) -> None:
+    """Warned of at once where images are counted in the config; by the job that trains where they are not."""
+    options = {"topk": {"training": {"warmup_steps": 7, "dead_window": 7}}}
+    outcome = fresh.run(config={"dictionaries": options}, options=["--dry-run"]).ok()
+    for key in ("warmup_steps", "dead_window"):
+        told = [line for line in outcome.text.splitlines() if key in line]
+        assert len(told) == 1
+        assert told[0].startswith(f"clipsteer: warning: dictionaries.topk.training.{key}: 7, but")
+    longer = nested("dictionaries.celeba_topk.training.warmup_steps", 300)
+    config = merged(
+        merged(real_config(model, celeba), longer), nested("activations.layers", [0, 1])
+    )
+    target = f"{REFS}/dictionaries/celeba_topk/layers_00-01.json"
+    assert "warning" not in fresh.run(target, config=config, options=["--dry-run"]).ok().text
+    fresh.run(target, config=config).ok()
+    log = (fresh.folder / "logs/train_dictionary/celeba_topk_layers_00-01.log").read_text()
+    assert log.count("warning: dictionaries.celeba_topk.training.warmup_steps: 300, but") == 1
 
 
 def test_folder_that_is_not_there(fresh: WorkingCopy) -> None:

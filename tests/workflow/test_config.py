@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from clipsteer.config import layers_of, used_dictionaries, validate
+from clipsteer.config import config_warnings, layers_of, used_dictionaries, validate, vision
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import canonical_json
 
@@ -264,6 +265,103 @@ def test_hub_name_needs_layers(config: dict[str, Any]) -> None:
     config["activations"]["layers"] = [7, 8]
     validate(config, SCHEMA, BASE)
     assert layers_of(config, BASE) == [7, 8]
+
+
+def clip_of_577_tokens(folder: Path, **changes: Any) -> None:
+    shape = {"num_hidden_layers": 6, "hidden_size": 64, "image_size": 336, "patch_size": 14}
+    (folder / "clip").mkdir(exist_ok=True)
+    (folder / "clip/config.json").write_text(json.dumps({"vision_config": shape | changes}))
+
+
+def test_a_buffer_too_small_for_the_model(config: dict[str, Any]) -> None:
+    """Painted images are counted: the size that is named is the smallest that works."""
+    put(config, "dictionaries.topk.training.buffer_mb", 1)
+    text = faults(config)
+    assert "topk.training.buffer_mb: found 1 (1048576 bytes), expected at least 2" in text
+    assert "a batch of 1024 tokens and 64 images of 17 tokens of width 96" in text
+    assert "vanilla" not in text
+    put(config, "dictionaries.topk.training.buffer_mb", 2)
+    validate(config, SCHEMA, BASE)
+    # a split that fits needs no more
+    put(config, "dictionaries.topk.training.buffer_mb", 1)
+    put(config, "datasets.general.painted.counts.train", 2**20 // (4 * 96 * 17))
+    validate(config, SCHEMA, BASE)
+    put(config, "datasets.general.augment", 1)
+    assert "topk.training.buffer_mb: found 1" in faults(config)
+
+
+def test_a_buffer_too_small_for_a_folder(config: dict[str, Any], tmp_path: Path) -> None:
+    """Of a folder it is known only that there are no more images than files."""
+    clip_of_577_tokens(tmp_path)
+    put(config, "model.source", "clip")
+    put(config, "datasets.celeba.root", "faces")
+    put(config, "dictionaries.celeba_topk.training.buffer_mb", 1)
+    put(config, "tables", {"celeba": ["celeba_topk"]})
+    deep = tmp_path / "faces/deep"
+    deep.mkdir(parents=True)
+    for i in range(2**20 // (4 * 64 * 577)):
+        (deep / f"{i}.jpg").touch()
+    validate(config, SCHEMA, tmp_path)
+    (tmp_path / "faces/one_more.jpg").touch()
+    text = faults(config, tmp_path)
+    assert "1 fault:" in text
+    found = re.search(r"celeba_topk.training.buffer_mb: found 1 .* expected at least (\d+)", text)
+    assert found
+    for i in range(50):  # too many for the sizes below
+        (tmp_path / f"faces/more_{i}.jpg").touch()
+    put(config, "dictionaries.celeba_topk.training.buffer_mb", int(found[1]))
+    validate(config, SCHEMA, tmp_path)
+    put(config, "dictionaries.celeba_topk.training.buffer_mb", int(found[1]) - 1)
+    assert "1 fault:" in faults(config, tmp_path)
+
+
+def test_sizes_of_a_model(config: dict[str, Any], tmp_path: Path) -> None:
+    """As transformers reads them: defaults, and the older name that overrules."""
+    assert vision(config, BASE) == (6, 96, 17)
+    config["model"]["source"] = "clip"
+    clip_of_577_tokens(tmp_path)
+    assert vision(config, tmp_path) == (6, 64, 577)
+    shape = {"num_hidden_layers": 12, "hidden_size": 768}
+    file = tmp_path / "clip/config.json"
+    file.write_text(json.dumps({"vision_config": shape, "vision_config_dict": None}))
+    assert vision(config, tmp_path) == (12, 768, 50)
+    older = {"num_hidden_layers": 24, "patch_size": 16}
+    file.write_text(json.dumps({"vision_config": shape, "vision_config_dict": older}))
+    assert vision(config, tmp_path) == (24, 768, 197)
+    clip_of_577_tokens(tmp_path, patch_size=0)
+    assert "vision_config" in faults(config, tmp_path)
+    config["model"]["source"] = "openai/clip-vit-base-patch32"
+    assert vision(config, tmp_path) is None
+
+
+def test_a_batch_of_more_tokens_than_there_are(config: dict[str, Any]) -> None:
+    put(config, "dictionaries.topk.training.batch_size", 5000 * 17 + 1)
+    assert (
+        "topk.training.batch_size: found 85001, but the training split has only 85000 tokens"
+        in (faults(config))
+    )
+
+
+def test_warnings_before_a_run(config: dict[str, Any], tmp_path: Path) -> None:
+    """Of trainings whose length is known: 4 epochs of 5000 * 17 tokens are 332 steps."""
+    assert config_warnings(config, BASE) == []
+    put(config, "dictionaries.topk.training.warmup_steps", 332)
+    put(config, "dictionaries.vanilla.training.dead_window", 332)
+    put(config, "dictionaries.waterbirds_topk.training.warmup_steps", 527)  # and the copies
+    put(config, "model.tiny.warmup_steps", 400)
+    validate(config, SCHEMA, BASE)  # no fault
+    found = [warning.split(":")[0] for warning in config_warnings(config, BASE)]
+    assert found == [
+        "model.tiny.warmup_steps",
+        "dictionaries.topk.training.warmup_steps",
+        "dictionaries.vanilla.training.dead_window",
+    ]
+    put(config, "tables", {"celeba": ["celeba_topk"]})
+    put(config, "model.tiny.warmup_steps", 30)
+    assert config_warnings(config, BASE) == []  # of what no table needs
+    put(config, "datasets.celeba.root", str(tmp_path))
+    put(config, "dictionaries.celeba_topk.training.warmup_steps", 10**6)
+    assert config_warnings(config, BASE) == []  # not known
 
 
 def test_paper_overlay(config: dict[str, Any], tmp_path: Path) -> None:
