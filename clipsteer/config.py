@@ -28,6 +28,8 @@ Config = Mapping[str, Any]
 _ONLY = {"k": "topk", "l1": "vanilla"}
 # Folders beside the data sets' in artifacts/refs.
 _RESERVED = {"model", "raw", "dictionaries"}
+# The layout that each world is painted in.
+_WORLD_LAYOUTS = {"faces": "celeba", "birds": "waterbirds", "general": "imagenet"}
 _HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
@@ -51,9 +53,12 @@ def validate(config: Config, schema: Mapping[str, Any], base: Path) -> dict[str,
 def _meaning(config: Config, base: Path) -> Iterator[str]:
     datasets, dictionaries = config["datasets"], config["dictionaries"]
     yield from _model_faults(config, base)
+    needed = needed_datasets(config)
     for name, dataset in datasets.items():
         if dataset["root"] == "painted" and "painted" not in dataset:
             yield f"datasets.{name}.painted: missing, but datasets.{name}.root is `painted`."
+        elif dataset["root"] == "painted" and name in needed:
+            yield from _painted_faults(dataset, f"datasets.{name}")
     yield from _root_faults(config, base)
     for name in _RESERVED & set(datasets):
         yield f"datasets.{name}: this name is taken (artifacts/refs/{name}); choose another."
@@ -93,6 +98,33 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
         yield (
             f"steering.thresholds: low {thresholds['low']} must be below high {thresholds['high']}."
         )
+
+
+def _painted_faults(dataset: Config, key: str) -> Iterator[str]:
+    """A world that is not painted in the data set's layout, or not in such numbers."""
+    world, counts = dataset["painted"]["world"], dataset["painted"]["counts"]
+    if dataset["layout"] != _WORLD_LAYOUTS[world]:
+        yield (
+            f"{key}.layout: found {dataset['layout']}, but the world {world} is painted in the layout "
+            f"{_WORLD_LAYOUTS[world]}; change the layout or {key}.painted.world, or set {key}.root to a folder."
+        )
+        return
+    if world == "general":
+        for split, count in counts.items():
+            if split == "test" or isinstance(count, list):
+                yield (
+                    f"{key}.painted.counts.{split}: found {count}, but the world general has no groups and no "
+                    "test split; expected one number of images for train and validation."
+                )
+        return
+    for split, asked in dataset["evaluation"].items():
+        count = counts.get(split, 0)
+        most = min(count) if isinstance(count, list) else count // 4
+        if asked is not None and asked > most:
+            yield (
+                f"{key}.evaluation.{split}: found {asked}, but {key}.painted.counts.{split} is {count}, so that "
+                f"some group has at most {most} images; expected at most that many, or null for all."
+            )
 
 
 def _root_faults(config: Config, base: Path) -> Iterator[str]:

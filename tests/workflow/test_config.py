@@ -146,7 +146,7 @@ KEYS = {  # of each kind of number, with its value in words that people use for 
     "activations.layers": [[0, 2], [0.0, 2.0], ["0", "2"], ["0", 2e0]],
     "jobs.layers_per_job": [3, 3.0, "3."],
     "datasets.celeba.evaluation.test": [100, 1e2, "1e2", "100"],
-    "datasets.celeba.painted.counts.test": [[5, 6, 7, 8], ["5", 6.0, "7e0", 8]],
+    "datasets.waterbirds.painted.counts.test": [[5, 6, 7, 8], ["5", 6.0, "7e0", 8]],
     "dictionaries.topk.training.lr": [1e-5, "1e-5", "1.0e-5", "0.00001", "1E-05"],
     "dictionaries.topk.training.clip_norm": [1.0, 1, "1", "1.", "1e0"],
     "steering.thresholds.high": [0.5, ".5", "5e-1"],
@@ -218,6 +218,20 @@ def test_what_is_not_whole(config: dict[str, Any], value: object) -> None:
 def test_a_number_that_no_float_holds(config: dict[str, Any]) -> None:
     put(config, "dictionaries.topk.training.lr", 10**400)
     assert "expected a number" in faults(config)
+
+
+def test_shares_of_painted_groups_are_not_known(config: dict[str, Any]) -> None:
+    """Of one number for all groups, the smallest has a quarter at most."""
+    put(config, "datasets.celeba.painted.counts.test", 403)
+    put(config, "datasets.celeba.evaluation.test", 100)
+    validate(config, SCHEMA, BASE)
+    put(config, "datasets.celeba.evaluation.test", 101)
+    assert "datasets.celeba.evaluation.test: found 101" in faults(config)
+    idle = merge(copy.deepcopy(config), {"tables": {"celeba": []}})
+    validate(merge(idle, {"model": {"tiny": {"worlds": ["general"]}}}), SCHEMA, BASE)
+    put(config, "datasets.celeba.evaluation.test", None)
+    del config["datasets"]["celeba"]["painted"]["counts"]["test"]
+    validate(config, SCHEMA, BASE)
 
 
 def test_vanilla_needs_l1(config: dict[str, Any]) -> None:
