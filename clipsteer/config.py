@@ -9,15 +9,14 @@ of layers shapes the DAG.
 from __future__ import annotations
 
 import json
-import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clipsteer.activations.buffer import FLOAT32_BYTES, buffer_fault, shuffled_images
+from clipsteer.activations.buffer import buffer_fault, shuffled_images
 from clipsteer.config_shape import as_meant, shape_faults
 from clipsteer.errors import ClipsteerError, close_match
 from clipsteer.training_length import training_steps, without_effect
@@ -245,28 +244,39 @@ def _length_faults(config: Config, name: str, tower: Vision, base: Path) -> Iter
             training_steps(training, images * tower.tokens, key)
         except ClipsteerError as error:
             yield str(error)
-    buffer_bytes = training["buffer_mb"] * 2**20
-    fault = buffer_fault(
-        f"{key}.buffer_mb",
-        buffer_bytes,
-        batch_size=training["batch_size"],
-        images=shuffled_images(tower.tokens, tower.width),
-        n_tokens=tower.tokens,
-        width=tower.width,
-        n_images=images,
-    )
-    if fault and images is None:  # no folder holds more images than files
-        row_bytes = FLOAT32_BYTES * tower.tokens * tower.width * (1 + dataset["augment"])
-        folder = base / Path(dataset["root"]).expanduser()
-        fault = "" if _holds_at_most(folder, buffer_bytes // row_bytes) else fault
-    if fault:
-        yield fault
+
+    def fault(n_images: int | None) -> str:
+        return buffer_fault(
+            f"{key}.buffer_mb",
+            training["buffer_mb"] * 2**20,
+            batch_size=training["batch_size"],
+            images=shuffled_images(tower.tokens, tower.width),
+            n_tokens=tower.tokens,
+            width=tower.width,
+            n_images=n_images,
+        )
+
+    if (
+        fault(None) and images is None
+    ):  # a small split may still fit whole: only now it is worth reading labels
+        images = _labelled_images(dataset, base)
+    if images is not None and (found := fault(images)):
+        yield found
 
 
-def _holds_at_most(folder: Path, number: int) -> bool:
-    """Whether a folder has at most so many files; looks no further than that."""
-    files = (file for _, _, names in os.walk(folder, followlinks=True) for file in names)
-    return next(islice(files, number, None), None) is None
+def _labelled_images(dataset: Config, base: Path) -> int | None:
+    """Training images of a folder, with their augmented copies; None where its labels cannot be read."""
+    from clipsteer.store.trees import FolderTree
+
+    layout = import_module(f"clipsteer.data.layouts.{dataset['layout']}")
+    options = {k: v for k, v in dataset.get("options", {}).items() if k in layout.OPTIONS}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rows = layout.read(FolderTree(base / Path(dataset["root"]).expanduser()), **options)
+    except Exception:  # whatever it is, build_manifest says it better
+        return None
+    return int((rows["split"] == "train").sum()) * int(1 + dataset["augment"])
 
 
 def _painted_images(dataset: Config) -> int | None:
