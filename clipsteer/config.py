@@ -1,24 +1,26 @@
 """Checks the configuration: every fault at once, each with its dotted key and what to do about it.
 
-The shape is schemas/config.schema.yaml (JSON Schema 2020-12); what a schema cannot say (a dictionary's
-data set exists, k fits the dictionary) is checked here. Nothing here reads data, but it is seen whether
-the folders are there; of a CLIP folder config.json is read, because the number of layers shapes the DAG.
+The shape is schemas/config.schema.yaml (JSON Schema 2020-12), looked at in `clipsteer.config_shape`; what a
+schema cannot say (a dictionary's data set exists, k fits the dictionary) is checked here. Nothing here reads
+data, but it is seen whether the folders are there; of a CLIP folder config.json is read, because the number
+of layers shapes the DAG.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-
+from clipsteer.activations.buffer import buffer_fault, shuffled_images
+from clipsteer.config_shape import as_meant, shape_faults
 from clipsteer.data.forms import name_faults, option_faults
 from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.training_length import training_steps, without_effect
 
 Config = Mapping[str, Any]
 
@@ -26,122 +28,37 @@ Config = Mapping[str, Any]
 _ONLY = {"k": "topk", "l1": "vanilla"}
 # Folders beside the data sets' in artifacts/refs.
 _RESERVED = {"model", "raw", "dictionaries"}
+# The layout that each world is painted in.
+_WORLD_LAYOUTS = {"faces": "celeba", "birds": "waterbirds", "general": "imagenet"}
 _HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
-def validate(config: Config, schema: Mapping[str, Any], base: Path) -> None:
-    """Raises one ClipsteerError that lists all faults of `config`; silent where there is none.
+def validate(config: Config, schema: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """`config` with its values as the schema means them (`as_meant`): what the workflow is to use.
 
-    `base` is the folder that relative paths in the config start from.
+    `base` is the folder that relative paths in the config start from. Raises one ClipsteerError that lists
+    all faults.
     """
-    faults = list(_shape(config, schema))
+    meant: dict[str, Any] = as_meant(config, schema, schema)
+    faults = list(shape_faults(meant, schema))
     if not faults:  # the rules below take the shape for granted
-        faults = list(_meaning(config, base))
+        faults = list(_meaning(meant, base))
     if faults:
         listing = "\n".join(f"  - {fault}" for fault in faults)
         noun = "fault" if len(faults) == 1 else "faults"
         raise ClipsteerError(f"the configuration has {len(faults)} {noun}:\n{listing}")
-
-
-def _shape(config: Config, schema: Mapping[str, Any]) -> Iterator[str]:
-    errors = Draft202012Validator(schema).iter_errors(config)
-    for error in sorted(errors, key=lambda e: [str(part) for part in e.absolute_path]):
-        key = ".".join(str(part) for part in error.absolute_path)
-        yield from _describe(key, error)
-
-
-def _describe(key: str, error: ValidationError) -> Iterator[str]:
-    found: Any = error.instance
-    rule = error.validator
-    value: Any = error.validator_value
-    schema: Any = error.schema
-    if rule == "additionalProperties" and isinstance(found, dict):
-        allowed = list(schema.get("properties", {}))
-        for extra in sorted(set(found) - set(allowed)):
-            yield (
-                f"{_join(key, extra)}: unknown key; allowed here: {', '.join(allowed)}."
-                + close_match(str(extra), allowed)
-            )
-    elif rule == "required":
-        missing = sorted(set(value) - set(found))
-        # one error per missing key reaches us; name only the one that this error is about
-        name = next((m for m in missing if f"'{m}'" in error.message), missing[0])
-        yield f"{_join(key, name)}: missing; add it (config.yaml shows every key with a comment)."
-    elif rule == "enum":
-        allowed = [str(choice) for choice in value]
-        yield f"{key}: found {found!r}, expected one of {', '.join(allowed)}." + close_match(
-            str(found), allowed
-        )
-    else:
-        yield f"{key}: found {found!r}, {_expected(error)}." + _yaml_hint(found, error)
-
-
-def _expected(error: ValidationError) -> str:
-    value: Any = error.validator_value
-    match error.validator:
-        case "type":
-            kinds = [value] if isinstance(value, str) else value
-            return "expected " + " or ".join(kinds)
-        case "minimum":
-            return f"expected at least {value}"
-        case "maximum":
-            return f"expected at most {value}"
-        case "exclusiveMinimum":
-            return f"expected more than {value}"
-        case "minItems" | "minProperties" | "minLength":
-            return f"expected at least {value} of them"
-        case "maxItems":
-            return f"expected at most {value} of them"
-        case "uniqueItems":
-            return "expected each once"
-        case "pattern":
-            return f"expected text that matches {value}"
-        case "anyOf":
-            return "expected " + " or ".join(_alternative(option) for option in value)
-        case _:
-            return str(error.message)
-
-
-def _alternative(option: Mapping[str, Any]) -> str:
-    if "const" in option:
-        return repr(option["const"])
-    if option.get("type") == "array":
-        return "a list"
-    if option.get("type") == "null":
-        return "null"
-    if option.get("$ref", "").endswith("/rate"):
-        return "a number above 0"
-    return "a whole number of at least 1"
-
-
-def _yaml_hint(found: object, error: ValidationError) -> str:
-    wanted: Any = error.validator_value
-    numeric = wanted in ("number", "integer") or (
-        isinstance(wanted, list) and {"number", "integer"} & {str(w) for w in wanted}
-    )
-    if (
-        error.validator in ("type", "anyOf")
-        and (numeric or error.validator == "anyOf")
-        and isinstance(found, str)
-    ):
-        try:
-            float(found)
-        except ValueError:
-            return ""
-        return f" YAML reads {found} as text: write a number with a point before the exponent, such as 1.0e-4."
-    return ""
-
-
-def _join(key: str, part: object) -> str:
-    return f"{key}.{part}" if key else str(part)
+    return meant
 
 
 def _meaning(config: Config, base: Path) -> Iterator[str]:
     datasets, dictionaries = config["datasets"], config["dictionaries"]
     yield from _model_faults(config, base)
+    needed = needed_datasets(config)
     for name, dataset in datasets.items():
         if dataset["root"] == "painted" and "painted" not in dataset:
             yield f"datasets.{name}.painted: missing, but datasets.{name}.root is `painted`."
+        elif dataset["root"] == "painted" and name in needed:
+            yield from _painted_faults(dataset, f"datasets.{name}")
         yield from option_faults(f"datasets.{name}", dataset, _folder_of(dataset, base))
     yield from _root_faults(config, base)
     for name in _RESERVED & set(datasets):
@@ -188,6 +105,33 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
 def _folder_of(dataset: Config, base: Path) -> Path | None:
     """The user's folder of a data set; None for a painted one."""
     return None if dataset["root"] == "painted" else base / Path(dataset["root"]).expanduser()
+
+
+def _painted_faults(dataset: Config, key: str) -> Iterator[str]:
+    """A world that is not painted in the data set's layout, or not in such numbers."""
+    world, counts = dataset["painted"]["world"], dataset["painted"]["counts"]
+    if dataset["layout"] != _WORLD_LAYOUTS[world]:
+        yield (
+            f"{key}.layout: found {dataset['layout']}, but the world {world} is painted in the layout "
+            f"{_WORLD_LAYOUTS[world]}; change the layout or {key}.painted.world, or set {key}.root to a folder."
+        )
+        return
+    if world == "general":
+        for split, count in counts.items():
+            if split == "test" or isinstance(count, list):
+                yield (
+                    f"{key}.painted.counts.{split}: found {count}, but the world general has no groups and no "
+                    "test split; expected one number of images for train and validation."
+                )
+        return
+    for split, asked in dataset["evaluation"].items():
+        count = counts.get(split, 0)
+        most = min(count) if isinstance(count, list) else count // 4
+        if asked is not None and asked > most:
+            yield (
+                f"{key}.evaluation.{split}: found {asked}, but {key}.painted.counts.{split} is {count}, so that "
+                f"some group has at most {most} images; expected at most that many, or null for all."
+            )
 
 
 def _root_faults(config: Config, base: Path) -> Iterator[str]:
@@ -243,13 +187,14 @@ def _model_faults(config: Config, base: Path) -> Iterator[str]:
             "it is a hub name, set activations.layers to a list such as [0, 1, 2]: how many layers it has "
             "is not known before it is downloaded."
         )
-    if layers is not None and chosen != "all":
-        for layer in chosen:
-            if layer >= layers:
-                yield (
-                    f"activations.layers: layer {layer} is out of range; {model['source']} has layers 0 "
-                    f"to {layers - 1}."
-                )
+    for layer in [] if chosen == "all" else chosen:
+        if layer < 0 and layers is None:
+            yield f"activations.layers: found {layer}; layers count from 0, the last of N is N - 1."
+        elif layers is not None and not 0 <= layer < layers:
+            yield (
+                f"activations.layers: layer {layer} is out of range; {model['source']} has layers 0 "
+                f"to {layers - 1}, counted from 0."
+            )
 
 
 def _dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
@@ -282,34 +227,118 @@ def _dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
             yield f"{key}.training.{option}: missing; {architecture} needs it."
         if dictionary["architecture"] != architecture and option in training:
             yield f"{key}.training.{option}: has no effect on {dictionary['architecture']}; remove it."
-    _, width = _shape_or_none(config, base)
-    if width and training.get("k", 0) > training["expansion"] * width:
+    try:
+        tower = vision(config, base)
+    except ClipsteerError:  # told of model.source
+        return
+    if tower is None:
+        return
+    if training.get("k", 0) > training["expansion"] * tower.width:
         yield (
             f"{key}.training.k: found {training['k']}, but the dictionary has only m = expansion * d = "
-            f"{training['expansion'] * width} features."
+            f"{training['expansion'] * tower.width} features."
+        )
+    if dictionary["trained_on"] in config["datasets"]:
+        yield from _length_faults(config, name, tower, base)
+
+
+def _length_faults(config: Config, name: str, tower: Vision, base: Path) -> Iterator[str]:
+    """A batch or a buffer that does not suit the number of tokens."""
+    dictionary, key = config["dictionaries"][name], f"dictionaries.{name}.training"
+    training, dataset = dictionary["training"], config["datasets"][dictionary["trained_on"]]
+    images = _painted_images(dataset)
+    if images is not None:
+        try:
+            training_steps(training, images * tower.tokens, key)
+        except ClipsteerError as error:
+            yield str(error)
+
+    def fault(n_images: int | None) -> str:
+        return buffer_fault(
+            f"{key}.buffer_mb",
+            training["buffer_mb"] * 2**20,
+            batch_size=training["batch_size"],
+            images=shuffled_images(tower.tokens, tower.width),
+            n_tokens=tower.tokens,
+            width=tower.width,
+            n_images=n_images,
         )
 
+    if (
+        fault(None) and images is None
+    ):  # a small split may still fit whole: only now it is worth reading labels
+        images = _labelled_images(dataset, base)
+    if images is not None and (found := fault(images)):
+        yield found
 
-def _shape_or_none(config: Config, base: Path) -> tuple[int | None, int | None]:
+
+def _labelled_images(dataset: Config, base: Path) -> int | None:
+    """Training images of a folder, with their augmented copies; None where its labels cannot be read."""
+    from clipsteer.store.trees import FolderTree
+
+    layout = import_module(f"clipsteer.data.layouts.{dataset['layout']}")
+    options = {k: v for k, v in dataset.get("options", {}).items() if k in layout.OPTIONS}
     try:
-        return model_shape(config, base)
-    except ClipsteerError:
-        return None, None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rows = layout.read(FolderTree(base / Path(dataset["root"]).expanduser()), **options)
+    except Exception:  # whatever it is, build_manifest says it better
+        return None
+    return int((rows["split"] == "train").sum()) * int(1 + dataset["augment"])
 
 
-def model_shape(config: Config, base: Path) -> tuple[int | None, int | None]:
-    """(number of layers, width) of the vision tower; (None, None) where only the hub knows.
+def _painted_images(dataset: Config) -> int | None:
+    """Training images of a painted data set, with their augmented copies; None where it is not painted."""
+    if dataset["root"] != "painted" or "painted" not in dataset:
+        return None
+    count = dataset["painted"]["counts"]["train"]
+    return int(sum(count) if isinstance(count, list) else count) * int(1 + dataset["augment"])
+
+
+def config_warnings(config: Config, base: Path) -> list[str]:
+    """What of a valid config has no effect, as far as it is known how long its trainings are.
+
+    Of images that are not painted, the job that trains counts them, and says the same in its log.
+    """
+    tower = vision(config, base)
+    found: list[str] = []
+    if config["model"]["source"] == "tiny":
+        tiny = config["model"]["tiny"]
+        found += without_effect(tiny, tiny["steps"], "model.tiny")
+    for name in used_dictionaries(config):
+        training = config["dictionaries"][name].get("training")
+        if training and tower:
+            images = _painted_images(config["datasets"][config["dictionaries"][name]["trained_on"]])
+            if images is not None:
+                key = f"dictionaries.{name}.training"
+                steps = training_steps(training, images * tower.tokens, key)
+                found += without_effect(training, steps, key)
+    return found
+
+
+class Vision(NamedTuple):
+    """The vision tower: encoder layers, width of the residual stream, tokens of an image with CLS."""
+
+    layers: int
+    width: int
+    tokens: int
+
+
+def vision(config: Config, base: Path) -> Vision | None:
+    """The vision tower of `model.source`; None where only the hub knows it.
 
     Raises ClipsteerError where `model.source` is a folder that is not a CLIP's, or nothing at all.
     """
     model = config["model"]
     source = model["source"]
     if source == "tiny":
-        return model["tiny"]["vision_layers"], model["tiny"]["vision_width"]
+        tiny = model["tiny"]
+        patches = tiny["image_size"] // tiny["patch_size"]
+        return Vision(tiny["vision_layers"], tiny["vision_width"], patches**2 + 1)
     folder = base / Path(source).expanduser()
     if not folder.is_dir():
         if _HUB_NAME.match(source) and not source.startswith("."):
-            return None, None
+            return None
         raise ClipsteerError(
             f"model.source: found {source}, expected `tiny`, the folder of a transformers CLIP (with "
             "config.json and model.safetensors), or a hub name such as openai/clip-vit-base-patch32. "
@@ -317,17 +346,30 @@ def model_shape(config: Config, base: Path) -> tuple[int | None, int | None]:
         )
     file = folder / "config.json"
     try:
-        vision = json.loads(file.read_text(encoding="utf-8"))["vision_config"]
-        return int(vision["num_hidden_layers"]), int(vision["hidden_size"])
+        content = json.loads(file.read_text(encoding="utf-8"))
+        # as transformers reads it: the older name overrules, and these are the sizes of what is left out
+        sizes = {"image_size": 224, "patch_size": 32, **content["vision_config"]}
+        sizes |= content.get("vision_config_dict") or {}
+        patches = int(sizes["image_size"]) // int(sizes["patch_size"])
+        return Vision(int(sizes["num_hidden_layers"]), int(sizes["hidden_size"]), patches**2 + 1)
     except FileNotFoundError:
         raise ClipsteerError(
             f"model.source: {folder} has no config.json; expected a folder saved by transformers."
         ) from None
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, ZeroDivisionError):
         raise ClipsteerError(
             f"model.source: {file} has no vision_config with num_hidden_layers and hidden_size; "
             "expected a CLIP model with a vision tower."
         ) from None
+
+
+def model_shape(config: Config, base: Path) -> tuple[int | None, int | None]:
+    """(number of layers, width) of the vision tower; (None, None) where only the hub knows.
+
+    Raises as `vision`.
+    """
+    found = vision(config, base)
+    return (found.layers, found.width) if found else (None, None)
 
 
 def layers_of(config: Config, base: Path) -> list[int]:

@@ -20,9 +20,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
 BASE = Path(workflow.basedir)
-sys.path.insert(0, str(BASE))
 
-from clipsteer.config import layers_of, model_shape, validate
+from clipsteer.config import config_warnings, layers_of, model_shape, validate
 from clipsteer.data.forms import FORMS, papers_attributes
 from clipsteer.data.watched import named_files
 from clipsteer.errors import ClipsteerError
@@ -53,7 +52,7 @@ from clipsteer.slurm import (
 
 try:
     check_profile(sys.argv)
-    validate(
+    config = validate(
         config,
         yaml.safe_load((BASE / "schemas/config.schema.yaml").read_text()),
         Path.cwd(),
@@ -239,6 +238,8 @@ def keep_edited():
 CHAINS = Chains(workflow, Path(STORE))  # which results are up to date
 
 if workflow.is_main_process:
+    for warning in config_warnings(config, Path.cwd()):
+        print(f"clipsteer: warning: {warning}", file=sys.stderr)
     CHAINS.compare_first()
     go_by_content(BASE / "clipsteer")
     go_by_content(BASE / "workflow_scripts")

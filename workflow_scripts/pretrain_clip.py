@@ -19,9 +19,12 @@ def compute(run: Run) -> None:
     from clipsteer.data.source import ImageSource
     from clipsteer.errors import ClipsteerError
     from clipsteer.tables import parquet_bytes, read_parquet
+    from clipsteer.training_length import without_effect
 
     recipe = dict(run.recipe)
     seed, size = recipe.pop("seed"), recipe["image_size"]
+    for warning in without_effect(recipe, recipe["steps"], "model.tiny"):
+        run.say(f"warning: {warning}")
     worlds = {name: read_parquet(run.blob(name)) for name in sorted(run.inputs)}
     rows = pl.concat(worlds.values())
     if (rows["text"] == "").any():

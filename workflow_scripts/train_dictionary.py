@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MEDIAN_IMAGES = 512  # sample for the decoder bias: this many images, evenly spaced
+_SAID: set[str] = set()  # warnings that hold for all layers of the job
 
 
 def plan(job: Job) -> dict[str, Action]:
@@ -33,12 +34,12 @@ def compute(run: Run) -> None:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     import numpy as np
 
-    from clipsteer.activations.batches import batches_per_epoch, token_batches
+    from clipsteer.activations.batches import token_batches, tokens_per_epoch
     from clipsteer.clip.device import resolve_device
     from clipsteer.dictionaries.files import save
     from clipsteer.dictionaries.train import train
-    from clipsteer.errors import ClipsteerError
     from clipsteer.tables import parquet_bytes
+    from clipsteer.training_length import training_steps, without_effect
 
     recipe = run.recipe
     training = dict(recipe["training"])
@@ -47,12 +48,12 @@ def compute(run: Run) -> None:
     # one stream of random numbers for each layer
     seed = recipe["seed"] * 1000 + recipe["layer"]
     reader = open_reader(run)
-    steps = epochs * batches_per_epoch(reader, batch_size=batch_size)
-    if not steps:
-        raise ClipsteerError(
-            f"dictionaries.<name>.training.batch_size: found {batch_size}, but the training "
-            f"split has only {reader.n_images * reader.n_tokens} tokens; expected at most that many."
-        )
+    key = f"dictionaries.{run.runtime.name or '<name>'}.training"
+    steps = training_steps(training, tokens_per_epoch(reader), key)
+    for warning in without_effect(training, steps, key):
+        if warning not in _SAID:
+            run.say(f"warning: {warning}")
+            _SAID.add(warning)
 
     def sample() -> NDArray[np.floating]:
         places = np.unique(np.linspace(0, reader.n_images - 1, _MEDIAN_IMAGES).astype(int))

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsteer.activations.chunks import chunk_images as inner_chunk_images
+from clipsteer.activations.buffer import FLOAT32_BYTES, buffer_fault, shuffled_images
 from clipsteer.activations.codecs import to_float32
 from clipsteer.errors import ClipsteerError
 
@@ -26,7 +26,6 @@ BLOCK_ROWS = 512
 # Images read at a time when the whole data set goes into the buffer.
 WHOLE_STEP = 256
 TOKENS = ("all", "spatial", "cls")
-FLOAT32_BYTES = 4
 
 
 class TokenSource(Protocol):
@@ -124,9 +123,7 @@ class _Plan:
     ) -> None:
         self.source, self.batch_size, self.seed = source, batch_size, seed
         if chunk_images is None:
-            # Smaller ones would decode an inner chunk several times an epoch. The 2 bytes are fixed
-            # so that the order does not depend on the stored format.
-            chunk_images = inner_chunk_images(2 * source.n_tokens * source.width)
+            chunk_images = shuffled_images(source.n_tokens, source.width)
         self.chunk_images = chunk_images
         self.select = select_tokens(tokens, source.n_tokens)
         self.kept = len(range(source.n_tokens)[self.select])
@@ -137,14 +134,17 @@ class _Plan:
         self.chunks_per_buffer = room // chunk_tokens if chunk_tokens else 0
         total = self.kept * (source.stop - source.start)
         self.whole = total * row_bytes <= buffer_bytes
-        if self.chunks_per_buffer < 1 and not self.whole:
-            least = 2 * row_bytes * (batch_size + chunk_tokens)
-            raise ClipsteerError(
-                f"dictionaries.<name>.training.buffer_mb: found {buffer_bytes / 2**20:.4g} "
-                f"({buffer_bytes} bytes), expected at least {-(-least // 2**20)} ({least} bytes): "
-                f"two buffers, each for a batch of {batch_size} tokens and {chunk_images} images of "
-                f"{self.kept} tokens of width {source.width} in float32."
-            )
+        fault = buffer_fault(
+            "dictionaries.<name>.training.buffer_mb",
+            buffer_bytes,
+            batch_size=batch_size,
+            images=chunk_images,
+            n_tokens=self.kept,
+            width=source.width,
+            n_images=source.stop - source.start,
+        )
+        if fault:
+            raise ClipsteerError(fault)
         self.first_chunk = source.start // chunk_images
         self.n_chunks = -(-source.stop // chunk_images) - self.first_chunk
         self.n_buffers = 1 if self.whole else -(-self.n_chunks // self.chunks_per_buffer)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsteer.cli.common import working
+from clipsteer.config_files import check_files
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.roots import REFS
 
@@ -108,6 +109,7 @@ def dag(arguments: argparse.Namespace) -> list[DagJob]:
     """The jobs that Snakemake finds by a dry run. Raises ClipsteerError with what it says against it."""
     from clipsteer.lineage.foreseen import DagJob
 
+    check_files(arguments.configfile)  # Snakemake itself says neither which file nor which line
     with tempfile.TemporaryDirectory() as folder:
         description = Path(folder, "dag.json")
         # Quiet about just these two, Snakemake stops as soon as the DAG is there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import tracemalloc
@@ -264,6 +265,21 @@ def test_bad_requests() -> None:
     assert len(stream(source, buffer_bytes=4928))
     with pytest.raises(ClipsteerError, match="tokens: found 'patches'"):
         stream(source, tokens="patches")
+
+
+@pytest.mark.parametrize("tokens", ["all", "spatial", "cls"])
+@pytest.mark.parametrize("images", [3, 100])
+def test_the_smallest_buffer_is_named(images: int, tokens: str) -> None:
+    """What the message names works, and a byte less does not, whether a split fits or not."""
+    source = Numbered(0, images, 5, width=8)
+    with pytest.raises(ClipsteerError) as caught:
+        stream(source, buffer_bytes=1, tokens=tokens, batch_size=2)
+    found = re.search(r"expected at least 1 \((\d+) bytes\)", str(caught.value))
+    assert found
+    assert ("whole split" in str(caught.value)) == (images == 3)
+    with pytest.raises(ClipsteerError):
+        stream(source, buffer_bytes=int(found[1]) - 1, tokens=tokens, batch_size=2)
+    stream(source, buffer_bytes=int(found[1]), tokens=tokens, batch_size=2)
 
 
 def test_shuffle_report_is_of_the_real_order() -> None:

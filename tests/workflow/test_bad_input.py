@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests.clip.tiny import make_tiny
 from tests.data.small_trees import celeba_text, face_name, write
 from tests.workflow.real_trees import FACES, celeba_tree, photo, real_config
-from tests.workflow.runs import BASE, Outcome, WorkingCopy, nested
+from tests.workflow.runs import BASE, TINY, Outcome, WorkingCopy, merged, nested
 
 REFS = "artifacts/refs"
 MANIFEST = f"{REFS}/celeba/manifest.json"
@@ -57,13 +57,34 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             129,
             ("dictionaries.topk.training.k: found 129", "m = expansion * d = 128"),
         ),
-        ("dictionaries.topk.training.lr", "1e-4", ("topk.training.lr: found '1e-4'", "1.0e-4")),
+        ("seed", 1.5, ("seed: found 1.5", "expected a whole number")),
     ],
 )
 def test_faults_of_the_configuration(
     fresh: WorkingCopy, key: str, value: object, message: tuple[str, ...]
 ) -> None:
     fresh.run(config=nested(key, value)).refused(*message)
+    nothing_done(fresh, "results/celeba_table.csv")
+
+
+def test_a_key_that_stands_twice(fresh: WorkingCopy, tmp_path: Path) -> None:
+    """In an overlay, and in config.yaml itself: nothing runs."""
+    mine = write(tmp_path / "mine.json", '{"steering": {"random_seeds": 7, "random_seeds": 1}}')
+    outcome = fresh.run(overlays=(TINY, mine))
+    outcome.refused("mine.json: steering.random_seeds stands twice, in line 1")
+    nothing_done(fresh, "results/celeba_table.csv")
+    config = fresh.folder / "config.yaml"
+    lines = config.read_text().splitlines()
+    config.write_text("\n".join([*lines, "jobs: {}"]))
+    first = lines.index(next(line for line in lines if line.startswith("jobs:"))) + 1
+    outcome = fresh.run()
+    outcome.refused(f"config.yaml: jobs stands twice, in lines {first} and {len(lines) + 1}")
+    nothing_done(fresh, "results/celeba_table.csv")
+
+
+def test_a_config_that_is_no_yaml(fresh: WorkingCopy) -> None:
+    (fresh.folder / "config.yaml").write_text("seed: 0\nruntime:\n\tdevice: cpu\n")
+    fresh.run().refused("config.yaml, line 3: found a tab")
     nothing_done(fresh, "results/celeba_table.csv")
 
 
@@ -97,6 +118,35 @@ def test_model_without_a_vision_tower(
     config = nested("model.source", str(tmp_path / "text"))
     fresh.run(config=config).refused("model.source", "config.json", "vision tower")
     nothing_done(fresh, "results/celeba_table.csv")
+
+
+def test_a_buffer_too_small_for_the_model(fresh: WorkingCopy, celeba: Path, tmp_path: Path) -> None:
+    """With the dictionary's name and the size that works, before the weights are even looked at."""
+    shape = {"num_hidden_layers": 2, "hidden_size": 64, "image_size": 336, "patch_size": 14}
+    write(tmp_path / "clip/config.json", json.dumps({"vision_config": shape}))
+    config = merged(real_config(tmp_path / "clip", celeba), nested("tables.waterbirds", []))
+    outcome = fresh.run(config=config)
+    outcome.refused("dictionaries.celeba_topk.training.buffer_mb: found 1", "at least 2 (1772544")
+    nothing_done(fresh, "results/celeba_table.csv")
+
+
+def test_a_warm_up_longer_than_the_training(fresh: WorkingCopy, celeba: Path, model: Path) -> None:
+    """Warned of at once where images are counted in the config; by the job that trains where they are not."""
+    options = {"topk": {"training": {"warmup_steps": 7, "dead_window": 7}}}
+    outcome = fresh.run(config={"dictionaries": options}, options=["--dry-run"]).ok()
+    for key in ("warmup_steps", "dead_window"):
+        told = [line for line in outcome.text.splitlines() if key in line]
+        assert len(told) == 1
+        assert told[0].startswith(f"clipsteer: warning: dictionaries.topk.training.{key}: 7, but")
+    longer = nested("dictionaries.celeba_topk.training.warmup_steps", 300)
+    config = merged(
+        merged(real_config(model, celeba), longer), nested("activations.layers", [0, 1])
+    )
+    target = f"{REFS}/dictionaries/celeba_topk/layers_00-01.json"
+    assert "warning" not in fresh.run(target, config=config, options=["--dry-run"]).ok().text
+    fresh.run(target, config=config).ok()
+    log = (fresh.folder / "logs/train_dictionary/celeba_topk_layers_00-01.log").read_text()
+    assert log.count("warning: dictionaries.celeba_topk.training.warmup_steps: 300, but") == 1
 
 
 def test_folder_that_is_not_there(fresh: WorkingCopy) -> None:
@@ -236,6 +286,7 @@ def test_file_size_limit(fresh: WorkingCopy, celeba: Path, tmp_path: Path) -> No
     limited = 'ulimit -f 32; exec "$@"'  # KiB
     # many tokens an image, so that a shard is larger than all that Snakemake itself writes
     config = real_config(make_tiny(tmp_path / "clip", image_size=224), celeba)
+    config = merged(config, nested("tables.waterbirds", []))  # its buffer is for small pictures
     outcome = fresh.run(MODEL, config=config, script=limited)
     outcome.refused(str(fresh.store), "size limit", "store.root")
     nothing_done(fresh, MODEL, "import_clip")

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "steering": {"store", "data", "clip", "activations", "dictionaries"},
     "report": {"store", "data", "clip", "activations", "dictionaries", "steering"},
 }
-BESIDE = {"errors", "tables", "config", "snapshots", "slurm"}
+BESIDE = {"errors", "tables", "config", "config_files", "training_length", "snapshots", "slurm"}
 HEAVY = {"torch", "transformers", "matplotlib", "zarr", "scipy"}
 
 
