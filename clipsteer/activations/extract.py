@@ -22,10 +22,10 @@ from PIL import Image
 from torch import Tensor
 
 from clipsteer.activations.cast import all_finite, to_stored
-from clipsteer.activations.codecs import stored_dtype
 from clipsteer.activations.compressors import byte_codecs
 from clipsteer.activations.writer import ArrayLayout, write_shard
 from clipsteer.errors import ClipsteerError
+from clipsteer.number_formats import stored_dtype
 
 HOOK_POINTS = ("resid_post", "mlp_out")
 EMBEDDING = "embedding"
