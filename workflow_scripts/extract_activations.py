@@ -71,12 +71,11 @@ _models: dict[tuple[str, ...], VisionTower] = {}  # stays loaded between the sha
 def _model(run: Run) -> VisionTower:
     from clipsteer.clip.tower import load_tower
 
-    wanted = (run.inputs["model"], run.recipe["model_dtype"])
+    dtype, crop = run.recipe["model_dtype"], run.recipe["crop"]
+    wanted = (run.inputs["model"], dtype, crop)
     if wanted not in _models:
         _models.clear()
-        _models[wanted] = load_tower(
-            run.folder("model"), device=run.runtime.device, dtype=run.recipe["model_dtype"]
-        )
+        _models[wanted] = load_tower(run.folder("model"), run.runtime.device, dtype, crop)
     return _models[wanted]
 
 

@@ -22,7 +22,7 @@ BASE = Path(__file__).parents[2]
 BOTH = ["mlp_out", "resid_post"]
 RECIPE: dict[str, Json] = {
     **{"hook_points": BOTH, "layers": [0, 1, 2], "dtype": "float16", "codec": "none"},
-    **{"batch_size": 4, "model_dtype": "float32", "seed": None},
+    **{"batch_size": 4, "model_dtype": "float32", "crop": "transformers", "seed": None},
 }
 
 
@@ -97,7 +97,7 @@ def forbidden(*_arguments: object) -> None:
 @pytest.mark.parametrize(
     "other",
     [{"layers": [0, 1, 2]}, {"layers": [1], "dtype": "int8"}, {"layers": [1], "codec": "zstd"},
-     {"layers": [1], "batch_size": 3}, {"layers": [1], "model_dtype": "float16"}],
+     {"layers": [1], "crop": "openai"}, {"layers": [1], "batch_size": 3}, {"layers": [1], "model_dtype": "float16"}],
     ids=str,
 )  # fmt: skip
 def test_what_asks_for_more_or_otherwise_is_computed(
