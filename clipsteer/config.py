@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.lookalikes import check_content
 
 Config = Mapping[str, Any]
 
@@ -316,6 +317,7 @@ def model_shape(config: Config, base: Path) -> tuple[int | None, int | None]:
             f"model.source: {folder} has no config.json; expected a folder saved by transformers."
         ) from None
     except (KeyError, ValueError, TypeError):
+        check_content(file.read_bytes(), f"model.source: {file}")
         raise ClipsteerError(
             f"model.source: {file} has no vision_config with num_hidden_layers and hidden_size; "
             "expected a CLIP model with a vision tower."

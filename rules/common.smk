@@ -185,8 +185,9 @@ def scan_raw_data():
                 layout.__doc__,
             )
     if LOCAL_MODEL:
-        from clipsteer.clip.weights import PATTERNS
+        from clipsteer.clip.weights import PATTERNS, faults as model_faults
 
+        faults += [f"model.source: {fault}" for fault in model_faults(MODEL_SOURCE)]
         faults += scan_root(
             "model",
             config["model"]["source"],

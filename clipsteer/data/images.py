@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from clipsteer.errors import ClipsteerError
+from clipsteer.lookalikes import check_content
 
 # What Pillow raises on files that are not what they say.
 _FAULTS = (
@@ -38,12 +39,14 @@ def decode(data: bytes, name: str) -> Image.Image:
         name: the file's name, for messages.
 
     Raises:
-        ClipsteerError: the bytes are not an image, the image is cut short, or it is too large.
+        ClipsteerError: the bytes are not an image (a pointer of Git LFS, say), the image is cut short,
+            or it is too large.
     """
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
     except UnidentifiedImageError:
+        check_content(data, name)
         found = "an empty file" if not data else f"{len(data)} bytes that are no image"
         raise ClipsteerError(
             f"{name}: found {found}; expected a JPEG, PNG or another image that Pillow reads. "

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import polars as pl
 
 from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.lookalikes import check_content
 from clipsteer.store.trees import FileTree
 
 SPLITS = ("train", "validation", "test")
@@ -88,6 +89,7 @@ def folder_of(path: str) -> str:
 
 def decode_text(data: bytes, file: str) -> str:
     """UTF-8 text, a byte order mark removed; a ClipsteerError where it is something else."""
+    check_content(data, file)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as fault:

@@ -198,6 +198,9 @@ class Executor:
                     inputs = action.inputs.values()
                     if not self.provide(inputs) and not self.provide(self.lost.hidden(inputs)):
                         self.remake(error.digest)
+                except ClipsteerError as error:
+                    error.args = (run.for_people(str(error)), *error.args[1:])
+                    raise
         raise AssertionError("the last try raises or returns")
 
     def _finished(self, key: str, how: str, label: str) -> None:

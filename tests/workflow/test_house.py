@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "steering": {"store", "data", "clip", "activations", "dictionaries"},
     "report": {"store", "data", "clip", "activations", "dictionaries", "steering"},
 }
-BESIDE = {"errors", "tables", "config", "number_formats", "snapshots", "slurm"}
+BESIDE = {"errors", "tables", "config", "lookalikes", "number_formats", "snapshots", "slurm"}
 HEAVY = {"torch", "transformers", "matplotlib", "zarr", "scipy"}
 
 

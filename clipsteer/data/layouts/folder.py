@@ -13,6 +13,7 @@ import polars as pl
 
 from clipsteer.data import labels
 from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.lookalikes import check_content
 from clipsteer.store.trees import FileTree
 from clipsteer.tables import read_parquet
 
@@ -97,6 +98,7 @@ def _read(data: bytes, file: str) -> pl.DataFrame:
     """The table with every column that we use as String, blank as null."""
     if not file.endswith(".parquet"):
         return labels.read_table(data, file)
+    check_content(data, file)
     try:
         table = read_parquet(data)
     except (pl.exceptions.PolarsError, OSError) as fault:
