@@ -234,9 +234,11 @@ class Executor:
             if changes
             else "with the same code, so the step is not deterministic on this machine"
         )
+        # what lies within a wider result would only be taken from that again
+        what = f"--step {record['step']}" if "within" in record["run"] else record["key"]
         return ClipsteerError(
             f"action {record['key']} ({run.label}): executing it gave other bytes for "
             f"{', '.join(names)} than {expected} ({why}). To take the new result, forget the old "
-            f"one (python -m clipsteer store rm {record['key']}), delete artifacts/refs (pointers are "
+            f"one (python -m clipsteer store rm {what}), delete artifacts/refs (pointers are "
             "restored from the store), then run the same command again."
         )

@@ -99,9 +99,7 @@ class Run:
         self.outputs: dict[str, Output] = {}
         self.facts: dict[str, Json] = {}
         self._log, self.label = log, label
-        self._shown: dict[
-            str, str
-        ] = {}  # by the path of a link or its target: what people know it by
+        self._shown: dict[str, str] = {}  # a link, or what it leads to -> what people know it by
         self._began, self._clock = datetime.now(UTC), time.monotonic()
         self._circumstances: dict[str, Json] = {}
 

@@ -49,9 +49,8 @@ class Wider:
         narrow: Narrow | None = getattr(loaded(step.script), "narrow", None)
         if narrow is None:
             return None
-        for record in self._records(step.name, planned).get(
-            canonical_json(dict(action.inputs)), []
-        ):
+        records = self._records(step.name, planned)
+        for record in records.get(canonical_json(dict(action.inputs)), []):
             try:
                 found = narrow(action.recipe, record, self.objects)
             except (MissingObjectError, DamagedObjectError):
@@ -66,5 +65,7 @@ class Wider:
             found: defaultdict[bytes, list[Record]] = defaultdict(list)
             for record in self.actions.made_by(step, code):
                 found[canonical_json(record["inputs"])].append(record)
+            for records in found.values():  # those that were computed themselves come first
+                records.sort(key=lambda record: "within" in record["run"])
             self._steps[step, code] = found
         return self._steps[step, code]

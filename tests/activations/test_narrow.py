@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clipsteer.clip.tower import VisionTower
+from clipsteer.errors import ClipsteerError
 from clipsteer.store.code import StepCode, loaded
 from clipsteer.store.execute import Executor
-from clipsteer.store.lost import Record
+from clipsteer.store.lost import Lost, Record
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.progress import Log
 from clipsteer.store.run import Action, Json, Runtime
@@ -120,6 +122,29 @@ def test_values_that_were_dropped_are_made_again_when_missed(extract: Extraction
     executor = Executor(extract.objects, Runtime(device="cpu"), BASE, Log(terminal=io.StringIO()))
     assert executor.provide([digest])
     assert StoreTree(extract.objects, digest).read(values[0])
+
+
+def test_other_bytes_when_made_again_name_a_way_out(
+    extract: Extraction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forgetting the narrower action alone would only take it from the wider one again."""
+    extract()
+    found, _ = extract(layers=[1])
+    digest = found["outputs"]["resid_post/01"]["digest"]
+    extract.objects.path(digest).unlink()
+    run = VisionTower.run
+
+    def other(*arguments: Any) -> Any:
+        embedding, taps = run(*arguments)
+        return embedding, {hook: [x + 1 for x in layers] for hook, layers in taps.items()}
+
+    monkeypatch.setattr(VisionTower, "run", other)
+    monkeypatch.setattr(Lost, "maker", lambda *_: found)
+    executor = Executor(extract.objects, Runtime(device="cpu"), BASE, Log(terminal=io.StringIO()))
+    with pytest.raises(
+        ClipsteerError, match=r"other bytes .*store rm --step extract_activations\)"
+    ):
+        executor.provide([digest])
 
 
 def test_without_the_wider_shards_tree_it_is_computed(extract: Extraction) -> None:
