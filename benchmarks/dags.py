@@ -69,9 +69,11 @@ def model_folder(folder: Path) -> None:
     """What is looked at of a CLIP before it is loaded."""
     folder.mkdir(parents=True)
     vision = {"num_hidden_layers": 12, "hidden_size": 768, "image_size": 224, "patch_size": 32}
-    (folder / "config.json").write_text(json.dumps({"vision_config": vision}), encoding="utf-8")
-    for name in ("model.safetensors", "tokenizer.json"):
-        (folder / name).touch()
+    config = {"model_type": "clip", "vision_config": vision}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # no tensor
+    for name in ("tokenizer.json", "preprocessor_config.json"):
+        (folder / name).write_text("{}", encoding="utf-8")
 
 
 def cpu_seconds(words: Sequence[str]) -> float:

@@ -62,6 +62,8 @@ TAIL = """## What each of these rests on
   action is the digest of its recipe, its code and the digests of its *inputs*, so equal inputs lead to the
   record that is there (early cutoff, within the same run). That is also why going back to an earlier
   configuration computes nothing.
+- **Fewer layers or hook points than before** are restored: they lie within the extraction that is on record
+  ([docs/activations.md](activations.md#fewer-layers-or-hook-points)).
 - **The store's own code** is in no fingerprint; `STORE_SEMANTICS` is in every key.
 - **A change while the run is going** is found because a step takes its fingerprint again before it publishes.
   The run fails, and nothing is published under a key that is not its own.

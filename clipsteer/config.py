@@ -20,6 +20,7 @@ from clipsteer.activations.buffer import buffer_fault, shuffled_images
 from clipsteer.config_shape import as_meant, shape_faults
 from clipsteer.data.forms import name_faults, option_faults
 from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.lookalikes import check_content
 from clipsteer.training_length import training_steps, without_effect
 
 Config = Mapping[str, Any]
@@ -357,6 +358,7 @@ def vision(config: Config, base: Path) -> Vision | None:
             f"model.source: {folder} has no config.json; expected a folder saved by transformers."
         ) from None
     except (KeyError, ValueError, TypeError, ZeroDivisionError):
+        check_content(file.read_bytes(), f"model.source: {file}")
         raise ClipsteerError(
             f"model.source: {file} has no vision_config with num_hidden_layers and hidden_size; "
             "expected a CLIP model with a vision tower."

@@ -185,6 +185,11 @@ def raw_token(name):
     if not workflow.is_main_process:
         return Path(raw_note(name)).read_text(encoding="utf-8").strip()
     key = "model.source" if name == "model" else f"datasets.{name}.root"
+    if name == "model":
+        from clipsteer.clip.weights import faults
+
+        if found := [f"{key}: {fault}" for fault in faults(MODEL_SOURCE)]:
+            raise ClipsteerError("\n".join(found))
     progress = Progress(Log(), f"looking at {key}", None, "files hashed")
     try:
         found = scan(

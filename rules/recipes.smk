@@ -122,6 +122,7 @@ def extract_recipe(wildcards):
             "hook_points": sorted(hook_points),
             "layers": LAYERS,
             "model_dtype": model["dtype"],
+            "crop": model["crop"],
             "split": wildcards.split,
             "seed": config["seed"] if copies(wildcards) else None,
             # how this job is cut out of the split; the actions inside do not see it

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from clipsteer.store.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
     from clipsteer.clip.tower import VisionTower
+    from clipsteer.store.objects import ObjectStore
+    from clipsteer.store.wider import Narrowed
 
 _JOB_ONLY = ("part", "parts", "split")
+_KEPT = (
+    "hook_points",
+    "layers",
+)  # what of a forward pass is kept; the values are the same with more
 
 
 def plan(job: Job) -> dict[str, Action]:
@@ -25,18 +32,50 @@ def plan(job: Job) -> dict[str, Action]:
     }
 
 
+def narrow(
+    recipe: Mapping[str, Any], wider: Mapping[str, Any], objects: ObjectStore
+) -> Narrowed | None:
+    """Of an extraction of more layers or hook points, what is asked for: no forward pass.
+
+    An array's tree is the wider one's; the shard's is the wider shard's without the other arrays.
+    """
+    from clipsteer.activations.inputs import EMBEDDING, array_name
+    from clipsteer.store.digest import digest_bytes
+    from clipsteer.store.entries import TREE, load_entries, tree_bytes
+    from clipsteer.store.wider import Narrowed
+
+    more = wider["recipe"]
+    if {**more, **{name: recipe[name] for name in _KEPT}} != recipe:
+        return None
+    if any(set(recipe[name]) - set(more[name]) for name in _KEPT):
+        return None
+    names = [
+        array_name(hook, layer) for hook in recipe["hook_points"] for layer in recipe["layers"]
+    ]
+    outputs = {name: wider["outputs"][name] for name in (*names, EMBEDDING)}
+    groups = {"", *recipe["hook_points"]}  # Zarr's metadata stands in each
+    entries = {
+        path: entry
+        for path, entry in load_entries(objects, wider["outputs"]["shard"]["digest"]).items()
+        if path in outputs or (entry.kind != TREE and path.rpartition("/")[0] in groups)
+    }
+    tree = tree_bytes(entries)
+    size = sum(entry.size for entry in entries.values())
+    outputs["shard"] = {"digest": digest_bytes(tree), "size": size, "kind": TREE}
+    return Narrowed(outputs, [tree])
+
+
 _models: dict[tuple[str, ...], VisionTower] = {}  # stays loaded between the shards of one job
 
 
 def _model(run: Run) -> VisionTower:
     from clipsteer.clip.tower import load_tower
 
-    wanted = (run.inputs["model"], run.recipe["model_dtype"])
+    dtype, crop = run.recipe["model_dtype"], run.recipe["crop"]
+    wanted = (run.inputs["model"], dtype, crop)
     if wanted not in _models:
         _models.clear()
-        _models[wanted] = load_tower(
-            run.folder("model"), device=run.runtime.device, dtype=run.recipe["model_dtype"]
-        )
+        _models[wanted] = load_tower(run.folder("model"), run.runtime.device, dtype, crop)
     return _models[wanted]
 
 

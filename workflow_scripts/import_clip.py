@@ -14,7 +14,7 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    from clipsteer.clip.weights import relevant_files, resolve
+    from clipsteer.clip.weights import faults, relevant_files, resolve
     from clipsteer.errors import ClipsteerError
     from clipsteer.store.scan import cached_digests
     from clipsteer.store.trees import Entry, put_tree_entries
@@ -24,6 +24,8 @@ def compute(run: Run) -> None:
         folder, commit = resolve(str(run.runtime.roots["model"]), None)
     else:
         folder, commit = resolve(hub["source"], hub["revision"])
+    if found := faults(folder):  # a hub's files, or ones that changed since the run began
+        raise ClipsteerError("\n".join(found))
     scanned = cached_digests(CACHES / "scan-model") if hub is None else {}
     entries = {}
     for name in relevant_files(folder):

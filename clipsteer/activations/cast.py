@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipsteer.activations.codecs import DTYPES
+from clipsteer.number_formats import DTYPES
 
 _TORCH_DTYPES = {
     "float16": torch.float16,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from clipsteer.activations.codecs import unknown_name
+from clipsteer.number_formats import unknown_name
 
 DEFAULT_CODEC = "none"
 

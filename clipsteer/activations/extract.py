@@ -22,13 +22,13 @@ from PIL import Image
 from torch import Tensor
 
 from clipsteer.activations.cast import all_finite, to_stored
-from clipsteer.activations.codecs import stored_dtype
 from clipsteer.activations.compressors import byte_codecs
+from clipsteer.activations.inputs import EMBEDDING, array_name
 from clipsteer.activations.writer import ArrayLayout, write_shard
 from clipsteer.errors import ClipsteerError
+from clipsteer.number_formats import stored_dtype
 
 HOOK_POINTS = ("resid_post", "mlp_out")
-EMBEDDING = "embedding"
 # Batches decoded ahead of the forward pass: enough to hide decoding, few enough to stay small.
 AHEAD = 2
 
@@ -54,11 +54,6 @@ class Tower(Protocol):
     ) -> tuple[Tensor, dict[str, list[Tensor]]]:
         """Embeddings (n, p), and for each hook point (n, tokens, d) of every layer."""
         ...
-
-
-def array_name(hook_point: str, layer: int) -> str:
-    """The array of a hook point and layer in a shard: ``resid_post/00``."""
-    return f"{hook_point}/{layer:02d}"
 
 
 def extract_shard(

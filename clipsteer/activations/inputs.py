@@ -1,4 +1,4 @@
-"""From a step's input pointers to readers of one array: what every step on activations shares."""
+"""The arrays of a shard by name, and from a step's input pointers to readers of one of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from clipsteer.activations.reader import ActivationReader
     from clipsteer.store.step import Job, Run
+
+
+EMBEDDING = "embedding"
+
+
+def array_name(hook_point: str, layer: int) -> str:
+    """The array of a hook point and layer in a shard: ``resid_post/00``."""
+    return f"{hook_point}/{layer:02d}"
 
 
 def array_inputs(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsteer.activations.codecs import DTYPE_ATTRIBUTE, DTYPES, to_float32
+from clipsteer.activations.codecs import DTYPE_ATTRIBUTE, to_float32
 from clipsteer.activations.sharding import (
     METADATA,
     DamageError,
@@ -21,6 +21,7 @@ from clipsteer.activations.sharding import (
     parse_format,
 )
 from clipsteer.errors import ClipsteerError
+from clipsteer.number_formats import DTYPES
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError
 from clipsteer.store.trees import FileTree, StoreTree
 

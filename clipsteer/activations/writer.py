@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from zarr.codecs import BytesCodec
 
 from clipsteer.activations.chunks import chunk_images
-from clipsteer.activations.codecs import DTYPE_ATTRIBUTE, StoredDtype, stored_dtype
+from clipsteer.activations.codecs import DTYPE_ATTRIBUTE
 from clipsteer.activations.compressors import byte_codecs
 from clipsteer.errors import ClipsteerError
+from clipsteer.number_formats import StoredDtype, stored_dtype
 
 FORMAT = "clipsteer-activations/1"
 # A shard file is the unit of writing and of memory: 12 layers at 32 MiB are 384 MiB of buffers.

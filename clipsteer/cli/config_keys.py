@@ -5,6 +5,7 @@ from __future__ import annotations
 # Recipe keys that mean the same in every step. `{name}`: the data set or dictionary of the action.
 _COMMON = {
     "architecture": "dictionaries.{name}.architecture",
+    "crop": "model.crop",
     "hook_point": "dictionaries.{name}.hook_point",
     "layer": "activations.layers",
     "layers": "activations.layers",

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipsteer.clip.device import resolve_device, resolve_dtype
-from clipsteer.clip.weights import first_line, read_config, weight_files
+from clipsteer.clip.weights import read_config, unreadable, weight_files
 from clipsteer.errors import ClipsteerError
 
 VISION = "vision_model."
@@ -212,9 +212,7 @@ def _read_tensors(folder: Path, names: Iterable[str]) -> dict[str, Tensor]:
                 state = torch.load(path, map_location="cpu", weights_only=True)
                 found.update({name: state[name] for name in wanted & set(state)})
         except Exception as error:  # safetensors, torch and pickle each have errors of their own
-            raise ClipsteerError(
-                f"{path}: cannot be read as weights ({first_line(error)}). Download it again."
-            ) from error
+            raise unreadable(folder, file, error) from error
     if missing := sorted(wanted - set(found)):
         raise ClipsteerError(
             f"{folder}: the weights lack {len(missing)} tensors of the vision tower, {missing[0]} "

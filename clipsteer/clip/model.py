@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from clipsteer.clip.device import resolve_device, resolve_dtype
 from clipsteer.clip.pixels import load_processor
-from clipsteer.clip.weights import SAFETENSORS, first_line, relevant_files, weight_files
+from clipsteer.clip.weights import SAFETENSORS, first_line, relevant_files, unreadable, weight_files
 from clipsteer.errors import ClipsteerError
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ def load_clip(folder: Path, *, device: str = "auto", dtype: str = "float32") -> 
             weights_only=True,
             output_loading_info=True,
         )
+    except UnpicklingError as error:
+        raise unreadable(folder, files[0], error) from error
     except Exception as error:  # safetensors, torch and pickle each have errors of their own
         raise ClipsteerError(
             f"{folder}: cannot read a CLIP from config.json and {files[0]} "

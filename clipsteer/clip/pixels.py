@@ -1,5 +1,10 @@
 """CLIP's image processing without transformers: resize, centre crop, and a table for the rest.
 
+The shorter side is resized to `size`, the longer one in proportion, rounded down; then the middle is cut
+out. Where the pixels to be cut off are an odd number, transformers cuts the smaller half off first (left
+or top: 147 // 2 = 73), torchvision's CenterCrop, which OpenAI's and open_clip's preprocessing use, rounds
+the half to the nearest even number (round(73.5) = 74, round(72.5) = 72). `CROPS` has both.
+
 Importing transformers' CLIP costs more than 2 s of processor time. Rescaling and normalising depend
 on a byte and its channel alone, so that a table of 3 x 256 numbers stands for both; the same PIL
 calls come before. The pixels equal transformers' bit for bit (tests hold this). A folder whose
@@ -23,6 +28,12 @@ from clipsteer.errors import ClipsteerError
 if TYPE_CHECKING:
     from transformers.image_processing_utils import BaseImageProcessor
 
+CROPS: dict[str, Callable[[int], int]] = {
+    "transformers": lambda spare: spare // 2,
+    "openai": lambda spare: round(spare / 2),
+}
+"""From the pixels of a side that are to be cut off to those before the crop, by `model.crop`."""
+
 Process = Callable[[Image.Image], NDArray[np.float32]]
 
 _KINDS = ("CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPFeatureExtractor")
@@ -40,20 +51,25 @@ _DEFAULTS: dict[str, Any] = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
+_SIDES = ("height", "width")
 # Keys that say nothing about the pixels.
 _NAMES = {"image_processor_type", "feature_extractor_type", "processor_class"}
 
 
-def load_process(folder: Path, side: int) -> Process:
+def load_process(folder: Path, side: int, crop: str = "transformers") -> Process:
     """From a model's folder to what makes an RGB image the model's input, (3, side, side) float32.
 
-    ClipsteerError: the processor makes images of another size, or cannot be loaded.
+    `crop`: whose centre crop, a name in `CROPS`; a processor that does not crop does not heed it.
+
+    ClipsteerError: another name, the processor makes images of another size, or cannot be loaded.
     """
+    if crop not in CROPS:
+        raise ClipsteerError(f"model.crop: found {crop!r}, expected one of {', '.join(CROPS)}.")
     try:
-        process = _plain(folder)
+        process = _plain(folder, CROPS[crop])
     except (TypeError, ValueError):  # nonsense, or what only transformers understands
         process = None
-    process = process or _by_transformers(folder)
+    process = process or _by_transformers(folder, CROPS[crop])
     try:
         seen = process(Image.new("RGB", (side, side))).shape
     except Exception as error:
@@ -69,7 +85,7 @@ def load_process(folder: Path, side: int) -> Process:
     return process
 
 
-def _plain(folder: Path) -> Process | None:
+def _plain(folder: Path, before: Callable[[int], int]) -> Process | None:
     """The processing of the common case, or None where the file asks for anything else."""
     if (folder / "processor_config.json").exists():
         return None
@@ -105,7 +121,7 @@ def _plain(folder: Path) -> Process | None:
         wide, high = image.size
         long = int(short * max(wide, high) / min(wide, high))
         image = image.resize((short, long) if wide <= high else (long, short), resample)
-        left, top = (image.size[0] - width) // 2, (image.size[1] - height) // 2
+        left, top = before(image.size[0] - width), before(image.size[1] - height)
         values = np.asarray(image)[top : top + height, left : left + width]
         out = np.empty((3, height, width), np.float32)
         for channel in range(3):
@@ -122,8 +138,22 @@ def _table(scale: float, mean: list[float], std: list[float]) -> NDArray[np.floa
     return (values - shift) / spread
 
 
-def _by_transformers(folder: Path) -> Process:
-    processor = load_processor(folder)
+def _by_transformers(folder: Path, before: Callable[[int], int]) -> Process:
+    processor: Any = load_processor(folder)
+    if before is not CROPS["transformers"] and hasattr(processor, "center_crop"):
+
+        def center_crop(image: NDArray[Any], size: Any, **_: object) -> NDArray[Any]:
+            """(3, H, W) to (3, height, width); smaller images are padded as torchvision pads them."""
+            missing = [
+                max(0, size[name] - n) for name, n in zip(_SIDES, image.shape[1:], strict=True)
+            ]
+            image = np.pad(image, [(0, 0), *((n // 2, (n + 1) // 2) for n in missing)])
+            top, left = (
+                before(n - size[name]) for name, n in zip(_SIDES, image.shape[1:], strict=True)
+            )
+            return image[:, top : top + size["height"], left : left + size["width"]]
+
+        processor.center_crop = center_crop
 
     def process(image: Image.Image) -> NDArray[np.float32]:
         values = processor(images=[image], return_tensors="np")["pixel_values"]

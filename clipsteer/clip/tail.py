@@ -63,8 +63,9 @@ class VisionTail(VisionLayers):
         layers = range(self.layer + 1, self.n_layers - 1)
         if not layers:
             return stream
-        on_cpu = stream.device.type == "cpu"
-        runs = stream.shape[0] * stream.shape[1] // _RUN_TOKENS if on_cpu else 1
+        images, tokens = stream.shape[:2]
+        # an image is never divided, and no run is empty
+        runs = min(images, images * tokens // _RUN_TOKENS) if stream.device.type == "cpu" else 1
         parts = []
         for part in stream.tensor_split(max(1, runs)):
             for index in layers:

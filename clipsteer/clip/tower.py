@@ -90,13 +90,16 @@ class VisionTower(VisionLayers):
         return self.norm(stream, _PRE_NORM)
 
 
-def load_tower(folder: Path, device: str = "auto", dtype: str = "float32") -> VisionTower:
+def load_tower(
+    folder: Path, device: str = "auto", dtype: str = "float32", crop: str = "transformers"
+) -> VisionTower:
     """Read the vision tower and the image processor of a CLIP directory.
 
     Args:
         folder: a CLIP directory in `transformers` layout, as for `load_clip`.
         device: `auto` (cuda, else cpu) or a device's name.
         dtype: `float32`, `bfloat16` or `float16`; weights stored in another are converted.
+        crop: whose centre crop images get, `transformers` or `openai` (clipsteer/clip/pixels.py).
 
     Raises:
         ClipsteerError: not a CLIP with a vision tower, an activation other than quick_gelu and
@@ -109,5 +112,5 @@ def load_tower(folder: Path, device: str = "auto", dtype: str = "float32") -> Vi
         f"{EMBEDDINGS}{name}"
         for name in ("class_embedding", "patch_embedding.weight", "position_embedding.weight")
     ]
-    process = load_process(folder, vision["image_size"])
+    process = load_process(folder, vision["image_size"], crop)
     return VisionTower.of(folder, names, device, dtype, process=process)

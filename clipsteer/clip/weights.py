@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from pathlib import Path, PurePosixPath
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, BinaryIO
 
 from clipsteer.errors import ClipsteerError
+from clipsteer.lookalikes import HEAD, check_content, lookalike
 
 CONFIG = "config.json"
 SAFETENSORS = "model.safetensors"
@@ -34,6 +37,8 @@ _SAFE = [SAFETENSORS, SAFETENSORS_INDEX, "model-?????-of-?????.safetensors"]
 _PICKLED = [TORCH_BIN, TORCH_BIN_INDEX, "pytorch_model-?????-of-?????.bin"]
 PATTERNS: tuple[str, ...] = (*_SMALL, *_SAFE, *_PICKLED)
 """Globs of the files in a CLIP directory whose content can matter."""
+
+_LARGEST_HEADER = 100_000_000  # bytes that safetensors allows a header
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -133,6 +138,71 @@ def relevant_files(folder: Path) -> list[str]:
     return sorted([*present, *weight_files(folder)])
 
 
+def faults(folder: Path) -> list[str]:
+    """What a short look at the files of a CLIP directory shows to be wrong, before anything runs.
+
+    A file that is missing; a pointer of Git LFS, a web page or nothing in a file's place; a file that
+    was cut short. Reads no more than the beginnings and ends of files: that weights fit the config is
+    seen when they are loaded.
+
+    Returns:
+        One sentence or two for each file, which is named with `folder`; empty where nothing is wrong.
+    """
+    try:
+        names = relevant_files(folder)
+    except ClipsteerError as error:
+        return [str(error)]
+    return [f"{folder / name}: found {what}." for name in names if (what := _fault(folder / name))]
+
+
+def _fault(path: Path) -> str:
+    """What a file is instead of what it should be, and what to do; or nothing."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - HEAD))
+        tail = file.read()
+        file.seek(0)
+        head = file.read(HEAD)
+        if found := lookalike(head):
+            return found
+        if path.suffix == ".json" and not (
+            head.lstrip()[:1] == b"{" and tail.rstrip()[-1:] == b"}"
+        ):
+            return "no whole JSON object; copy or download the file again"
+        if path.suffix == ".bin" and not _is_torch_archive(path, head):
+            return f"{size:,} bytes that are no whole torch archive; download the weights again"
+        if path.suffix == ".safetensors":
+            expected = _safetensors_size(file, size)
+            if expected is None:
+                return f"{size:,} bytes that are no safetensors file; download the weights again"
+            if expected != size:
+                return (
+                    f"{size:,} bytes, but its header says {expected:,}; download the weights again"
+                )
+    return ""
+
+
+def _is_torch_archive(path: Path, head: bytes) -> bool:
+    """A ZIP file with its directory at the end, or the older form, which is a pickle."""
+    return zipfile.is_zipfile(path) or head[:1] == b"\x80"
+
+
+def _safetensors_size(file: BinaryIO, size: int) -> int | None:
+    """The size that a safetensors file's header gives it; None where it has no header."""
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= _LARGEST_HEADER:
+        return None
+    if size < 8 + length:
+        return 8 + length
+    try:
+        header = json.loads(file.read(length))
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+        return 8 + length + max(ends, default=0)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
 def weight_files(folder: Path) -> list[str]:
     """Names of the weight files to read, index first; safetensors win over a torch archive.
 
@@ -189,9 +259,24 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text}"
 
 
+def unreadable(folder: Path, name: str, error: Exception) -> ClipsteerError:
+    """What to say of a weight file that a library could not read."""
+    if name.endswith(".bin") and isinstance(error, UnpicklingError):
+        return ClipsteerError(
+            f"{folder / name}: holds more than tensors, and a pickle of anything else is not loaded, as it "
+            "could run code. Convert the weights to safetensors (save_pretrained of a transformers "
+            "model that you trust writes them)."
+        )
+    return ClipsteerError(
+        f"{folder / name}: cannot be read as weights ({first_line(error)}). Download it again."
+    )
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        check_content(data, str(path))
+        value = json.loads(data)
     except (OSError, ValueError) as error:
         raise ClipsteerError(
             f"{path}: not readable as JSON ({error}). Download or write the file again."

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from clipsteer.errors import ClipsteerError
+from clipsteer.lookalikes import check_content
 
 # What Pillow raises on files that are not what they say.
 _FAULTS = (
@@ -27,7 +28,6 @@ _FAULTS = (
     zlib.error,
 )
 
-_LFS = b"version https://git-lfs."
 
 # Tags of a TIFF.
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
@@ -47,19 +47,16 @@ def decode(data: bytes, name: str) -> Image.Image:
         name: the file's name, for messages.
 
     Raises:
-        ClipsteerError: the bytes are not an image, the image is cut short, it is too large, or its
-            pixels are signed, of 32 bits or floating-point, so that nobody knows which is white.
+        ClipsteerError: the bytes are not an image (a pointer of Git LFS, say), the image is cut short,
+            it is too large, or its pixels are signed, of 32 bits or floating-point, so that nobody
+            knows which is white.
     """
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
     except UnidentifiedImageError:
+        check_content(data, name)
         found = "an empty file" if not data else f"{len(data)} bytes that are no image"
-        if data.startswith(_LFS):
-            raise ClipsteerError(
-                f"{name}: found a Git LFS pointer, expected the image that it stands for; run "
-                "`git lfs pull` in the data set's folder."
-            ) from None
         raise ClipsteerError(
             f"{name}: found {found}; expected a JPEG, PNG or another image that Pillow reads. "
             "Replace the file or take it out of the data set."

@@ -16,6 +16,7 @@ import polars as pl
 
 from clipsteer.data.forms import CAPTIONS, MISSING_IMAGES
 from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.lookalikes import check_content
 from clipsteer.store.clutter import in_clutter
 from clipsteer.store.trees import FileTree
 
@@ -140,6 +141,7 @@ def folder_of(path: str) -> str:
 
 def decode_text(data: bytes, file: str) -> str:
     """UTF-8 text, a byte order mark removed; a ClipsteerError where it is something else."""
+    check_content(data, file)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as fault:

@@ -40,6 +40,7 @@ from clipsteer.store.lost import Lost, Record
 from clipsteer.store.peek import PeekActions, PeekObjects, former_pointer, peek_pointer
 from clipsteer.store.pointers import Member, Output, Pointer
 from clipsteer.store.run import Action, Job
+from clipsteer.store.wider import Wider
 
 # The most jobs that one list of unknown length is looked at as cut into.
 _MOST_PARTS = 4096
@@ -118,7 +119,9 @@ class _Walk:
     def __init__(self, store: Path, project: Path, working_copy: Path) -> None:
         self.store, self.working_copy = store, working_copy
         self.actions = PeekActions(store)
-        self.lost = Lost(PeekObjects(store), self.actions, project)
+        objects = PeekObjects(store)
+        self.lost = Lost(objects, self.actions, project)
+        self.wider = Wider(self.actions, objects)
         self.found = Forecast()
         self.pointers: dict[Path, Pointer] = {}
         self.first: dict[str, str] = {}  # id of an action that is not on record -> title of its job
@@ -209,7 +212,7 @@ class _Walk:
         """One action of a job that runs; `like` is the member of that name as it is now."""
         key = action_key(step.code.name, action.recipe, step.planned, action.inputs)
         waits = tuple(sorted({source_of(d) for d in action.inputs.values() if is_pending(d)}))
-        record = None if waits else self.actions.get(key)
+        record = None if waits else self.actions.get(key) or self._narrowed(step, action)
         before: Record | None = None
         reasons: list[Reason] = []
         if record is None or not step.job.reason.get("missing"):
@@ -236,6 +239,11 @@ class _Walk:
         for digest in action.inputs.values():
             self._need(digest, step.job.title, planned.verdict == "computed")
         return planned, unknown_member(key, _member(before) if before else like)
+
+    def _narrowed(self, step: _Step, action: Action) -> Record | None:
+        """What would be on record of an action whose result lies within a wider one's."""
+        found = self.wider.find(step.code, step.planned, action)
+        return {**found[0], "outputs": found[1].outputs} if found else None
 
     def _before(
         self, step: _Step, name: str, action: Action, like: Member | None

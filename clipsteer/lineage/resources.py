@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsteer.config import layers_of, model_shape
+from clipsteer.number_formats import stored_dtype
 
 # Steps that the profile for Slurm gives a GPU.
 GPU_STEPS = ("extract_activations", "train_dictionary")
@@ -33,7 +34,6 @@ _LIGHT, _TORCH, _CLIP, _CUDA = (
 )  # MB: Python alone, with torch, CLIP, CUDA
 _ROW = 0.006  # MB that a table of labels takes for each image
 _FLOATS = 4  # bytes of a float32
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _CLIP_B32 = {"width": 768, "layers": 12, "tokens": 50, "pixels": 224}  # where only the hub knows
 
 Config = Mapping[str, Any]
@@ -162,8 +162,8 @@ class Model:
 
     def _stored(self, images: int, layers: int) -> float:
         """Bytes of the activations of so many images and layers."""
-        item = _BYTES[self.config["activations"]["dtype"]]
-        return float(images * layers * self._vision["tokens"] * self._vision["width"] * item)
+        token = stored_dtype(self.config["activations"]["dtype"]).token_bytes(self._vision["width"])
+        return float(images * layers * self._vision["tokens"] * token)
 
     # ---- costs
 

@@ -160,6 +160,23 @@ class ActionStore:
                 if len(folder) == 2 and name.endswith(".json") and is_digest(key):
                     yield key
 
+    def made_by(self, step: str, code: str) -> Iterator[dict[str, Any]]:
+        """The records of a step with one fingerprint of its code, by key; damaged ones are left out.
+
+        The text of every record is read, but only these are parsed.
+        """
+        words = [json.dumps(word).encode("ascii") for word in (step, code)]
+        for key in self.keys():
+            try:
+                with open(self.file(key), "rb") as stream:
+                    data = stream.read()
+            except OSError:
+                continue
+            record = parse_record(data, key) if all(word in data for word in words) else None
+            wanted = (STORE_SEMANTICS, step, code)
+            if record and (record["semantics"], record["step"], record["code"]) == wanted:
+                yield record
+
     def file(self, key: str) -> str:
         """Where the record of an action lies, or would lie."""
         return f"{self._root}/{self.relative(key)}"

@@ -23,6 +23,7 @@ from clipsteer.store.lost import Lost, Record
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from clipsteer.store.progress import Log
 from clipsteer.store.run import Action, Job, Run, Runtime
+from clipsteer.store.wider import Wider
 
 Compute = Callable[[Run], None]
 
@@ -57,6 +58,7 @@ class Executor:
         self.actions = ActionStore(objects.root)
         self.counts = Counts()
         self.lost = Lost(objects, self.actions, project)
+        self._wider = Wider(self.actions, objects)
         self._above: list[str] = []  # keys of the actions being remade, each for the one before
 
     def know(self, job: Job) -> None:
@@ -72,8 +74,10 @@ class Executor:
         computation does, where its code has changed, and where a lost input cannot be remade.
         """
         key = action_key(step.name, action.recipe, planned, action.inputs)
-        record = self.actions.get(key)
-        if record is not None and self.actions.touch(key):  # gc spares what was used lately
+        record: Record | None = self.actions.get(key)
+        if record is None or not self.actions.touch(key):  # gc spares what was used lately
+            record = self._narrowed(step, planned, action, key, label)
+        if record is not None:
             self.counts.restored += 1
             return record
         self.before_computing()
@@ -86,6 +90,21 @@ class Executor:
         if published["outputs"] != run.output_values():
             raise self._not_equal(published, run, "another attempt at it found")
         return published
+
+    def _narrowed(
+        self, step: StepCode, planned: str, action: Action, key: str, label: str
+    ) -> Record | None:
+        """The record of an action whose result lies within a wider one's, published now; else None."""
+        found = self._wider.find(step, planned, action)
+        if found is None or not self.actions.touch(found[0]["key"]):
+            return None
+        wider, narrowed = found
+        self.objects.put_many(narrowed.trees)
+        self.log.line(f"{label}: lies within {wider['key']}, which is on record")
+        # what was computed was so when and where the wider result was
+        run = {**wider["run"], "label": label, "name": self.runtime.name, "within": wider["key"]}
+        record = {**wider, "recipe": dict(action.recipe), "outputs": dict(narrowed.outputs)}
+        return self.actions.publish(key, {**record, "run": run})
 
     # ---- objects that were lost
 
@@ -179,6 +198,9 @@ class Executor:
                     inputs = action.inputs.values()
                     if not self.provide(inputs) and not self.provide(self.lost.hidden(inputs)):
                         self.remake(error.digest)
+                except ClipsteerError as error:
+                    error.args = (run.for_people(str(error)), *error.args[1:])
+                    raise
         raise AssertionError("the last try raises or returns")
 
     def _finished(self, key: str, how: str, label: str) -> None:
@@ -212,9 +234,11 @@ class Executor:
             if changes
             else "with the same code, so the step is not deterministic on this machine"
         )
+        # what lies within a wider result would only be taken from that again
+        what = f"--step {record['step']}" if "within" in record["run"] else record["key"]
         return ClipsteerError(
             f"action {record['key']} ({run.label}): executing it gave other bytes for "
             f"{', '.join(names)} than {expected} ({why}). To take the new result, forget the old "
-            f"one (python -m clipsteer store rm {record['key']}), delete artifacts/refs (pointers are "
+            f"one (python -m clipsteer store rm {what}), delete artifacts/refs (pointers are "
             "restored from the store), then run the same command again."
         )

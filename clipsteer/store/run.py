@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import resource
 import socket
 import sys
@@ -100,6 +101,7 @@ class Run:
         self.outputs: dict[str, Output] = {}
         self.facts: dict[str, Json] = {}
         self._log, self.label = log, label
+        self._shown: dict[str, str] = {}  # a link, or what it leads to -> what people know it by
         self._began, self._clock = datetime.now(UTC), time.monotonic()
         self._circumstances: dict[str, Json] = {}
 
@@ -124,13 +126,37 @@ class Run:
         if target.exists():
             return target
         tree = self.tree(name)
-        for path in tree.paths():
+        paths = tree.paths()
+        shown = self._origin(name, paths)
+        self._shown[str(target)] = shown
+        for path in paths:
             place = target / path
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(tree.local_path(path).resolve())
+            file = tree.local_path(path).resolve()
+            self._shown[str(file)] = f"{shown}/{path}"
+            place.symlink_to(file)
             if tree.size(path) < self.store.verify_below:
                 self.store.verify(tree.digest(path))
         return target
+
+    def _origin(self, name: str, paths: Sequence[str]) -> str:
+        """What people know an input tree by: the user's own folder, as long as it has these files."""
+        kind = name.rpartition("/")[2]
+        root = self.runtime.roots.get(kind)
+        if root is not None and all((root / path).is_file() for path in paths):
+            return str(root)
+        return f"<{kind} {self.inputs[name][:15]}>"
+
+    def for_people(self, text: str) -> str:
+        """An error's text with the user's own files in it, not this attempt's links to them.
+
+        The scratch folder is gone when somebody reads the error; what lies elsewhere in it becomes the
+        store that it is in.
+        """
+        for path in sorted(self._shown, key=len, reverse=True):
+            text = text.replace(path, self._shown[path])
+        scratch = re.escape(str(self.scratch))
+        return re.sub(rf"{scratch}[^\s:;,'\")]*", str(self.store.root), text)
 
     def put_bytes(self, name: str, data: bytes) -> None:
         """Hands over an output blob."""

@@ -14,12 +14,13 @@ from zarr.storage import LocalStore
 
 from clipsteer.activations.cast import all_finite, to_stored
 from clipsteer.activations.chunks import chunk_images
-from clipsteer.activations.codecs import DTYPES, stored_dtype, to_float32
+from clipsteer.activations.codecs import to_float32
 from clipsteer.activations.compressors import CODECS, byte_codecs
 from clipsteer.activations.reader import ActivationReader
 from clipsteer.activations.tree_store import TreeStore
 from clipsteer.activations.writer import ArrayLayout, write_shard
 from clipsteer.errors import ClipsteerError
+from clipsteer.number_formats import DTYPES, stored_dtype
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from clipsteer.store.trees import FolderTree, StoreTree, put_tree
 from tests.activations.helpers import activations, as_stored, contents, sharded, write_array

@@ -134,6 +134,7 @@ def test_a_place_without_a_config_key_keeps_its_name() -> None:
         ("import_clip", "hub.source", "model.source"),
         ("import_clip", "hub.revision", "model.revision"),
         ("extract_activations", "model_dtype", "model.dtype"),
+        ("extract_activations", "crop", "model.crop"),
         ("extract_activations", "layers", "activations.layers"),
         ("list_shards", "augment", "datasets.n.augment"),
         ("list_shards", "split", ""),

@@ -52,6 +52,30 @@ def test_the_tail_equals_the_full_model_for_any_number_of_images(folder: Path, i
         assert torch.equal(stream, given)
 
 
+@pytest.mark.parametrize(
+    ("image", "patch", "tokens"), [(336, 14, 577), (384, 16, 577), (378, 14, 730)], ids=str
+)
+def test_the_tail_equals_transformers_for_images_of_many_tokens(
+    tmp_path: Path, image: int, patch: int, tokens: int
+) -> None:
+    """ViT-L/14-336, B/16-384 and /14-378: one image alone is more than a run of tokens."""
+    from transformers import CLIPModel
+
+    folder = make_tiny(tmp_path / "m", image_size=image, patch_size=patch)
+    model = CLIPModel.from_pretrained(folder).eval()
+    whole = torch.randn(16, tokens, 16, generator=torch.Generator().manual_seed(tokens))
+    for layer, module in enumerate(model.vision_model.encoder.layers):
+        tail = load_tail(folder, layer, device="cpu")
+        for images in (16, 3, 1):
+            stream = whole[:images]
+            hook = module.register_forward_hook(lambda *_, stream=stream: stream)
+            pixels = torch.zeros(images, 3, image, image)
+            with torch.inference_mode():
+                expected = model.get_image_features(pixel_values=pixels).pooler_output
+            hook.remove()
+            assert torch.equal(tail(stream), expected)
+
+
 def test_the_tail_does_not_depend_on_the_number_of_threads(folder: Path) -> None:
     stream = torch.randn(200, 5, 16, generator=torch.Generator().manual_seed(0))
     tail, before = load_tail(folder, 0, device="cpu"), torch.get_num_threads()

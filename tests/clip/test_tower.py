@@ -19,7 +19,7 @@ from clipsteer.clip.shaped import write_shaped
 from clipsteer.clip.taps import HOOK_POINTS, forward_with_taps
 from clipsteer.clip.tower import load_tower
 from clipsteer.errors import ClipsteerError
-from tests.clip.tiny import photos, to_bin, to_parts
+from tests.clip.tiny import make_tiny, photos, to_bin, to_parts
 
 
 def edit(folder: Path, name: str, **changes: object) -> None:
@@ -90,6 +90,58 @@ def test_pixels_equal_those_of_transformers(
     for image in photos(2, size):
         expected = theirs(images=[image], return_tensors="np")["pixel_values"][0]
         np.testing.assert_array_equal(ours(image), expected)
+
+
+def openai(image: Image.Image, short: int, side: int) -> Image.Image:
+    """torchvision's Resize and CenterCrop, as OpenAI's and open_clip's preprocessing call them."""
+    (wide, high), long = image.size, int(short * max(image.size) / min(image.size))
+    image = image.resize((short, long) if wide <= high else (long, short), Image.Resampling.BICUBIC)
+    left, top = (round((n - side) / 2.0) for n in image.size)
+    return image.crop((left, top, left + side, top + side))
+
+
+@pytest.mark.parametrize("other", [{}, {"a_key_of_another_program": 1}], ids=["ours", "theirs"])
+@pytest.mark.parametrize("short", [32, 35])  # 35: three pixels go on the shorter side too
+@pytest.mark.parametrize("size", [(64, 66), (66, 64), (64, 70), (70, 64), (78, 64), (64, 64)])
+def test_the_crop_of_openai(
+    copy: Path, size: tuple[int, int], short: int, other: dict[str, object]
+) -> None:
+    """An odd number of pixels to be cut off in either direction, and an even one."""
+    edit(copy, "preprocessor_config.json", size={"shortest_edge": short}, **other)
+    process, processor = load_process(copy, 32, "openai"), load_processor(copy)
+    (image,) = photos(1, size)
+    cut = openai(image, short, 32)
+    whole = processor(
+        images=[cut], do_resize=False, do_center_crop=False, return_tensors="np"
+    )  # fmt: skip
+    np.testing.assert_array_equal(process(image), whole["pixel_values"][0])
+
+
+def test_the_crops_differ_by_one_pixel_where_the_odd_half_rounds_up(tmp_path: Path) -> None:
+    """An image of 524 x 316 at 224 pixels: 371 columns, of which 147 go, 73 or 74 of them first."""
+    folder = make_tiny(tmp_path / "m", image_size=224)
+    (image,) = photos(1, (524, 316))
+    theirs, ours = load_process(folder, 224)(image), load_process(folder, 224, "openai")(image)
+    np.testing.assert_array_equal(theirs[:, :, 1:], ours[:, :, :-1])
+    assert (theirs != ours).any()
+    # 145 of 369 columns: 72 first by both
+    (even,) = photos(1, (369, 224))
+    np.testing.assert_array_equal(
+        load_process(folder, 224)(even), load_process(folder, 224, "openai")(even)
+    )
+
+
+def test_what_is_smaller_than_the_crop_is_padded_as_by_torchvision(copy: Path) -> None:
+    edit(copy, "preprocessor_config.json", size={"shortest_edge": 21}, do_normalize=False)
+    found = load_process(copy, 32, "openai")(Image.new("RGB", (40, 36), "white"))  # becomes 23 x 21
+    expected = np.zeros((3, 32, 32), np.float32)
+    expected[:, 5 : 5 + 21, 4 : 4 + 23] = 1
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_an_unknown_crop_is_refused(copy: Path) -> None:
+    with pytest.raises(ClipsteerError, match=r"model\.crop: found 'left', expected one of trans"):
+        load_process(copy, 32, "left")
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 
 import huggingface_hub
 import pytest
+import torch
 
-from clipsteer.clip.weights import relevant_files, resolve, weight_files
+from clipsteer.clip.model import load_clip
+from clipsteer.clip.tail import load_tail
+from clipsteer.clip.weights import faults, relevant_files, resolve, weight_files
 from clipsteer.errors import ClipsteerError
+from tests.clip.tiny import make_tiny, to_bin, to_parts
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CLIP_FILES = {
@@ -180,6 +186,74 @@ def test_a_damaged_config_is_named(tmp_path: Path, text: str) -> None:
     write(tmp_path, {**CLIP_FILES, "config.json": text})
     with pytest.raises(ClipsteerError, match=r"config\.json"):
         relevant_files(tmp_path)
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 605156676\n" % 0
+PAGE = b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html><body>Sign in</body></html>"
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    folder = make_tiny(tmp_path / "clip")
+    assert faults(folder) == []
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json",
+     "preprocessor_config.json"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (LFS, "found a Git LFS pointer .*`git lfs pull`"),
+        (b"version https://hawser.github.com/spec/v1\n", "found a Git LFS pointer"),
+        (b"/annex/objects/SHA256E-s605156676--0.safetensors\n", "git-annex pointer"),
+        (PAGE, r"found a web page \(HTML\)"),
+        (b"", "an empty file|not readable as JSON"),
+        (b'{"a": 1', "header says|no safetensors|no whole JSON|not readable as JSON"),
+    ],
+    ids=["lfs", "old lfs", "annex", "page", "empty", "cut short"],
+)
+def test_what_stands_in_a_files_place_is_named(
+    whole: Path, name: str, content: bytes, said: str
+) -> None:
+    (whole / name).write_bytes(content)
+    (found,) = faults(whole)
+    assert re.match(f"{re.escape(str(whole / name))}: .*({said})", found), found
+
+
+@pytest.mark.parametrize("change", [to_bin, to_parts])
+@pytest.mark.parametrize(("lost", "said"), [(30, "download the weights again"), (10**9, "empty")])
+def test_weights_that_were_cut_short(
+    whole: Path, change: Callable[[Path], Path], lost: int, said: str
+) -> None:
+    """In every layout of them; several files are told of at once."""
+    assert faults(change(whole)) == []
+    files = [p for p in whole.iterdir() if p.suffix in (".bin", ".safetensors")]
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-lost])
+    found = faults(whole)
+    assert len(found) == len(files)
+    assert all(said in fault for fault in found)
+
+
+def test_a_part_of_the_weights_that_is_not_there(whole: Path) -> None:
+    (to_parts(whole) / "model-00002-of-00002.safetensors").unlink()
+    (found,) = faults(whole)
+    assert "names the weight file 'model-00002-of-00002.safetensors', which is not in" in found
+
+
+@pytest.mark.parametrize("load", [load_clip, lambda folder: load_tail(folder, 0, device="cpu")])
+def test_a_pickle_of_more_than_tensors_is_not_loaded(
+    whole: Path, load: Callable[[Path], object]
+) -> None:
+    path = to_bin(whole) / "pytorch_model.bin"
+    torch.save({**torch.load(path), "more": PurePosixPath("a")}, path)
+    assert faults(whole) == []  # the form is right
+    with pytest.raises(ClipsteerError, match=r"pytorch_model\.bin: .*Convert .* to safetensors"):
+        load(whole)
 
 
 def test_planning_needs_no_heavy_import() -> None:

@@ -94,6 +94,44 @@ def test_reasons(toys: Toys) -> None:
     assert found.jobs[2].actions[0].reasons  # back to other code, for all that
 
 
+def multiples(toys: Toys, *times: int, **config: dict[str, int]) -> list[DagJob]:
+    return [
+        toys.job("number", **config),
+        toys.job("multiples", number=["number"], config={"times": list(times)}),
+    ]
+
+
+def test_what_lies_within_a_wider_result_is_restored(toys: Toys) -> None:
+    toys.run(multiples(toys, 1, 2, 3))
+    wide = toys.pointer("multiples").members["all"].outputs
+    for times in ((2,), (1, 3)):
+        found = toys.foresee_and_run(multiples(toys, *times))
+        assert verdicts(found) == {"number all": "restored", "multiples all": "restored"}
+        outputs = toys.pointer("multiples").members["all"].outputs
+        assert outputs == {str(n): wide[str(n)] for n in times}
+    # the narrower one is on record now, with what made it: lost objects of it can be made again
+    toys.lose("multiples", output="3")
+    record = ActionStore(toys.store).get(found.jobs[1].actions[0].key or "")
+    assert record
+    assert record["recipe"] == {"times": [1, 3]}
+    assert record["run"]["within"] in toys.recorded()
+
+
+def test_what_does_not_lie_within_one_is_computed(toys: Toys) -> None:
+    toys.run(multiples(toys, 1, 2))
+    computed = {"number all": "restored", "multiples all": "computed"}
+    assert verdicts(toys.foresee_and_run(multiples(toys, 2, 3))) == computed
+    # another input, other code, a wider one whose tree is lost
+    other = multiples(toys, 1, config={"value": 7})
+    assert verdicts(toys.foresee(other))["multiples all"] == "computed"
+    toys.edit("multiples", "* times", "* (times + 0)")
+    assert verdicts(toys.foresee_and_run(multiples(toys, 1))) == computed
+    toys.edit("multiples")
+    toys.run(multiples(toys, 1, 2))
+    toys.lose("multiples", output="2")
+    assert verdicts(toys.foresee_and_run(multiples(toys, 2))) == computed
+
+
 def test_what_nothing_on_record_fits_is_computed(toys: Toys) -> None:
     toys.run(toys.chain())
     changed = toys.chain(number={"value": 11}, half={"members": {"h/a": 1, "h/b": 4}})

@@ -116,6 +116,15 @@ def test_the_parts_of_an_extraction_together_are_the_whole(parts: int, size: int
     assert disk == pytest.approx(cost("extract_activations").disk_mb)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "token"), [("float32", 384), ("float16", 192), ("bfloat16", 192), ("int8", 100)]
+)
+def test_disk_follows_the_number_format(dtype: str, token: int) -> None:
+    """Bytes of a token of 96 numbers; int8 has a scale of four bytes behind them."""
+    found = cost("extract_activations", activations__dtype=dtype)
+    assert found.disk_mb == pytest.approx(6000 * 6 * 17 * token / 1e6)
+
+
 def test_a_gpu_is_faster_and_its_driver_takes_memory() -> None:
     on_cpu, on_gpu = cost("train_dictionary"), cost("train_dictionary", gpu=True)
     assert on_gpu.seconds < on_cpu.seconds / 3

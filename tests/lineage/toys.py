@@ -69,6 +69,25 @@ def plan(job):
 def compute(run):
     run.put_json("value", run.recipe["plus"] + sum(run.json(name) for name in run.inputs))
 """,
+    # multiples of a number: those of fewer lie within those of more
+    "multiples": """
+def plan(job):
+    return {"all": Action(job.recipe, {"number": job.output("number", "value")})}
+
+def compute(run):
+    for times in run.recipe["times"]:
+        run.put_json(f"{times}", run.json("number") * times)
+
+def narrow(recipe, wider, objects):
+    from clipsteer.store.wider import Narrowed
+
+    if set(recipe["times"]) - set(wider["recipe"]["times"]):
+        return None
+    outputs = {f"{times}": wider["outputs"][f"{times}"] for times in recipe["times"]}
+    for output in outputs.values():
+        objects.get_bytes(output["digest"])  # as an extraction reads a tree
+    return Narrowed(outputs, [])
+""",
     # asks for a fact, not only for a digest
     "fact": """
 def plan(job):
@@ -84,6 +103,7 @@ CONFIG: dict[str, dict[str, Any]] = {
     "names": {},
     "each": {"part": 0, "parts": 2, "times": 10},
     "sum": {"plus": 1},
+    "multiples": {"times": [1, 2, 3]},
     "fact": {},
 }
 

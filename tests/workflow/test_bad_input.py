@@ -149,6 +149,25 @@ def test_a_warm_up_longer_than_the_training(fresh: WorkingCopy, celeba: Path, mo
     assert log.count("warning: dictionaries.celeba_topk.training.warmup_steps: 300, but") == 1
 
 
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 605156676\n"
+
+
+def test_files_of_a_model_that_git_lfs_has_not_fetched(
+    fresh: WorkingCopy, celeba: Path, tmp_path: Path
+) -> None:
+    """Each is named with the user's folder before anything runs; also a config.json that is one."""
+    clip = make_tiny(tmp_path / "clip")
+    for name in ("model.safetensors", "tokenizer.json"):
+        write(clip / name, LFS)
+    outcome = fresh.run("results/celeba_table.csv", config=real_config(clip, celeba))
+    for name in ("model.safetensors", "tokenizer.json"):
+        outcome.refused(f"model.source: {clip / name}", "a Git LFS pointer", "git lfs pull")
+    write(clip / "config.json", LFS)
+    outcome = fresh.run("results/celeba_table.csv", config=real_config(clip, celeba))
+    outcome.refused(f"model.source: {clip}/config.json", "a Git LFS pointer", "git lfs pull")
+    nothing_done(fresh, "results/celeba_table.csv")
+
+
 def test_folder_that_is_not_there(fresh: WorkingCopy) -> None:
     config = nested("datasets.celeba.root", "data/celebaa")
     outcome = fresh.run("results/celeba_table.csv", config=config)
@@ -275,6 +294,20 @@ def test_nan_in_the_activations(
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     outcome = fresh.run(TRAIN, config=real_config(broken, celeba))
     outcome.refused("extract_activations", "image 0", "NaN in resid_post of layer 1")
+    nothing_done(fresh, TRAIN, "extract_activations")
+
+
+def test_weights_of_another_model_are_named_with_the_users_folder(
+    fresh: WorkingCopy, celeba: Path, tmp_path: Path
+) -> None:
+    """What only loading them shows is said of the folder in the config, not of links to it."""
+    clip = make_tiny(tmp_path / "clip")
+    config = json.loads((clip / "config.json").read_text())
+    config["vision_config"]["intermediate_size"] = 48
+    write(clip / "config.json", json.dumps(config))
+    outcome = fresh.run(TRAIN, config=real_config(clip, celeba))
+    outcome.refused("extract_activations", f"{clip}: the weights'", "expected (48,)")
+    assert "/scratch/" not in outcome.text
     nothing_done(fresh, TRAIN, "extract_activations")
 
 

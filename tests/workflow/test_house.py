@@ -30,7 +30,10 @@ MAY_IMPORT = {
     "steering": {"store", "data", "clip", "activations", "dictionaries"},
     "report": {"store", "data", "clip", "activations", "dictionaries", "steering"},
 }
-BESIDE = {"errors", "tables", "config", "config_files", "training_length", "snapshots", "slurm"}
+BESIDE = {
+    *("errors", "tables", "config", "config_files", "lookalikes", "number_formats"),
+    *("training_length", "snapshots", "slurm"),
+}
 HEAVY = {"torch", "transformers", "matplotlib", "zarr", "scipy"}
 
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from clipsteer.data import labels
 from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.lookalikes import check_content
 from clipsteer.store.clutter import in_clutter
 from clipsteer.store.trees import FileTree, FolderTree
 from clipsteer.tables import read_parquet
@@ -139,6 +140,7 @@ def _read(tree: FileTree, file: str) -> tuple[pl.DataFrame, pl.Series]:
 
 
 def _parquet(data: bytes, file: str) -> pl.DataFrame:
+    check_content(data, file)
     try:
         table = read_parquet(data)
     except (pl.exceptions.PolarsError, OSError) as fault:

@@ -1,0 +1,53 @@
+"""CLIPs of more than 340 tokens an image reach a table on a CPU, in the rarer number formats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+
+from clipsteer.store.objects import ObjectStore
+from clipsteer.store.trees import StoreTree
+from tests.workflow.real_trees import celeba_tree, make_model, real_config
+from tests.workflow.runs import WorkingCopy, merged
+
+TABLE = "results/celeba_table.csv"
+ONE_EACH = [(split, male, blond) for split in (0, 1, 2) for male in (0, 1) for blond in (0, 1)]
+# Image size, patch size, tokens; dtype and codec of the activations, dtype of the model.
+SHAPES = [
+    (336, 14, 577, "int8", "zstd", "float32"),  # ViT-L/14-336
+    (384, 16, 577, "bfloat16", "blosc-lz4", "bfloat16"),  # ViT-B/16-384
+    (378, 14, 730, "float32", "blosc-zstd-bits", "float32"),  # a /14-378
+]
+
+
+def test_many_tokens_reach_a_table(fresh: WorkingCopy, tmp_path: Path) -> None:
+    """Narrow models of three layers, two of them above the edit, on four images a split."""
+    celeba, edited = celeba_tree(tmp_path / "celeba", ONE_EACH), 0
+    for image, patch, tokens, dtype, codec, precision in SHAPES:
+        model = make_model(tmp_path / f"clip{image}", image_size=image, patch_size=patch)
+        changes = {
+            "model": {"name": model.name, "dtype": precision},
+            "datasets": {"celeba": {"evaluation": {"validation": None}}},
+            "activations": {"layers": [0], "dtype": dtype, "codec": codec},
+            "dictionaries": {"celeba_topk": {"training": {"epochs": 1, "buffer_mb": 8}}},
+            "tables": {"celeba": ["celeba_topk"]},
+        }
+        fresh.run(TABLE, config=merged(real_config(model, celeba), changes)).ok()
+        table = pl.read_csv(fresh.folder / TABLE, infer_schema_length=None)
+        assert table["model"].unique().to_list() == [model.name]
+        assert table.height == 2 * 2  # ablations, conditions
+        assert table["n_images"].unique().to_list() == [4]
+        edited += table["n_features"].sum()
+        (shard,) = fresh.members("celeba/activations/train/part_0.json").values()
+        tree = StoreTree(ObjectStore(fresh.store), shard["outputs"]["resid_post/00"]["digest"])
+        array = json.loads(tree.read("zarr.json"))
+        assert array["attributes"]["clipsteer_dtype"] == dtype
+        assert array["shape"] == [4, tokens, 16 + 4 * (dtype == "int8")]
+        if (
+            dtype == "float32"
+        ):  # through the layers above from what was stored: the same predictions
+            summary = (fresh.folder / "results/celeba_summary.txt").read_text()
+            assert "resuming from stored activations: at most 0 of 4 at any layer" in summary
+    assert edited, "nothing is edited in any of them: this test would show little"
