@@ -278,11 +278,12 @@ def _labelled_images(dataset: Config, base: Path) -> int | None:
     from clipsteer.store.trees import FolderTree
 
     layout = import_module(f"clipsteer.data.layouts.{dataset['layout']}")
-    options = {k: v for k, v in dataset.get("options", {}).items() if k in layout.OPTIONS}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            rows = layout.read(FolderTree(base / Path(dataset["root"]).expanduser()), **options)
+            rows = layout.read(
+                FolderTree(base / Path(dataset["root"]).expanduser()), **dataset.get("options", {})
+            )
     except Exception:  # whatever it is, build_manifest says it better
         return None
     return int((rows["split"] == "train").sum()) * int(1 + dataset["augment"])

@@ -188,11 +188,11 @@ def test_words_of_the_command_line(config: dict[str, Any], key: str, value: obje
 def test_text_stays_text(config: dict[str, Any]) -> None:
     put(config, "datasets.celeba.class_names", ["1", "true"])
     put(config, "model.name", "1e5")
-    put(config, "datasets.celeba.options", {"target": "1.0", "spurious": 1.0})
+    put(config, "datasets.general.options", {"val_labels": "1.0"})
     found = validate(config, SCHEMA, BASE)
     assert found["datasets"]["celeba"]["class_names"] == ["1", "true"]
     assert found["model"]["name"] == "1e5"
-    assert found["datasets"]["celeba"]["options"] == {"target": "1.0", "spurious": 1}
+    assert found["datasets"]["general"]["options"] == {"val_labels": "1.0"}
 
 
 @pytest.mark.parametrize(
