@@ -9,12 +9,10 @@ import atexit
 import functools
 import re
 import shlex
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
@@ -31,7 +29,6 @@ from clipsteer.store.digest import canonical_json, digest_bytes, digest_file
 from clipsteer.store.fingerprint import code_fingerprint
 from clipsteer.store.pointers import chain_key, read_pointer
 from clipsteer.store.progress import Log, Progress
-from clipsteer.store.roots import sync
 from clipsteer.store.scan import scan, write_token
 from clipsteer.workflow.chains import Chains
 from clipsteer.store.code import CACHES, FINGERPRINTS
@@ -41,14 +38,20 @@ from clipsteer.store.noted import note_store
 from clipsteer.store.warm import start
 from clipsteer.store.shared import share
 from clipsteer.slurm import (
-    cancel,
     check_commands,
     check_profile,
     check_requests,
     check_status_command,
-    jobs_here,
     request,
 )
+from clipsteer.workflow.closing import close
+from clipsteer.workflow.signals import cancel_orphans, hand_on_signals
+from clipsteer.workflow.terminal import install, jobs_run_elsewhere
+from clipsteer.workflow.watch import ALL, Watch
+
+if workflow.is_main_process:
+    WATCH = Watch(Path.cwd())
+    install(workflow.logger_manager, workflow.output_settings, WATCH, config)
 
 try:
     check_profile(sys.argv)
@@ -252,52 +255,14 @@ if workflow.is_main_process:
 
 # ------------------------------------------------------------------------------------ closing summary
 
-COUNTS = re.compile(r"computed=(\d+) restored=(\d+)")
 
-
-def log_stamps():
-    """(size, mtime) of every log file: what a run has written is what differs afterwards."""
-    return {
-        path: (path.stat().st_size, path.stat().st_mtime_ns)
-        for path in Path("logs").rglob("*.log")
-    }
-
-
-def summary(before):
-    """How many actions this run computed and restored, and where its tables are."""
-    computed = restored = 0
-    written = {
-        path for path, stamp in log_stamps().items() if before.get(path) != stamp
-    }
-    for path in written:
-        counts = COUNTS.findall(path.read_text(encoding="utf-8", errors="replace"))
-        computed += sum(int(c) for c, _ in counts)
-        restored += sum(int(r) for _, r in counts)
-    lines = [f"clipsteer: computed={computed} restored={restored}"]
-    for dataset in TABLES:
-        table, asked = Path(f"results/{dataset}_table.csv"), Path(
-            f"logs/make_table/{dataset}.log"
-        )
-        if table.exists() and (asked in written or not written):
-            lines.append(f"clipsteer: {table}")
-    return "\n".join(lines)
-
-
-def print_summary(before):
-    # Snakemake's own hooks stay silent where there is nothing to do; a dry run or a lint computes nothing
-    executed = (
-        workflow.executor_plugin is not None
-        and not workflow.dryrun
-        and not workflow.touch
-    )
-    if executed:
-        with suppress(ClipsteerError, OSError):  # a store that cannot be written
-            sync(Path(STORE), Path.cwd())  # a clone that was copied or moved here, say
-        print(summary(before), file=sys.stderr)
+def print_summary():
+    if lines := close(workflow, WATCH, Path(STORE)):
+        print(lines, file=sys.stderr)
 
 
 if workflow.is_main_process:
-    atexit.register(print_summary, log_stamps())
+    atexit.register(print_summary)
 
 
 # ------------------------------------------------------------------------------------- one run at a time
@@ -310,39 +275,16 @@ def on_slurm():
     )
 
 
+def seconds_expected():
+    """The rule and the likely seconds of each job of this run, by its number."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name != ALL]
+    return {job.jobid: (job.rule.name, expected(job)["seconds"]) for job in jobs}
+
+
 def requests():
     """What this run's jobs ask Slurm for at first, each with a rule that does."""
     jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
     return {request(job.resources, job.threads): job.rule.name for job in jobs}
-
-
-def hand_on_signals():
-    """Lets SIGTERM and SIGINT reach the jobs too; Snakemake itself only waits until they have ended."""
-
-    def hand_on(number, frame, before):
-        if on_slurm():
-            cancel(jobs_here(Path.cwd()))
-        else:
-            for child in psutil.Process().children(recursive=True):
-                with suppress(psutil.Error):
-                    child.terminate()
-        before(number, frame)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before = signal.getsignal(number)
-        if callable(before):  # not where it is ignored
-            signal.signal(number, functools.partial(hand_on, before=before))
-
-
-def cancel_orphans():
-    """Stops jobs on Slurm whose run was killed: they may write no results here, and ours do their work."""
-    orphans = jobs_here(Path.cwd())
-    if orphans:
-        print(
-            f"clipsteer: jobs of an earlier run are stopped: {', '.join(orphans)} (what they have saved is used)",
-            file=sys.stderr,
-        )
-        cancel(orphans, seconds=60)
 
 
 onstart:
@@ -354,7 +296,7 @@ onstart:
             share(Path(STORE))
         begin()
         note_store(Path(STORE), Path.cwd())
-        cancel_orphans()
+        cancel_orphans(Path.cwd())
         keep_edited()
         for name, token in SCANNED.items():
             write_token(Path(raw_note(name)), token)
@@ -363,4 +305,7 @@ onstart:
         expect(readers_of_this_run())
     except ClipsteerError as error:
         raise WorkflowError(str(error)) from None
-    hand_on_signals()
+    if not workflow.local_exec:
+        jobs_run_elsewhere()
+    WATCH.expect(seconds_expected())
+    hand_on_signals(Path.cwd(), on_slurm=on_slurm())

@@ -40,14 +40,16 @@ def effect(job: Job, objects: ObjectStore, log: Log) -> dict[str, Json]:
     splits = {name: found for name, found in earlier.items() if readers.get(name) == []}
     splits[job.name] = arrays
     if left := readers.get(job.name):
-        log.line(f"{job.name}: stays for now, as this run still reads it for {', '.join(left[:3])}")
+        log.detail(
+            f"{job.name}: stays for now, as this run still reads it for {', '.join(left[:3])}"
+        )
         del splits[job.name]
     for name, found in sorted(splits.items()):
         keepers = [other for other in others.values() if other.needed & found]
         spared = set().union(*(other.needed for other in keepers))
         files, size = drop(objects, _values(objects, found - spared))
         if files or name == job.name:
-            log.line(
+            log.detail(
                 f"{name}: dropped {files} files, {size / 1e6:,.2f} MB of {before / 1e6:,.2f} MB in the store"
             )
         for other in keepers:

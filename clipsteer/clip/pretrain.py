@@ -87,6 +87,7 @@ def pretrain(
         texts, folder, vocabulary=int(settings["vocabulary"]), context_length=context
     )
     from transformers import AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     distinct = sorted(set(texts))
@@ -108,6 +109,7 @@ def pretrain(
         train(training, data, seed=seed, progress=progress, offer=offer)
     finally:
         torch.set_num_threads(threads)
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of writing one file
     model.save_pretrained(folder)
     return training.metrics
 

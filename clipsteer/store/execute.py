@@ -206,7 +206,7 @@ class Executor:
     def _finished(self, key: str, how: str, label: str) -> None:
         Checkpoints(action_folder(self.objects.root, key), 0).clear()
         self.counts.computed += 1
-        self.log.line(f"{how} {label} {key}")
+        self.log.detail(f"{how} {label} {key}")
 
     def _record(self, step: StepCode, planned: str, action: Action, run: Run, code: Code) -> Record:
         return {

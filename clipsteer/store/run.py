@@ -189,8 +189,8 @@ class Run:
         return Progress(self._log, self.label, total, unit, scale)
 
     def say(self, text: str) -> None:
-        """One line in the log and on the terminal."""
-        self._log.line(f"{self.label}: {text}")
+        """One line in the log, and on the terminal too if it is not brief or `text` begins with "warning: "."""
+        self._log.detail(f"{self.label}: {text}")
 
     # ---- for the record
 

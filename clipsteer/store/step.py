@@ -84,13 +84,13 @@ def main(
         with stop_signals() as stops:
             _execute(plan, compute, effect, identity, script, arguments, log, stops)
     except ClipsteerError as error:
-        log.line(f"clipsteer: {step}: {error}")
+        log.detail(f"clipsteer: {step}: {error}")
         sys.exit(1)
     except Exception as error:
         if not _is_no_space(error):  # a bug of ours: all of it, also in the log
-            log.line(traceback.format_exc())
+            log.detail(traceback.format_exc())
             sys.exit(1)
-        log.line(
+        log.detail(
             f"clipsteer: {step}: no space left while writing {getattr(error, 'filename', None) or 'a file'} "
             f"({error}). Nothing half-written is visible; free some space (or point store.root in the "
             "config elsewhere) and run the same command again."
@@ -167,7 +167,7 @@ def _execute(
     _check_chain(arguments, chain)
     _write(arguments, Pointer(step.name, members, chain), exports)
     counts = executor.counts
-    log.line(
+    log.detail(
         f"{step.name} {arguments.name or arguments.pointer.stem}: computed={counts.computed} "
         f"restored={counts.restored} in {time.monotonic() - started:.1f} s"
     )

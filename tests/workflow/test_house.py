@@ -20,8 +20,8 @@ BASE = Path(__file__).parents[2]
 # What each room may import of the others; every room may import the modules beside the rooms.
 MAY_IMPORT = {
     "store": set(),
-    "workflow": {"store"},
     "lineage": {"store"},
+    "workflow": {"store"},
     "cli": {"store", "lineage"},
     "data": {"store"},
     "clip": {"store"},
