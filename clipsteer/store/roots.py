@@ -196,7 +196,8 @@ def _relative(working_copy: Path, pointer: Path) -> Path:
     base = Path(os.path.realpath(working_copy))
     # The folder may lead through links, the name itself is the pointer's own.
     place = Path(os.path.realpath(Path(pointer).parent), Path(pointer).name)
-    for folder, prefix in ((base / REFS, Path()), (base, Path(_ELSEWHERE))):
+    refs = Path(os.path.realpath(base / REFS))  # a link may lead to them, onto a larger disk
+    for folder, prefix in ((refs, Path()), (base, Path(_ELSEWHERE))):
         if place.is_relative_to(folder) and place.name not in ("", "..", ROOT_FILE):
             return prefix / place.relative_to(folder)
     raise ClipsteerError(

@@ -72,6 +72,22 @@ def test_the_working_copy_is_known_by_its_real_path(clone: Path, tmp_path: Path)
     assert copy_of(tmp_path, clone, path) == copy_of(tmp_path, tmp_path / "link", path)
 
 
+@pytest.mark.parametrize("what", ["artifacts", "artifacts/refs"])
+def test_pointers_that_a_link_leads_to_are_the_working_copys(
+    store: Path, clone: Path, tmp_path: Path, what: str
+) -> None:
+    """As where `artifacts` lies on a larger disk."""
+    expected = copy_of(store, clone, clone / "artifacts/refs/celeba/head.json")
+    (clone / what).rename(tmp_path / "disk")
+    (clone / what).symlink_to(tmp_path / "disk")
+    path = place(clone)
+    keep_pointer(store, clone, path, pointer())
+    sync(store, clone, grace=0)
+    assert copy_of(store, clone, path) == expected
+    assert expected.read_bytes() == pointer()
+    assert stale(store, clone, grace=0) == []
+
+
 def test_a_relative_pointer_is_one_of_the_current_folder(
     store: Path, clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
