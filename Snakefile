@@ -6,7 +6,8 @@ min_version("9.27")
 include: "rules/config_files.smk"
 
 
-configfile: "config.yaml"
+# the working directory's own, where there is one (snakemake --directory)
+configfile: "config.yaml" if exists("config.yaml") else f"{workflow.basedir}/config.yaml"
 
 
 include: "rules/common.smk"

@@ -45,6 +45,7 @@ from clipsteer.slurm import (
     request,
 )
 from clipsteer.workflow.closing import close
+from clipsteer.workflow.places import check_places, check_writable, claim_pointers
 from clipsteer.workflow.signals import cancel_orphans, hand_on_signals
 from clipsteer.workflow.terminal import install, jobs_run_elsewhere
 from clipsteer.workflow.watch import ALL, Watch
@@ -243,9 +244,25 @@ def keep_edited():
         )
 
 
+def check_folders():
+    files = [file for exports in EXPORTS.values() for file in exports.values()]
+    results = [file.format(dataset=dataset) for dataset in TABLES for file in files]
+    try:
+        check_places(
+            BASE,
+            Path.cwd(),
+            Path(STORE),
+            results,
+            writes=not workflow.output_settings.dryrun,
+        )
+    except ClipsteerError as error:
+        raise WorkflowError(str(error)) from None
+
+
 CHAINS = Chains(workflow, Path(STORE))  # which results are up to date
 
 if workflow.is_main_process:
+    check_folders()
     for warning in config_warnings(config, Path.cwd()):
         print(f"clipsteer: warning: {warning}", file=sys.stderr)
     CHAINS.compare_first()
@@ -294,8 +311,10 @@ onstart:
             check_status_command(workflow.executor_settings.status_command)
             check_requests(requests())
             share(Path(STORE))
+        check_writable(Path.cwd())
         begin()
         note_store(Path(STORE), Path.cwd())
+        claim_pointers(Path.cwd())
         cancel_orphans(Path.cwd())
         keep_edited()
         for name, token in SCANNED.items():
