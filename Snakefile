@@ -3,11 +3,11 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+include: "rules/terminal.smk"
 include: "rules/config_files.smk"
 
 
-# the working directory's own, where there is one (snakemake --directory)
-configfile: "config.yaml" if exists("config.yaml") else f"{workflow.basedir}/config.yaml"
+configfile: CONFIG_FILE
 
 
 include: "rules/common.smk"

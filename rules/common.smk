@@ -47,12 +47,8 @@ from clipsteer.slurm import (
 from clipsteer.workflow.closing import close
 from clipsteer.workflow.places import check_places, check_writable, claim_pointers
 from clipsteer.workflow.signals import cancel_orphans, hand_on_signals
-from clipsteer.workflow.terminal import install, jobs_run_elsewhere
-from clipsteer.workflow.watch import ALL, Watch
-
-if workflow.is_main_process:
-    WATCH = Watch(Path.cwd())
-    install(workflow.logger_manager, workflow.output_settings, WATCH, config)
+from clipsteer.workflow.terminal import jobs_tell_all
+from clipsteer.workflow.watch import ALL
 
 try:
     check_profile(sys.argv)
@@ -63,6 +59,9 @@ try:
     )
 except ClipsteerError as error:
     raise WorkflowError(str(error)) from None
+
+if workflow.is_main_process and config["runtime"].get("terminal") == "full":
+    TERMINAL.show_all()
 
 STORE = str(Path(config["store"]["root"]).expanduser())
 REFS = "artifacts/refs"
@@ -325,6 +324,6 @@ onstart:
     except ClipsteerError as error:
         raise WorkflowError(str(error)) from None
     if not workflow.local_exec:
-        jobs_run_elsewhere()
+        jobs_tell_all()  # in Slurm's logs
     WATCH.expect(seconds_expected())
     hand_on_signals(Path.cwd(), on_slurm=on_slurm())

@@ -45,40 +45,47 @@ _FAILED = re.compile(
 )
 
 
-def install(manager: Any, settings: Any, watch: Watch, config: Any) -> None:
-    """Let `watch` see what Snakemake logs, and make its terminal brief unless the config says otherwise.
+def install(manager: Any, settings: Any, watch: Watch) -> Brief:
+    """Let `watch` see what Snakemake logs, and make its terminal brief.
 
-    `manager` and `settings` are Snakemake's LoggerManager and OutputSettings; the config need not be sound.
-    Call it once, in the main process. Jobs that run on this terminal are told by their environment.
+    `manager` and `settings` are Snakemake's LoggerManager and OutputSettings. Call it once, in the main
+    process. Jobs that run on this terminal are told by their environment.
     """
     manager.logger.addFilter(watch)
     handler = next((h for h in manager.logger.handlers if h.name == _TERMINAL), None)
-    runtime = config.get("runtime") or {}
-    full = isinstance(runtime, dict) and runtime.get("terminal") == "full"
-    if handler is None or full or settings.verbose or settings.dryrun:
-        return
-    brief = Brief(watch, handler.formatter)
+    brief = Brief(watch, handler.formatter if handler else None)
+    if handler is None or settings.verbose or settings.dryrun:
+        return brief
     handler.addFilter(brief.shows)
     handler.setFormatter(brief)
     silent = {"ALL", "PROGRESS"} & {quietness.name for quietness in settings.quiet or ()}
     os.environ[BRIEF] = _NEVER if silent else _SOON if sys.stderr.isatty() else _LATE
+    return brief
 
 
-def jobs_run_elsewhere() -> None:
-    """Let the jobs write all they say to a terminal of their own, such as the log of a cluster."""
+def jobs_tell_all() -> None:
+    """Let jobs write all that they say to their terminal, which may be another than this, such as a cluster's log."""
     os.environ.pop(BRIEF, None)
 
 
 class Brief(logging.Formatter):
     """Words for the records that are shown."""
 
-    def __init__(self, watch: Watch, usual: logging.Formatter) -> None:
+    def __init__(self, watch: Watch, usual: logging.Formatter | None) -> None:
         super().__init__()
-        self._watch, self._usual = watch, usual
+        self._watch, self._usual, self._full = watch, usual or logging.Formatter(), False
+
+    def show_all(self) -> None:
+        """Be brief no longer, and let jobs be as they like."""
+        self._full = True
+        jobs_tell_all()
 
     def shows(self, record: Any) -> bool:
         """Whether a record is shown at all."""
         event = event_of(record)
+        if self._full:
+            record.brief = self._usual.format(record)
+            return True
         if event == "job_info" and self._watch.jobs[record.jobid].attempt == 1:
             return False
         if event not in _DROPPED:

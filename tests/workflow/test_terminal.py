@@ -16,12 +16,12 @@ from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from clipsteer.store.progress import BRIEF, Log, Progress
-from clipsteer.workflow.terminal import duration, install, jobs_run_elsewhere
+from clipsteer.workflow.terminal import duration, install, jobs_tell_all
 from clipsteer.workflow.watch import Watch, said, stamp
-from tests.workflow.runs import WorkingCopy, merged, nested
+from tests.workflow.real_trees import celeba_tree, waterbirds_tree
+from tests.workflow.runs import WorkingCopy, nested
 
 WORLD = "artifacts/refs/celeba/world.json"
-MANIFESTS = [f"artifacts/refs/{name}/manifest.json" for name in ("celeba", "waterbirds")]
 SENTENCE = "clipsteer: toy: number: found 13, expected luck. Choose another."
 
 
@@ -31,7 +31,7 @@ SENTENCE = "clipsteer: toy: number: found 13, expected luck. Choose another."
 class Stage:
     """Snakemake's logger with a terminal of ours, and the records of a run that never was."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], **settings: Any) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder, self.terminal = folder, io.StringIO()
         given = {"quiet": None, "verbose": False, "dryrun": False, **settings}
         self.logger = logging.Logger("toy", logging.INFO)
@@ -45,7 +45,7 @@ class Stage:
         self.logger.addHandler(handler)
         self.watch = Watch(folder)
         manager = SimpleNamespace(logger=self.logger)
-        install(manager, SimpleNamespace(**given), self.watch, config)
+        self.brief = install(manager, SimpleNamespace(**given), self.watch)
 
     @property
     def lines(self) -> list[str]:
@@ -109,7 +109,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path, {})
+    return Stage(tmp_path)
 
 
 def test_a_line_a_job(stage: Stage) -> None:
@@ -246,18 +246,11 @@ def test_a_clusters_own_words_for_a_failure_are_kept(stage: Stage) -> None:
     assert logs == ["logs/toy/0.log", "slurm/12.log"]
 
 
-@pytest.mark.parametrize(
-    ("config", "settings"),
-    [
-        ({"runtime": {"terminal": "full"}}, {}),
-        ({}, {"verbose": True}),
-        ({"runtime": None}, {"dryrun": True}),
-    ],
-)
-def test_everything_where_it_is_asked_for(
-    tmp_path: Path, config: dict[str, Any], settings: dict[str, Any]
-) -> None:
-    stage = Stage(tmp_path, config, **settings)
+@pytest.mark.parametrize("settings", [{}, {"verbose": True}, {"dryrun": True}], ids=str)
+def test_everything_where_it_is_asked_for(tmp_path: Path, settings: dict[str, Any]) -> None:
+    stage = Stage(tmp_path, **settings)
+    if not settings:  # runtime.terminal: full
+        stage.brief.show_all()
     stage.logger.info("Building DAG of jobs...")
     stage.start(0)
     assert "Building DAG of jobs..." in stage.lines
@@ -270,7 +263,7 @@ def test_another_loggers_terminal_is_left_alone(tmp_path: Path) -> None:
     handler = logging.StreamHandler(io.StringIO())
     logger.addHandler(handler)
     settings = SimpleNamespace(quiet=None, verbose=False, dryrun=False)
-    install(SimpleNamespace(logger=logger), settings, Watch(tmp_path), {})
+    install(SimpleNamespace(logger=logger), settings, Watch(tmp_path))
     assert handler.formatter is None
     assert BRIEF not in os.environ
 
@@ -279,7 +272,7 @@ def test_another_loggers_terminal_is_left_alone(tmp_path: Path) -> None:
     ("quiet", "shown"), [({Quietness.PROGRESS}, []), ({Quietness.RULES}, ["1 job: toy 1"])]
 )
 def test_a_quiet_run_is_quieter(tmp_path: Path, quiet: set[Quietness], shown: list[str]) -> None:
-    stage = Stage(tmp_path, {}, quiet=quiet)
+    stage = Stage(tmp_path, quiet=quiet)
     stage.stats(toy=1)
     stage.start(0)
     assert stage.lines == shown
@@ -291,7 +284,7 @@ def test_warnings_of_jobs_on_a_cluster_come_from_their_logs(stage: Stage) -> Non
         stage.start(number)
         stage.write(number, text)
         stage.finish(number)
-        jobs_run_elsewhere()  # on this terminal, they write them themselves
+        jobs_tell_all()  # on this terminal, they write them themselves
     assert [line for line in stage.lines if "warning" in line] == ["toy: warning: 3 rows left out"]
     assert "warning" in stage.lines[-2]
 
@@ -387,20 +380,23 @@ def test_a_run_that_works(fresh: WorkingCopy) -> None:
     assert silent.text.splitlines()[1:] == ["clipsteer: computed=0 restored=1"]
 
 
-def test_failures_stand_once_and_last(fresh: WorkingCopy) -> None:
-    too_many = merged(
-        nested("datasets.celeba.evaluation.test", 999),
-        nested("datasets.waterbirds.evaluation.test", 998),
-    )
-    outcome = fresh.run(*MANIFESTS, config=too_many, options=["--keep-going"])
+def test_failures_stand_once_and_last(fresh: WorkingCopy, tmp_path: Path) -> None:
+    trees = {"celeba": celeba_tree(tmp_path / "c"), "waterbirds": waterbirds_tree(tmp_path / "w")}
+    for tree in trees.values():
+        min(tree.rglob("*.jpg")).unlink()
+    datasets = {name: {"root": str(tree)} for name, tree in trees.items()}
+    manifests = [f"artifacts/refs/{name}/manifest.json" for name in trees]
+    outcome = fresh.run(*manifests, config={"datasets": datasets}, options=["--keep-going"])
     assert outcome.code != 0
     lines = outcome.text.splitlines()
-    assert lines[-3] == "clipsteer: computed=2 restored=0"
-    for line, dataset in zip(sorted(lines[-2:]), ("waterbirds", "celeba"), strict=True):
-        assert "asks for 99" in line
-        assert line.endswith(f"(log: logs/build_manifest/{dataset}.log)")
-    assert outcome.text.count("asks for 99") == 2
-    assert "Error in rule" not in outcome.text
+    failed = {line.partition(": failed")[0] for line in lines[-5:-3]}
+    assert failed == {f"[0/2] build_manifest {name}" for name in trees}
+    assert lines[-3] == "clipsteer: computed=0 restored=0"
+    for name in trees:
+        [line] = [line for line in lines[-2:] if f"(log: logs/build_manifest/{name}.log)" in line]
+        assert line.startswith("clipsteer: build_manifest: ")
+        assert line.endswith(".log)")
+    assert not any("missing" in line for line in lines[:-2])
 
 
 def test_a_target_that_is_none_names_no_table(fresh: WorkingCopy) -> None:
