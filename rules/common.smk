@@ -293,8 +293,12 @@ def on_slurm():
 
 def seconds_expected():
     """The rule and the likely seconds of each job of this run, by its number."""
-    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name != ALL]
-    return {job.jobid: (job.rule.name, expected(job)["seconds"]) for job in jobs}
+    found = {}
+    for job in workflow.dag.needrun_jobs():
+        step = job.rule.name
+        if step != ALL:
+            found[job.jobid] = (step, cost(step, job.wildcards, has_gpu(step)).seconds)
+    return found
 
 
 def requests():
