@@ -159,7 +159,7 @@ def shell_words(step):
     return (
         f"PYTHONPATH={quoted(BASE)} "
         + " ".join(quoted(word) for word in words)
-        + " --recipe {params.recipe:q} --chain {params.chain:q} --log {log} --threads {threads} "
+        + " --recipe {params.recipe:q} --chain={params.chain:q} --log {log} --threads {threads} "
     )
 
 

@@ -64,14 +64,15 @@ def import_recipe(wildcards):
     )
 
 
-def import_source(wildcards):
+def import_source(wildcards, output=None):
     """What stands for the model: the files of a folder, or the commit that was taken from the hub.
 
-    None where none was taken yet for this name and revision.
+    None where none was taken yet for this name and revision. As it asks for `output`, Snakemake does not
+    take note of it: a commit is known after the run that took it, which makes nothing stale.
     """
     if LOCAL_MODEL:
         return raw_token("model")
-    with suppress(ClipsteerError):
+    with suppress(ClipsteerError, KeyError):  # a pointer of something else may lie there
         model = read_pointer(MODEL)
         commit = canonical_json({"commit": model.members["all"].facts.get("commit")})
         if model.chain == chain_key(import_recipe(wildcards), [digest_bytes(commit)]):
