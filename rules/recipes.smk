@@ -72,7 +72,7 @@ def import_source(wildcards, output=None):
     """
     if LOCAL_MODEL:
         return raw_token("model")
-    with suppress(ClipsteerError, KeyError):  # a pointer of something else may lie there
+    with suppress(ClipsteerError, KeyError):  # no pointer, or one of something else
         model = read_pointer(MODEL)
         commit = canonical_json({"commit": model.members["all"].facts.get("commit")})
         if model.chain == chain_key(import_recipe(wildcards), [digest_bytes(commit)]):
@@ -176,9 +176,14 @@ def train_inputs(wildcards):
     ]
 
 
+def is_trained(dictionary):
+    """Whether there is anything to train: not for the neuron basis."""
+    return DICTIONARIES[dictionary]["architecture"] != "neurons"
+
+
 def trained(wildcards):
-    """The pointer of a dictionary's block of layers; nothing for the neuron basis, which is not trained."""
-    if DICTIONARIES[wildcards.dictionary]["architecture"] == "neurons":
+    """The pointer of a dictionary's block of layers; nothing for one that is not trained."""
+    if not is_trained(wildcards.dictionary):
         return []
     return [f"{REFS}/dictionaries/{wildcards.dictionary}/{wildcards.block}.json"]
 
@@ -336,7 +341,7 @@ def control_inputs(wildcards):
         f"{REFS}/{wildcards.dataset}/{dictionary}/{block}/control.json"
         for dictionary in TABLES.get(wildcards.dataset, [])
         for block in BLOCKS
-        if DICTIONARIES[dictionary]["architecture"] != "neurons"
+        if is_trained(dictionary)
     ]
 
 
