@@ -38,7 +38,8 @@ else:
             source=import_source,
         shell:
             shell_words("import_clip")
-            + "--name model --raw token={params.source:q} --pointer {output}"
+            + ("--raw token={params.source:q} " if LOCAL_MODEL else "")
+            + "--name model --pointer {output}"
 
 
 rule build_head:

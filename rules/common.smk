@@ -98,12 +98,13 @@ EXPORTS = {
 }
 
 
+# Names that the configuration does not have are no rule's business: Snakemake says so of such a target.
 wildcard_constraints:
-    dataset="[a-z][a-z0-9_]*",
-    dictionary="[a-z][a-z0-9_]*",
+    dataset="|".join(config["datasets"]),
+    dictionary="|".join(DICTIONARIES),
     split="train|train_augmented|validation|test",
-    part=r"\d+",
-    block=r"layers_\d+-\d+",
+    part="|".join(map(str, PARTS)),
+    block="|".join(BLOCKS),
 
 
 # ------------------------------------------------------------------------------------------ recipes
@@ -159,7 +160,7 @@ def shell_words(step):
     return (
         f"PYTHONPATH={quoted(BASE)} "
         + " ".join(quoted(word) for word in words)
-        + " --recipe {params.recipe:q} --chain {params.chain:q} --log {log} --threads {threads} "
+        + " --recipe {params.recipe:q} --chain={params.chain:q} --log {log} --threads {threads} "
     )
 
 
@@ -307,7 +308,8 @@ def requests():
     return {request(job.resources, job.threads): job.rule.name for job in jobs}
 
 
-onstart:
+def prepare():
+    """What comes before the first job; raises WorkflowError where the run may not begin."""
     try:
         if on_slurm():
             check_commands()
@@ -331,3 +333,8 @@ onstart:
         jobs_tell_all()  # in Slurm's logs
     WATCH.expect(seconds_expected())
     hand_on_signals(Path.cwd(), on_slurm=on_slurm())
+
+
+onstart:
+    if not workflow.touch:  # then no job runs
+        prepare()

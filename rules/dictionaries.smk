@@ -9,6 +9,8 @@ rule train_dictionary:
         f"{REFS}/dictionaries/{{dictionary}}/{{block}}.json",
     log:
         "logs/train_dictionary/{dictionary}_{block}.log",
+    wildcard_constraints:
+        dictionary="|".join(filter(is_trained, DICTIONARIES)) or "none",
     priority: 1
     conda:
         "../envs/clip.yaml"

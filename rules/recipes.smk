@@ -64,14 +64,15 @@ def import_recipe(wildcards):
     )
 
 
-def import_source(wildcards):
+def import_source(wildcards, output=None):
     """What stands for the model: the files of a folder, or the commit that was taken from the hub.
 
-    None where none was taken yet for this name and revision.
+    None where none was taken yet for this name and revision. As it asks for `output`, Snakemake does not
+    take note of it: a commit is known after the run that took it, which makes nothing stale.
     """
     if LOCAL_MODEL:
         return raw_token("model")
-    with suppress(ClipsteerError):
+    with suppress(ClipsteerError, KeyError):  # no pointer, or one of something else
         model = read_pointer(MODEL)
         commit = canonical_json({"commit": model.members["all"].facts.get("commit")})
         if model.chain == chain_key(import_recipe(wildcards), [digest_bytes(commit)]):
@@ -175,9 +176,14 @@ def train_inputs(wildcards):
     ]
 
 
+def is_trained(dictionary):
+    """Whether there is anything to train: not for the neuron basis."""
+    return DICTIONARIES[dictionary]["architecture"] != "neurons"
+
+
 def trained(wildcards):
-    """The pointer of a dictionary's block of layers; nothing for the neuron basis, which is not trained."""
-    if DICTIONARIES[wildcards.dictionary]["architecture"] == "neurons":
+    """The pointer of a dictionary's block of layers; nothing for one that is not trained."""
+    if not is_trained(wildcards.dictionary):
         return []
     return [f"{REFS}/dictionaries/{wildcards.dictionary}/{wildcards.block}.json"]
 
@@ -335,7 +341,7 @@ def control_inputs(wildcards):
         f"{REFS}/{wildcards.dataset}/{dictionary}/{block}/control.json"
         for dictionary in TABLES.get(wildcards.dataset, [])
         for block in BLOCKS
-        if DICTIONARIES[dictionary]["architecture"] != "neurons"
+        if is_trained(dictionary)
     ]
 
 

@@ -189,15 +189,19 @@ class Chains:
         return found
 
     def put_edited_aside(self, made: Collection[str]) -> Iterator[tuple[Path, Path]]:
-        """Rename the result files among those that will be made anew whose bytes nobody can give back.
+        """Rename the result files among those that will be made anew that no run has written.
 
-        A person has edited them. Gives each with its new place; call it before the jobs start.
+        A person has edited them: neither their pointer nor the store knows their bytes. Gives each with
+        its new place; call it before the jobs start.
         """
         objects = PeekObjects(self.store)
         for link in self.needed(made):
+            vouched = _vouched(link.pointer)
             for file in map(Path, set(link.exports.values()) & set(made)):
-                if file.is_file() and file.stat().st_size and not objects.exists(digest_file(file)):
-                    yield file, put_aside(file)
+                if file.is_file() and file.stat().st_size:
+                    digest = digest_file(file)
+                    if digest not in vouched and not objects.exists(digest):
+                        yield file, put_aside(file)
 
     def _check_sources(self, links: Iterable[Link]) -> None:
         faults = []
@@ -305,6 +309,15 @@ def _files(item: Any, wildcards: Any) -> list[str]:
         return [str(item.apply_wildcards(wildcards))]
     given = item(wildcards)
     return [given] if isinstance(given, str) else [str(file) for file in given]
+
+
+def _vouched(pointer: str) -> set[str]:
+    """The digests of all outputs that a pointer names; none where it is missing or damaged."""
+    try:
+        members = read_pointer(pointer).members.values()
+    except ClipsteerError:
+        return set()
+    return {output.digest for member in members for output in member.outputs.values()}
 
 
 def _mtime(path: Path) -> int | None:

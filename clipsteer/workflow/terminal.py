@@ -104,7 +104,8 @@ class Brief(logging.Formatter):
             rules = [
                 f"{rule} {n}" for rule, n in record.stats.items() if rule not in (ALL, "total")
             ]
-            return f"{watch.total} job{'s' * (watch.total != 1)}: {', '.join(rules)}"
+            jobs = f"{watch.total} job{'s' * (watch.total != 1)}"
+            return f"{jobs}: {', '.join(rules)}" if rules else jobs  # as --until may leave it
         words = {"job_info": self._again, "job_finished": self._finished, "job_error": self._failed}
         if event in words:
             number = record.job_id if event == "job_finished" else record.jobid

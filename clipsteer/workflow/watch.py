@@ -150,7 +150,8 @@ class Watch(logging.Filter):
         return said(self.folder / job.logs[0], job.before) if job.logs else Said()
 
     def expect(self, jobs: Mapping[int, tuple[str, float]]) -> None:
-        """Learn the rule of each job that is to run, and how many seconds it is thought to take."""
+        """Learn that the run begins, the rule of each of its jobs and how many seconds it is thought to take."""
+        self.began = True
         self._expected = jobs
         for rule, seconds in jobs.values():
             self._open[rule] = self._open.get(rule, 0.0) + seconds

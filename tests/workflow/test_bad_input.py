@@ -356,3 +356,18 @@ def test_full_disk(fresh: WorkingCopy, celeba: Path, model: Path) -> None:
     assert "clipsteer-store.json" in kinds, outcome.text
     assert not kinds & {"actions", "tmp", "scratch"}
     assert not (fresh.folder / MODEL).exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "nobody/manifest.json",
+        "dictionaries/topk/layers_00-07.json",
+        "dictionaries/neurons/layers_00-02.json",  # nothing is trained
+        "celeba/nothing/layers_00-02/ablation.json",
+        "celeba/activations/test/part_1.json",
+    ],
+)
+def test_a_pointer_that_the_configuration_does_not_have(fresh: WorkingCopy, target: str) -> None:
+    outcome = fresh.run(f"artifacts/refs/{target}", options=["--dry-run"])
+    outcome.refused(f"No rule to produce artifacts/refs/{target}")

@@ -276,3 +276,16 @@ def test_edited_results_are_put_aside(toy: Toy) -> None:
     Path(CSV).write_bytes(b"of an older configuration")
     assert list(toy.chains().put_edited_aside({CSV, TABLE})) == []
     assert list(toy.chains().put_edited_aside({LEFT})) == []
+
+
+def test_results_of_a_run_with_another_store_are_nobodys(toy: Toy, tmp_path: Path) -> None:
+    """store.root was changed, or artifacts/refs and results/ were brought here without their store."""
+    toy.run()
+    Path(FIGURE).write_bytes(b"mine")
+    toy.store = open_root(tmp_path / "another")
+    toy.settings["table"] = 2
+    assert list(toy.chains().put_edited_aside({CSV, FIGURE, TABLE})) == [
+        (Path(FIGURE), Path(f"{FIGURE}.edited"))
+    ]
+    Path(TABLE).write_text("{}")  # vouches for nothing
+    assert len(list(toy.chains().put_edited_aside({CSV, FIGURE, TABLE}))) == 1

@@ -63,3 +63,14 @@ def test_a_result_without_its_pointer(twin: WorkingCopy) -> None:
     assert twin.run(CELEBA).ok().counts == (0, 1)
     assert table.read_bytes() == written
     assert (twin.folder / f"{CELEBA}.edited").read_bytes() == b"from elsewhere"
+
+
+def test_touching_is_no_run(twin: WorkingCopy) -> None:
+    """--touch: theirs stays where it is, and is not up to date for having been touched."""
+    table = twin.folder / CELEBA
+    table.write_bytes(b"mine")
+    before = twin.results()
+    assert "was edited" not in twin.run(CELEBA, options=["--touch"]).ok().text
+    assert (table.read_bytes(), twin.results()) == (b"mine", before)
+    assert twin.run(CELEBA).ok().counts == (0, 1)
+    assert (twin.folder / f"{CELEBA}.edited").read_bytes() == b"mine"

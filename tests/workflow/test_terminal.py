@@ -135,6 +135,15 @@ def test_a_line_a_job(stage: Stage) -> None:
     assert third == "[2/2] toy celeba 1: computed=0 restored=1 in 0.1 s"
 
 
+def test_a_run_of_no_job_has_begun(stage: Stage) -> None:
+    """As --until leaves it, where all before that is up to date: the closing lines follow."""
+    stage.stats()
+    assert not stage.watch.began
+    stage.watch.expect({})
+    assert stage.watch.began
+    assert stage.lines == ["0 jobs"]
+
+
 def test_what_is_not_usual_is_shown(stage: Stage) -> None:
     words = ["Job 3 has been submitted with SLURM jobid 77 (log: x).", "Reason unknown: sorry"]
     for text in words:
