@@ -130,7 +130,7 @@ def change_stealthily(scene: Scene) -> None:
         str(scene.file(path)), invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP
     )
     before = scene.file(path).stat()
-    scene.replace(path, '".2f" if column.name', '".3f" if column.name')
+    scene.replace(path, '(_PER_CENT, ".2f")', '(_PER_CENT, ".3f")')
     os.utime(scene.file(path), ns=(before.st_atime_ns, before.st_mtime_ns))
     assert scene.file(path).stat().st_size == before.st_size
 
