@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -12,7 +13,28 @@ from tests.data.small_trees import face_name
 from tests.faults.injected import KINDS, SAYS
 from tests.workflow.runs import nested
 
+# How much of what takes long is tried: nothing, "tenth" or "all".
+EFFORT = os.environ.get("CLIPSTEER_TEST_FAULTS", "")
+WHOLLY = EFFORT == "all"
 DROPPING = nested("activations.keep", False)
+# Every step once, in the order of the chain, with one kind of fault each.
+CHAIN = {
+    "paint_world": "kill",
+    "build_manifest": "input",
+    "pretrain_clip": "write",
+    "build_head": "error",
+    "list_shards": "pointer",
+    "extract_activations": "kill",
+    "train_dictionary": "error",
+    "evaluate_dictionary": "input",
+    "feature_statistics": "write",
+    "select_features": "pointer",
+    "ablate_features": "error",
+    "make_table": "pointer",
+    "shuffle_control": "input",
+    "control_table": "kill",
+    "drop_activations": "write",
+}
 
 
 @dataclass(frozen=True)

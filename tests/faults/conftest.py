@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.data.small_trees import face_name
+from tests.faults.causes import DROPPING
 from tests.faults.injected import interpreter
 from tests.faults.scene import CONTROL, SHUFFLED, TABLE, Change, lay
 from tests.workflow.conftest import Share, common, finished, real, share
@@ -42,6 +43,17 @@ def painted(finished: WorkingCopy, share: Share) -> Change:
     targets = (TABLE, CONTROL)
     new = share("faults-new", lambda copy: copy.run(*targets, config=NEW))
     return Change(share("faults-old", old), new, targets, lambda place: NEW)
+
+
+@pytest.fixture(scope="session")
+def dropped(painted: Change, share: Share) -> WorkingCopy:
+    """What the other configuration has made, less the activations."""
+
+    def act(copy: WorkingCopy) -> Outcome:
+        lay(copy, painted.new)
+        return copy.run(*painted.targets, config=merged(NEW, DROPPING))
+
+    return share("faults-dropped", act)
 
 
 @pytest.fixture(scope="session")

@@ -127,15 +127,17 @@ class Cell:
         outcome = self.run("--dry-run", config=cause.config).ok()
         assert not outcome.idle, f"{cause}:\n{outcome.text}"
 
-    def finishes(self, config: Mapping[str, Any] | None = None) -> None:
-        """The command does it: everything is as from nothing. Once more, and there is nothing to do."""
+    def finishes(
+        self, config: Mapping[str, Any] | None = None, new: WorkingCopy | None = None
+    ) -> None:
+        """The command does it, everything is as in `new` (as from nothing), and then nothing is to be done."""
+        new = new or self.change.new
         self.run(config=config).ok()
-        assert self.differences() == []
+        assert self._differences(new) == []
         assert self.run(config=config).ok().idle
-        assert self.differences() == []
+        assert self._differences(new) == []
 
-    def differences(self) -> list[str]:
-        """The results and pointers that are not what the new configuration makes from nothing."""
-        new, copy = self.change.new, self.copy
-        both = ((new.exported(), copy.exported()), (new.pointers(), copy.pointers()))
+    def _differences(self, new: WorkingCopy) -> list[str]:
+        """The results and pointers that are not what `new` has."""
+        both = ((new.exported(), self.copy.exported()), (new.pointers(), self.copy.pointers()))
         return [name for wanted, here in both for name in wanted if wanted[name] != here.get(name)]

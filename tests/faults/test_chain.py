@@ -4,27 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.faults.causes import DROPPING, WEIGHTS, ordered
+from tests.faults.causes import CHAIN, DROPPING, WEIGHTS, ordered
 from tests.faults.scene import STEPS, Cell, Change
-
-# Every step once, in the order of the chain, with one kind of fault each.
-CHAIN = {
-    "paint_world": "kill",
-    "build_manifest": "input",
-    "pretrain_clip": "write",
-    "build_head": "error",
-    "list_shards": "pointer",
-    "extract_activations": "kill",
-    "train_dictionary": "error",
-    "evaluate_dictionary": "input",
-    "feature_statistics": "write",
-    "select_features": "pointer",
-    "ablate_features": "error",
-    "make_table": "pointer",
-    "shuffle_control": "input",
-    "control_table": "kill",
-    "drop_activations": "write",
-}
 
 
 def test_every_step_is_tried() -> None:
