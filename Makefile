@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup all test test-slurm test-slurm-default lint bench bench-quick seeds negative-control clean FORCE
+.PHONY: help setup all test test-faults test-slurm test-slurm-default lint bench bench-quick seeds negative-control clean FORCE
 
 help: ## this list
 	@grep -hE '^[a-zA-Z_%/.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
@@ -38,6 +38,10 @@ lint: $(STAMP) ## ruff, snakefmt, mypy, snakemake --lint
 
 test: lint ## lint, then all tests
 	pytest -n auto
+
+FAULTS ?= all
+test-faults: $(STAMP) ## every step fails in every way, and is mended (under 30 minutes; FAULTS=tenth: a tenth)
+	CLIPSTEER_TEST_FAULTS=$(FAULTS) pytest -n auto --dist worksteal tests/faults/test_m*.py
 
 test-slurm: $(STAMP) ## profiles/slurm on a real Slurm on this machine (Debian or Ubuntu, as root)
 	tests/slurm/install.sh

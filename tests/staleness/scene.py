@@ -93,16 +93,14 @@ class Scene:
     def adopt(self, store: Path) -> None:
         """Begin with what another store holds: its objects and records."""
         for name in (OBJECTS, ACTIONS):
-            _copy_folder(store / name, self.store / name)
+            copy_folder(store / name, self.store / name)
         shutil.copy2(store / FORMAT_FILE, self.store)
 
     def copy(self, home: Path) -> Scene:
         """Another one in the same state, which may be changed without changing this one."""
-        _copy_folder(self.home, home)
+        copy_folder(self.home, home)
         other = Scene(home, self.ground)
-        for root in roots(other.store):  # as if this clone had been moved
-            forget(other.store, root.id)
-        sync(other.store, other.clone)
+        as_if_moved(other.store, other.clone)
         return other
 
     def run_from_nothing(self, home: Path, config: Mapping[str, Any]) -> Seen:
@@ -228,17 +226,25 @@ class Scene:
         return {path: path.stat().st_mtime_ns for path in self.file("logs").rglob("*.log")}
 
 
-def _copy_folder(source: Path, target: Path) -> None:
-    """A copy of a folder that shares a store's objects by links where the file system can."""
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder, perhaps into one that is there; objects of a store are shared by links if they can be."""
 
     def link_or_copy(file: str, place: str) -> str:
         if f"/{OBJECTS}/" in file:
             with suppress(OSError):
-                os.link(file, place)
+                if not os.path.exists(place):
+                    os.link(file, place)
                 return place
         return shutil.copy2(file, place)
 
-    shutil.copytree(source, target, copy_function=link_or_copy, symlinks=True)
+    shutil.copytree(source, target, copy_function=link_or_copy, symlinks=True, dirs_exist_ok=True)
+
+
+def as_if_moved(store: Path, clone: Path) -> None:
+    """Let a store know only this working copy, as if the one that it was copied with had been moved here."""
+    for root in roots(store):
+        forget(store, root.id)
+    sync(store, clone)
 
 
 def action_name(record: Mapping[str, Any]) -> str:
