@@ -78,7 +78,7 @@ def token_batches(
 ) -> Generator[NDArray[np.float32], None, None]:
     """Batches (batch_size, d) float32 of shuffled tokens, `epochs` times over all images.
 
-    Each epoch gives every token exactly once, except the last ``total % batch_size`` of its order
+    Each epoch gives every token exactly once, except the last `total % batch_size` of its order
     if `drop_last` (else they make a shorter batch). The order is a function of the number of
     images, tokens and d, and of `batch_size`, `seed`, `buffer_bytes`, `tokens` and `chunk_images`:
     not of shards, threads, stored format or `prefetch`; the order of one epoch does not depend on

@@ -112,8 +112,10 @@ def screen(
 
 
 def _lower(rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows (n, d) in `dtype` before two more columns, of zeros; norms of what each row lost, and
-    of the rows."""
+    """Rows (n, d) in `dtype` before two more columns, of zeros.
+
+    With them the norms of what each row lost, and of the rows.
+    """
     n, d = rows.shape
     # Eight are sixteen bytes: rows that start elsewhere keep a GPU from its fastest kernels.
     low = rows.new_empty(n, -(-(d + 2) // 8) * 8, dtype=dtype)

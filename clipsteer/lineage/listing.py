@@ -27,7 +27,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Row:
-    """An action on record. ``bytes`` of its outputs; ``missing``: how many objects are not here."""
+    """An action on record. `bytes` of its outputs; `missing`: how many objects are not here."""
 
     key: str
     step: str
@@ -83,7 +83,7 @@ class Names:
         self._records = {record["key"]: record for record in self.index.records()}
 
     def record(self, key: str) -> Record:
-        """A record that ``find`` has found."""
+        """A record that `find` has found."""
         return self._records[key]
 
     def find(self, text: str) -> tuple[str, str]:

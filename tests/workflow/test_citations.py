@@ -1,7 +1,7 @@
-"""Nothing that is written for people is unfinished, and what it names is there: files, pages, sections,
-modules, targets of make.
+"""Nothing that is written for people is unfinished, and what it names is there.
 
-Read are pages and YAML as a whole, and of code the comments and docstrings.
+That is: files, pages, sections, modules, targets of make. Read are pages and YAML as a whole, and of code the
+comments and docstrings.
 """
 
 from __future__ import annotations
