@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup all test test-faults test-slurm test-slurm-default lint bench bench-quick seeds negative-control clean FORCE
+.PHONY: help setup all test coverage test-faults test-slurm test-slurm-default lint bench bench-quick seeds negative-control clean FORCE
 
 help: ## this list
 	@grep -hE '^[a-zA-Z_%/.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
@@ -38,6 +38,10 @@ lint: $(STAMP) ## ruff, snakefmt, mypy, snakemake --lint
 
 test: lint ## lint, then all tests
 	pytest -n auto
+
+TESTS ?= tests
+coverage: $(STAMP) ## which lines the tests run, but for Snakemake's jobs (TESTS=tests/steering: for these alone)
+	pytest $(TESTS) -n auto --cov --cov-report=term
 
 FAULTS ?= all
 test-faults: $(STAMP) ## every step fails in every way, and is mended (under 30 minutes; FAULTS=tenth: a tenth)
