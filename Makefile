@@ -62,7 +62,7 @@ bench-quick: $(STAMP) ## the same at smaller sizes, without the embedded default
 	python -m benchmarks.suite --quick
 
 seeds: $(STAMP) ## the whole pipeline under ten seeds; writes docs/seeds.md
-	python benchmarks/seeds.py
+	python experiments/seeds.py
 
 negative-control: results/celeba_negative_control.csv ## Eq. 9 with shuffled training labels (about 10 minutes)
 

@@ -21,7 +21,7 @@ import pytest
 BASE = Path(__file__).parents[2]
 ROOMS = (
     *("docs", "config", "profiles", "schemas", "envs", "rules"),
-    *("clipsteer", "workflow_scripts", "benchmarks", "tests"),
+    *("clipsteer", "workflow_scripts", "benchmarks", "experiments", "tests"),
 )
 # Beside the rooms: other folders at the top hold what people make here.
 AT_TOP = re.compile(r"(?:\w+\.(?:md|yaml|toml)|Snakefile|Makefile|LICENSE)")
@@ -218,7 +218,9 @@ def test_files_results_and_examples_are_known() -> None:
 
 def dead_modules(text: str) -> Iterator[str]:
     """`clipsteer.a.b` and the like that are neither a module nor a name in one."""
-    for name in re.findall(r"(?<![\w./-])(?:clipsteer|benchmarks)(?:\.[A-Za-z_]\w*)+", text):
+    for name in re.findall(
+        r"(?<![\w./-])(?:clipsteer|benchmarks|experiments)(?:\.[A-Za-z_]\w*)+", text
+    ):
         module, _, last = name.rpartition(".")
         paths = [BASE / name.replace(".", "/"), BASE / module.replace(".", "/")]
         whole = paths[0].is_dir() or paths[0].with_suffix(".py").exists()

@@ -2,10 +2,10 @@
 
 The rows are those of tests/staleness/rows.py, which the tests run as well. Each works on a copy of the state
 after one cold run; what it really computed is read from the logs and from the store, and compared with what
-the row says. Results are kept in benchmarks/staleness/, and the page shows all that are there. Run from the
+the row says. Results are kept in experiments/staleness/, and the page shows all that are there. Run from the
 project's root, with the environment active:
-python benchmarks/staleness.py [--ground files | tiny] [--rows NAME ...] [--from-nothing]
-python benchmarks/staleness.py --default STORE      # the embedded default, with what the store holds of it
+python experiments/staleness.py [--ground files | tiny] [--rows NAME ...] [--from-nothing]
+python experiments/staleness.py --default STORE      # the embedded default, with what the store holds of it
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ actions that really ran, *restored* those whose jobs ran and found their result 
 looked at. An action is called by its step and what it is about; `*` stands for all that fit, the number of actions is
 in parentheses. Unless a row says so, the table came out byte for byte as in the first run.
 
-To repeat it: `python benchmarks/staleness.py` (this page), `pytest tests/workflow/test_staleness.py` (the same rows as
-tests), `python benchmarks/staleness.py --rows one_dictionary` (a row by its name, in the last column; with `--default
+To repeat it: `python experiments/staleness.py` (this page), `pytest tests/workflow/test_staleness.py` (the same rows as
+tests), `python experiments/staleness.py --rows one_dictionary` (a row by its name, in the last column; with `--default
 STORE` on the default, whose results STORE has). Computed actions
 are observed twice, from the steps' logs (`computed <action> <key>`) and from the records that are new in the store, and
 the closing line `clipsteer: computed=N restored=M` must agree with both. Times are seconds from the command to its
