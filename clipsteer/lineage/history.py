@@ -9,9 +9,9 @@ from typing import Any
 
 from clipsteer.lineage.guess import is_more, is_pending
 from clipsteer.lineage.reasons import Reason
-from clipsteer.store.actions import STORE_SEMANTICS
+from clipsteer.store.actions import STORE_SEMANTICS, Record
 from clipsteer.store.digest import canonical_json
-from clipsteer.store.index import Record, RecordIndex
+from clipsteer.store.index import RecordIndex
 from clipsteer.store.pointers import Member
 from clipsteer.store.run import Action
 

@@ -211,9 +211,9 @@ def headline(
     for against in (NEURONS, RANDOM):
         found = {}
         for scope, choice in scopes.items():
-            contrast = _contrast(rows, len(stacked), choice, against)
-            if contrast is not None:
-                found[scope] = gap(contrast).as_dict()
+            weights_of_gap = _gap_weights(rows, len(stacked), choice, against)
+            if weights_of_gap is not None:
+                found[scope] = gap(weights_of_gap).as_dict()
         compared[f"sae_over_{against}"] = found
     row = rows.row(at, named=True)
     return {
@@ -239,7 +239,7 @@ def headline(
     }
 
 
-def _contrast(
+def _gap_weights(
     rows: pl.DataFrame, size: int, choice: dict[int, list[str]], against: str
 ) -> Floats | None:
     """Weights (size,) of the mean over layers of what targeted ablation gains over the control.

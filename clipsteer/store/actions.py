@@ -35,6 +35,8 @@ from clipsteer.store.layout import (
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import tree_complete
 
+Record = dict[str, Any]  # its fields: docs/store-protocol.md, section 5
+
 # Raise this when a change to the store itself may change results: every key changes with it.
 # The store's own code is in no fingerprint.
 STORE_SEMANTICS = 1

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
-from clipsteer.store.actions import ActionStore
+from clipsteer.store.actions import ActionStore, Record
 from clipsteer.store.entries import TREE
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Member, Pointer
 from clipsteer.store.reach import Trees
-
-Record = dict[str, Any]
 
 
 class RecordIndex:

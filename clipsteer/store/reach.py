@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.actions import Record
 from clipsteer.store.digest import ALGORITHM, is_digest
 from clipsteer.store.entries import EXTERNAL, TREE, Entry, load_entries
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
-
-Record = Mapping[str, Any]
 
 # How the bytes of every tree begin (canonical JSON), for digests of which no record says the kind.
 _TREE_START = b'{"entries":{'
