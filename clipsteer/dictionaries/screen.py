@@ -1,4 +1,4 @@
-"""The k largest pre-activations of each token without sorting all of them, and without doubt.
+"""The k largest pre-activations of each token, exactly, without sorting all of them.
 
 A cheap product screens: float32, or bfloat16 where the processor multiplies it faster. From a proven
 bound on its error follows which features can be among the k largest; only those, little more than k,

@@ -1,4 +1,4 @@
-"""What the records of a store say of an action that is not on record itself: what it was before, what fits it."""
+"""For an action that is not on record: the record it replaces, and records that would serve it as they are."""
 
 from __future__ import annotations
 
