@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.workflow.test_house import MAY_IMPORT
+
 BASE = Path(__file__).parents[1]
 PROJECT = tomllib.loads((BASE / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -52,3 +54,11 @@ def test_types_and_data_files_are_shipped() -> None:
     # all that is no module; tables lie in a folder of their package
     assert others == {"clipsteer", "clipsteer.report.paper"}
     assert shipped["clipsteer"] == ["py.typed"]
+
+
+def test_contributing_shows_which_room_may_import_which() -> None:
+    page = (BASE / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = page.partition("| room | what is in it | may import |\n")[2].partition("\n\n")[0]
+    cells = [line.strip("| ").split("|") for line in table.splitlines()[1:]]
+    shown = {row[0].strip("` "): set(re.findall(r"`(\w+)`", "".join(row[2:]))) for row in cells}
+    assert shown == MAY_IMPORT

@@ -16,7 +16,7 @@ from clipsteer.store.actions import ActionStore
 from clipsteer.store.digest import parse_digest
 from clipsteer.store.roots import copy_of
 from tests.data.small_trees import celeba_text, face_name
-from tests.staleness.scene import Scene
+from tests.staleness.scene import Scene, check_out
 from tests.workflow.real_trees import FACES, photo
 
 Edit = Callable[[Scene], None]
@@ -226,7 +226,7 @@ def edit_results(scene: Scene) -> None:
 def fresh_clone(scene: Scene) -> None:
     """Another clone in another place; the store stays where it is."""
     scene.clone = scene.home / "another/clone"
-    scene.check_out(scene.clone)
+    check_out(scene.clone)
 
 
 def damage_pointer(name: str, *, kept: bool) -> Edit:

@@ -34,6 +34,18 @@ _DONE = re.compile(r"^(computed|remade) .+ (\w+:[0-9a-f]{64})$", re.M)
 _Stamps = dict[str, tuple[int, int]]
 
 
+def check_out(folder: Path, sources: Sequence[str] = SOURCES) -> None:
+    """Put the sources of the checkout into a new folder, as a clone would."""
+    folder.mkdir(parents=True)
+    for name in sources:
+        source, place = BASE / name, folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, place)
+
+
 @dataclass(frozen=True)
 class Ground:
     """What the matrix is run on: a configuration and the data that it needs.
@@ -76,19 +88,9 @@ class Scene:
     def new(cls, home: Path, ground: Ground) -> Scene:
         """A fresh clone of the checkout with the ground's data and an empty store."""
         scene = cls(home, ground)
-        scene.check_out(scene.clone)
+        check_out(scene.clone)
         ground.prepare(scene.data)
         return scene
-
-    def check_out(self, folder: Path) -> None:
-        """Put the sources of the checkout into a folder, as a clone would."""
-        folder.mkdir(parents=True)
-        for name in SOURCES:
-            source = BASE / name
-            if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy2(source, folder / name)
 
     def adopt(self, store: Path) -> None:
         """Begin with what another store holds: its objects and records."""
