@@ -166,8 +166,7 @@ def _pair(dataset: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def name_faults(key: str, dataset: Mapping[str, Any]) -> Iterator[str]:
-    """Class and group names that belong to other attributes, or another layout, than the data set's; and
-    its own in another order.
+    """Class and group names that belong to other attributes or another layout, or are in another order.
 
     An overlay that changes these alone inherits the names of config.yaml. Of people's own data
     (layout folder) nobody knows what their names are.
