@@ -223,9 +223,10 @@ class Chains:
             return "it does not say what it was made from"
         if chain != self.key(link.pointer):
             return "it was made by another configuration, code or data"
-        if len(there) < len(link.exports):
-            (gone, *_) = (file for file in link.exports.values() if file not in there)
-            return f"{gone} is missing"
+        first = set(link.before).difference(link.inputs)
+        for file in (*link.exports.values(), *sorted(first)):
+            if not Path(file).exists():
+                return f"{file} is missing"
         if not link.exports:
             return ""  # whoever reads it sees whether it is sound
         try:

@@ -54,6 +54,7 @@ class Toy:
         self.store = store
         self.settings = {"world": 1, "model": 1, "half": 1, "table": 1}
         self.interrupted: set[str] = set()
+        self.marker = WORLD
         self.source: Callable[[Any], str | None] = lambda wildcards: "files"
 
     def chains(self) -> Chains:
@@ -76,7 +77,9 @@ class Toy:
             ),
             rule(
                 "table",
-                Items(halves=lambda wildcards: [LEFT, RIGHT], dropped=lambda wildcards: WORLD),
+                Items(
+                    halves=lambda wildcards: [LEFT, RIGHT], dropped=lambda wildcards: self.marker
+                ),
                 Items(csv=Pattern(CSV), figure=Pattern(FIGURE), pointer=Pattern(TABLE)),
             ),
             SimpleNamespace(name="all", input=Items(Pattern(CSV)), output=Items(), params=Items()),
@@ -234,6 +237,16 @@ def test_all_folders_that_cannot_be_read_are_said_at_once(toy: Toy) -> None:
     with pytest.raises(ClipsteerError, match=r"model\.source: found nothing"):
         toy.chains().stale([CSV])
     assert toy.chains().stale([WORLD]) == {}  # it is not asked for
+
+
+def test_a_marker_that_comes_first_is_missed(toy: Toy) -> None:
+    """Nothing of it is in the chain, and Snakemake does not miss what stands between files that are there."""
+    toy.marker = "marker.json"
+    Path(toy.marker).touch()
+    toy.run()
+    assert toy.chains().stale([CSV]) == {}
+    Path(toy.marker).unlink()
+    assert toy.chains().stale([CSV]) == {TABLE: "marker.json is missing"}
 
 
 # ---- from another clone
