@@ -57,7 +57,17 @@ def add(subparsers: Any) -> None:
     )
     get.add_argument("folder", type=Path, metavar="DIR", help="a new or an empty folder")
 
-    gc = _command(commands, "gc", run_gc, "remove what no result and no recent action needs")
+    gc = _command(
+        commands, "gc", run_gc, "delete objects that no result and no recent action needs"
+    )
+    gc.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        metavar="DIR",
+        help="working copies whose pointers count as they are now, as those of this folder do; those "
+        "of all others count as the store knows them (`store du` lists them)",
+    )
     gc.add_argument(
         "--older-than",
         type=_number,
@@ -70,15 +80,8 @@ def add(subparsers: Any) -> None:
         type=_number,
         default=1.0,
         metavar="DAYS",
-        help="never touch what is younger (default 1); no job may take longer from its first "
-        "output to its record",
-    )
-    gc.add_argument(
-        "--trash-days",
-        type=_number,
-        default=1.0,
-        metavar="DAYS",
-        help="delete for good after so long in trash/ (default 1)",
+        help="never delete what is younger (default 1); a job that takes longer from its first output "
+        "to its end may have to make it again",
     )
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")
     gc.add_argument(
@@ -241,25 +244,31 @@ def _ended_by_signal() -> Iterator[None]:
 
 
 def run_gc(arguments: argparse.Namespace) -> int:
-    """Collect garbage."""
+    """Collect garbage. Raises ClipsteerError for a folder that is no working copy."""
     from clipsteer.cli.store_views import gc_lines
     from clipsteer.store.gc import Options, collect
+    from clipsteer.store.roots import REFS
 
     root = store_root(arguments)
+    for folder in arguments.folders:
+        if not (folder / REFS).is_dir():
+            raise ClipsteerError(
+                f"{folder}: found no {REFS} in it, expected a working copy with pointers. Correct the "
+                "path, or leave it out: the store knows the pointers of every working copy that used it."
+            )
     options = Options(
         older_than=arguments.older_than,
         grace=arguments.grace_days,
-        trash=arguments.trash_days,
         quarantine=arguments.quarantine,
         dry_run=arguments.dry_run,
         forget=arguments.forget,
-        working_copy=working_copy(root),
+        working_copies=[*filter(None, [working_copy(root)]), *arguments.folders],
     )
     found = collect(root, options)
     if arguments.json:
         _print_json(asdict(found))
     else:
-        print(*gc_lines(found, options.trash), sep="\n")
+        print(*gc_lines(found), sep="\n")
     return 0
 
 

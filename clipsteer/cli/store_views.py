@@ -162,34 +162,24 @@ def verify_lines(found: Result) -> Iterator[str]:
     yield "all sound" if found.sound else "not all is sound"
 
 
-def gc_lines(found: Report, trash_days: float) -> Iterator[str]:
+def gc_lines(found: Report) -> Iterator[str]:
     """What went, or would go."""
     would = "would " if found.dry_run else ""
-    by_kind = Counter(item.kind for item in found.trashed)
-    total = size(sum(item.bytes for item in found.trashed))
-    yield (
-        f"{would}move{'' if would else 'd'} to trash/: {count(by_kind['record'], 'record')}, "
-        f"{count(by_kind['object'], 'object')}, {total}"
-    )
-    steps = Counter(item.step for item in found.trashed if item.kind == "record")
-    for step, number in sorted(steps.items()):
-        yield f"  {step}: {count(number, 'action')}"
-    if found.brought_back:
-        yield f"{would}bring back from trash/: {count(found.brought_back, 'file')}, needed after all"
-    if found.deleted:
-        yield f"{would}delete for good: {count(found.deleted, 'file')}, {size(found.freed)}"
+    past = "" if found.dry_run else "d"
+    yield f"{would}delete{past}: {count(len(found.deleted), 'object')}, {size(found.freed)}"
+    steps: dict[str, list[int]] = {}
+    for item in found.deleted:
+        steps.setdefault(item.step, []).append(item.bytes)
+    for step in sorted(steps, key=lambda step: (not step, step)):
+        sizes = steps[step]
+        yield f"  {step or 'no action names'}: {count(len(sizes), 'object')}, {size(sum(sizes))}"
     if found.temporary:
         left = f"{count(found.temporary, 'file')}, {size(found.temporary_bytes)}"
-        yield f"{would}remove what dead processes left: {left}"
+        yield f"{would}remove{past} what dead processes left: {left}"
+    if found.refused:
+        yield f"not deleted, as they are somebody else's: {count(found.refused, 'object')}"
     if found.young:
-        yield f"too young to go: {count(found.young, 'file')}, {size(found.young_bytes)}"
-    if found.waiting:
-        days = f"{trash_days:g} day{'' if trash_days == 1 else 's'}"
-        after = "the next gc" if not trash_days else f"a gc after {days}"
-        yield (
-            f"in trash/: {count(found.waiting, 'file')}, {size(found.waiting_bytes)}; {after} "
-            "deletes what nobody has asked for"
-        )
+        yield f"too young to go: {count(found.young, 'object')}, {size(found.young_bytes)}"
     yield f"{'would free' if would else 'freed'} {size(found.freed + found.temporary_bytes)}"
 
 
@@ -205,8 +195,6 @@ def rm_lines(gone: Mapping[str, Any]) -> Iterator[str]:
     if gone["pointers"]:
         yield "pointers that still name the results; delete them to have these computed anew:"
         yield from (f"  {path}" for path in gone["pointers"])
-    if not gone["dry_run"]:
-        yield "what was taken away lies in trash/ until gc deletes it"
 
 
 def _when(began: str) -> str:

@@ -103,7 +103,7 @@ def _member(text: str, step: str, name: str, member: Member, index: RecordIndex)
 def _unknown(path: Path, text: str, digest: str, names: Names) -> ClipsteerError:
     records = names.index.records()
     near = _edited(path, records, names.objects)
-    what = near or "it was edited since, made by other means, or its record is gone (gc)"
+    what = near or "it was edited since, made by other means, or its record is gone (store rm)"
     return ClipsteerError(
         f"{text}: found bytes ({digest[:18]}...) that no action on record in {names.objects.root} "
         f"made: {what}. To have the recorded file back, run snakemake again; it keeps an edited "

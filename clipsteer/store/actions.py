@@ -22,16 +22,7 @@ from clipsteer.store.digest import (
 )
 from clipsteer.store.durable import disk_errors, flush_folder, remove, token, write_new
 from clipsteer.store.entries import BLOB, TREE
-from clipsteer.store.layout import (
-    ACTIONS,
-    KEY,
-    QUARANTINE,
-    TMP,
-    discard,
-    open_root,
-    publish_link,
-    resurrect,
-)
+from clipsteer.store.layout import ACTIONS, KEY, QUARANTINE, TMP, open_root, publish_link
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import tree_complete
 
@@ -89,11 +80,7 @@ class ActionStore:
         A record that is damaged (its `check` does not hold) is moved to quarantine/ and counts
         as absent. Whether its objects are still there is another question: see `complete`.
         """
-        path = self.file(key)
-        record = self._read(path, key)
-        if record is None and resurrect(self._root, self.relative(key)):
-            record = self._read(path, key)
-        return record
+        return self._read(self.file(key), key)
 
     def publish(self, key: str, record: Mapping[str, Any]) -> dict[str, Any]:
         """Make a record known; the record that holds from now on.
@@ -133,26 +120,24 @@ class ActionStore:
         return full
 
     def touch(self, key: str) -> bool:
-        """Mark a record as used just now, so that gc counts it as young; whether it is (still) here.
+        """Mark a record as used just now, so that gc keeps what it names; whether it is (still) here.
 
-        What gc has moved away in the meantime comes back. Touch a record before you count on it:
-        from then on gc keeps what it names. Never fails.
+        Never fails.
         """
-        try:
+        with contextlib.suppress(OSError):
             os.utime(self.file(key))
-        except FileNotFoundError:
-            return resurrect(self._root, self.relative(key))
-        except OSError:  # somebody else's, or a read-only store: gc goes by what pointers reach
-            return os.path.exists(self.file(key))
-        return True
+            return True
+        # somebody else's, or a read-only store: gc goes by what pointers reach
+        return os.path.exists(self.file(key))
 
     def forget(self, key: str) -> bool:
-        """Take a record away (into trash/ under a name of its own); whether it was there.
+        """Delete a record; whether it was there.
 
-        For an action whose result is known to be wrong or lost for good: it is computed anew.
+        For an action whose result is known to be wrong or lost for good: it is computed anew. Only
+        people ask for it: a record that is gone can make nothing again.
         """
         with disk_errors(self.root, KEY):
-            return discard(self.root, self.relative(key))
+            return remove(self.file(key))
 
     def keys(self) -> Iterator[str]:
         """The key of every record here, in sorted order."""
@@ -185,7 +170,7 @@ class ActionStore:
 
     @staticmethod
     def relative(key: str) -> str:
-        """The same within the root, and within trash/."""
+        """The same within the root."""
         name = parse_digest(key)[1]
         return f"{ACTIONS}/{name[:2]}/{name[2:]}.json"
 

@@ -116,10 +116,13 @@ def make_folders(path: Path) -> None:
         flush_folder(path.parent)
 
 
-def remove(path: str) -> None:
-    """Remove a file if it is there."""
-    with contextlib.suppress(FileNotFoundError):
+def remove(path: str) -> bool:
+    """Remove a file if it is there; whether it was."""
+    try:
         os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def flush_file(path: str) -> None:

@@ -1,80 +1,76 @@
-"""Garbage collection: what nobody needs goes to trash/, and from there, days later, for good.
+"""Garbage collection: deletes objects that nobody needs now and that a record can make again.
 
-Kept is what the pointers in roots/ and recently used records reach (``reach.reach``), and whatever
-is young. docs/store-protocol.md, section 9, says why nothing that anybody counts on is lost.
+Kept is what pointers and recently used records reach and what no record makes again
+(`reach.reach`), and whatever is young. Records are never deleted, so a wrong guess costs time and
+loses nothing. docs/store-protocol.md, section 9, says what holds while other processes work.
 """
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.actions import ActionStore, parse_record
+from clipsteer.store.actions import Record
 from clipsteer.store.attempts import is_dead
-from clipsteer.store.digest import ALGORITHM
+from clipsteer.store.drop import drop
 from clipsteer.store.durable import disk_errors, remove
+from clipsteer.store.entries import TREE
 from clipsteer.store.index import RecordIndex
-from clipsteer.store.layout import ACTIONS, KEY, OBJECTS, QUARANTINE, SCRATCH, TMP, TRASH, open_root
-from clipsteer.store.locks import try_lock
-from clipsteer.store.peek import PeekObjects
-from clipsteer.store.pointers import DamagedPointerError, read_pointer
-from clipsteer.store.reach import Reached, Trees, reach
+from clipsteer.store.layout import KEY, LOCK, QUARANTINE, SCRATCH, TMP, open_root
+from clipsteer.store.locks import held_lock
+from clipsteer.store.peek import PeekActions, PeekObjects, peek_pointer
+from clipsteer.store.pointers import DamagedPointerError, Pointer, read_pointer
+from clipsteer.store.reach import Trees, reach
 from clipsteer.store.roots import forget as forget_root
 from clipsteer.store.roots import pointers_of, roots, stale, sync
-from clipsteer.store.trash import Trash
 
 DAY = 86400.0
-LOCK = "clipsteer-gc.lock"
 # No attempt at an action, and no checkpoint worth resuming, is older.
 SCRATCH_DAYS = 30.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to keep, in days. Younger objects and records than ``grace`` are never moved.
+    """What to keep, in days. Objects that were made or read less than `grace` ago always are.
 
-    ``older_than``: records used more recently are kept with all that they reach; ``trash``: how
-    long what was moved away can still come back; ``quarantine``: empty quarantine/ too.
+    `older_than`: what the records used more recently reach is kept (at least `grace`);
+    `quarantine`: empty quarantine/ too; `working_copies`: their pointers count as they are now,
+    those of all others as the store has them.
     """
 
     older_than: float = 30.0
     grace: float = 1.0
-    trash: float = 1.0
     quarantine: bool = False
     dry_run: bool = False
     forget: str | None = None
-    working_copy: Path | None = None
+    working_copies: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
 class Item:
-    """A record or an object that nobody needs. ``step`` of a record; ``bytes`` of its file."""
+    """An object that nobody needs; `step`: of an action that makes it, or nothing."""
 
-    kind: str
     digest: str
     bytes: int
-    step: str = ""
+    step: str
 
 
 @dataclass
 class Report:
-    """What gc did, or in a dry run would have done."""
+    """What gc did, or in a dry run would have done. `refused`: what we may not delete."""
 
     dry_run: bool
-    trashed: list[Item] = field(default_factory=list)
-    brought_back: int = 0
-    deleted: int = 0
+    deleted: list[Item] = field(default_factory=list)
     freed: int = 0
-    waiting: int = 0
-    waiting_bytes: int = 0
+    refused: int = 0
     young: int = 0
     young_bytes: int = 0
     temporary: int = 0
@@ -82,192 +78,126 @@ class Report:
 
 
 def collect(root: str | os.PathLike[str], options: Options | None = None) -> Report:
-    """Remove what nobody needs.
+    """Delete what nobody needs, the least recently used first.
 
-    Raises ClipsteerError while another gc is going on, for a damaged copy in roots/ (what it names
-    is not known, so nothing may be removed), for an unknown ``forget`` and for a disk that refuses.
+    Raises ClipsteerError where the file system has no locks, for a damaged copy in roots/ (what it
+    names is not known, so nothing may be deleted), for an unknown `forget` and for a disk that
+    refuses.
     """
-    options = options or Options()
-    with contextlib.ExitStack() as stack:
-        folder = open_root(root)
-        now = time.time()
-        if not options.dry_run:
-            now = stack.enter_context(_lock(folder))
-        with disk_errors(folder, KEY):
-            return _Run(folder, options, now).collect()
+    folder = open_root(root)
+    with disk_errors(folder, KEY):
+        return _Run(folder, options or Options()).collect()
 
 
-@contextlib.contextmanager
-def _lock(root: Path) -> Iterator[float]:
-    """Hold the lock that dies with the process; the time by the clock of the store's file system."""
+@contextmanager
+def _alone(root: Path) -> Iterator[Path]:
+    """Hold the lock, so that nobody marks an object as used meanwhile; gives the lock's file."""
     path = root / LOCK
-    try:
-        file = try_lock(path)
-    except OSError as error:
-        raise ClipsteerError(
-            f"{path}: cannot be locked ({error.strerror}); expected a file system with locks, which "
-            "gc needs so that only one runs. Run it on a machine that can, or mount with locks."
-        ) from error
-    if file is None:
-        raise ClipsteerError(
-            f"{path}: another gc is going on in this store; expected one at a time. Wait for it."
-        )
-    with file:
-        os.utime(path)
-        yield os.stat(path).st_mtime
+    with held_lock(path, fcntl.LOCK_EX) as held:
+        if not held:
+            raise ClipsteerError(
+                f"{path}: cannot be locked; expected a file that you may write, on a file system "
+                "with locks, so that nothing goes that a job is about to use. Run gc where both are so."
+            )
+        yield path
 
 
 class _Run:
-    def __init__(self, root: Path, options: Options, now: float) -> None:
-        self.options, self.now, self.root = options, now, root
-        self.objects = PeekObjects(root)
-        self.actions = ActionStore(root)
-        self.index = RecordIndex(self.actions)
-        self.trash = Trash(root)
+    def __init__(self, root: Path, options: Options) -> None:
+        self.options, self.root = options, root
+        self.objects, self.actions = PeekObjects(root), PeekActions(root)
         self.report = Report(options.dry_run)
-        self.young = now - options.grace * DAY
-        self.young_record = now - max(options.older_than, options.grace) * DAY
+        self.now = time.time() if options.dry_run else self.clock()
+        self.young = self.now - options.grace * DAY
+
+    def clock(self) -> float:
+        """The time by the clock of the store's file system."""
+        with _alone(self.root) as path:
+            os.utime(path)
+            return os.stat(path).st_mtime
 
     def collect(self) -> Report:
         self.clear()  # first, as that needs no room on the disk
         if not self.options.dry_run:
             if self.options.forget is not None:
                 forget_root(self.root, self.options.forget)
-            if self.options.working_copy is not None:
-                sync(self.root, self.options.working_copy)
-            # Before anything moves, so that no older note says since when it is in trash/.
-            self.trash.note(self.now)
-        kept, _ = self.look()
-        self.sift(kept)
-        # Records first: once they are gone for good, nobody can come by their objects any more.
-        records = {self.actions.relative(key) for key in kept.records}
-        self.delete(name for name in self.trash.names if self.is_spare_record(name, records))
-        # Once more: a record may have been used, or a pointer written, since the first look.
-        kept, guarded = self.look()
-        self.bring_back(kept)
-        needed = {self.objects.relative(digest) for digest in guarded.objects}
-        self.delete(name for name in self.trash.names if self.is_spare(name, needed))
-        if not self.options.dry_run:
-            self.trash.note(self.now)
-        self.report.waiting = len(self.trash.names)
-        self.report.waiting_bytes = sum(self.trash.size(name) for name in self.trash.names)
+            for folder in self.options.working_copies:
+                sync(self.root, folder)
+        for item in self.unneeded():
+            if self.options.dry_run or self.delete(item):
+                self.report.deleted.append(item)
+                self.report.freed += item.bytes
         return self.report
 
     # ---- what is needed
 
-    def look(self) -> tuple[Reached, Reached]:
-        """What the pointers and the young records reach, now; and what they and all records do.
-
-        All: also those in trash/, as anybody may still bring them back and count on their objects.
-        """
-        outputs = list(self.pointed())
-        self.index.refresh()
-        records: dict[str, dict[str, Any]] = {r["key"]: r for r in self.index.records()}
-        for key, record in self.trashed_records():
-            records.setdefault(key, record)
+    def unneeded(self) -> list[Item]:
+        """The objects that neither are needed nor young, the least recently used first."""
+        records = {record["key"]: record for record in RecordIndex(self.actions).records()}
         trees = Trees(self.objects, strict=True)
-        young = [key for key in records if self.is_young(key)]
-        return reach(trees, records, outputs, young), reach(trees, records, outputs, records)
+        limit = self.now - max(self.options.older_than, self.options.grace) * DAY
+        recent = [key for key in records if self.used(self.actions.file(key)) >= limit]
+        kept = reach(trees, records, list(self.pointed()), recent)
+        steps = _steps(trees, list(records.values()))
+        found = []
+        for digest in self.objects.digests():
+            if digest not in kept:
+                with suppress(FileNotFoundError):
+                    info = os.stat(self.root / self.objects.relative(digest))
+                    item = Item(digest, info.st_size, steps.get(digest, ""))
+                    if info.st_mtime < self.young:
+                        found.append((info.st_mtime, item))
+                    else:
+                        self.report.young += 1
+                        self.report.young_bytes += item.bytes
+        return [item for _, item in sorted(found, key=lambda pair: pair[0])]
 
     def pointed(self) -> Iterator[tuple[str, str]]:
-        """Digest and kind of all that the roots' pointers name."""
-        dropped: set[Path] = set()
-        if self.options.dry_run and self.options.working_copy is not None:
-            dropped = set(stale(self.root, self.options.working_copy))
-            for pointer in pointers_of(self.options.working_copy):
-                with contextlib.suppress(DamagedPointerError):
+        """Digest and kind of all that pointers name."""
+        gone: set[Path] = set()
+        for folder in self.options.working_copies:
+            if self.options.dry_run:
+                gone.update(stale(self.root, folder))
+            for path in pointers_of(folder):
+                if (pointer := peek_pointer(self.root, folder, path)) is not None:
                     yield from _outputs(pointer)
         for root in roots(self.root):
             if root.id == self.options.forget:
                 continue
             for copy in root.pointers():
-                if copy not in dropped and copy.exists():
-                    try:
-                        yield from _outputs(copy)
-                    except DamagedPointerError as error:
-                        raise ClipsteerError(
-                            f"{copy}: found a damaged copy of a pointer of {root.host}:{root.path}; "
-                            "expected a sound one, to know what must be kept. Nothing was removed. "
-                            "Run `store verify` in that folder, or, if it is no more, `store gc "
-                            f"--forget {root.id}`."
-                        ) from error
+                if copy in gone:
+                    continue
+                try:
+                    yield from _outputs(read_pointer(copy))
+                except DamagedPointerError as error:
+                    raise ClipsteerError(
+                        f"{copy}: found a damaged copy of a pointer of {root.host}:{root.path}; "
+                        "expected a sound one, to know what must be kept. Nothing was deleted. "
+                        "Run `store verify` in that folder, or, if it is no more, `store gc "
+                        f"--forget {root.id}`."
+                    ) from error
+                except ClipsteerError:
+                    if copy.exists():  # else dropped just now
+                        raise
 
-    def trashed_records(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        for relative in sorted(self.trash.names):
-            if relative.startswith(ACTIONS + "/"):
-                key = f"{ALGORITHM}:{relative[len(ACTIONS) : -len('.json')].replace('/', '')}"
-                with contextlib.suppress(OSError):
-                    record = parse_record((self.root / TRASH / relative).read_bytes(), key)
-                    if record is not None:
-                        yield key, record
-
-    def is_young(self, key: str) -> bool:
-        """Whether a record was used lately; in trash/: whether somebody is just about to use it."""
-        try:
-            return os.stat(self.actions.file(key)).st_mtime >= self.young_record
-        except FileNotFoundError:
-            return self.trash.used(self.actions.relative(key)) >= self.young
+    @staticmethod
+    def used(path: str) -> float:
+        """When a file was last used; of one that has gone: never."""
+        with suppress(FileNotFoundError):
+            return os.stat(path).st_mtime
+        return 0.0
 
     # ---- what goes
 
-    def sift(self, kept: Reached) -> None:
-        """Move away every record and object that is neither kept nor young; records first."""
-        for record in self.index.records():
-            if record["key"] not in kept.records:
-                relative = self.actions.relative(record["key"])
-                self.take("record", record["key"], relative, self.young_record, record["step"])
-        for digest in self.objects.digests():
-            if digest not in kept.objects:
-                self.take("object", digest, self.objects.relative(digest), self.young)
-
-    def take(self, kind: str, digest: str, relative: str, limit: float, step: str = "") -> None:
-        """Move one file away, unless it is younger than ``limit``, and count it."""
-        with contextlib.suppress(FileNotFoundError):
-            info = os.stat(self.root / relative)
-            if info.st_mtime >= limit:
-                self.report.young += 1
-                self.report.young_bytes += info.st_size
-            elif self.options.dry_run or self.trash.take(relative, limit):
-                self.report.trashed.append(Item(kind, digest, info.st_size, step))
-
-    # ---- what goes for good
-
-    def is_due(self, relative: str) -> bool:
-        """Whether a file has lain in trash/ for long enough."""
-        return self.trash.since.get(relative, self.now) <= self.now - self.options.trash * DAY
-
-    def is_spare_record(self, relative: str, needed: set[str]) -> bool:
-        """Whether this is a record that may go for good."""
-        if not relative.startswith(ACTIONS + "/") or not self.is_due(relative):
-            return False
-        return relative not in needed or self.trash.in_place(relative)
-
-    def is_spare(self, relative: str, needed: set[str]) -> bool:
-        """Whether this is anything but a record and may go for good: nothing can lead to it now."""
-        if relative.startswith(ACTIONS + "/") or not self.is_due(relative):
-            return False
-        return relative not in needed or self.trash.in_place(relative)
-
-    def bring_back(self, kept: Reached) -> None:
-        """Bring back what is needed after all."""
-        wanted = {self.actions.relative(key) for key in kept.records}
-        wanted |= {self.objects.relative(digest) for digest in kept.objects}
-        for relative in sorted(self.trash.names):
-            # Young: set to now by somebody who was about to use it as we moved it here.
-            young = relative.startswith(OBJECTS + "/") and self.trash.used(relative) >= self.young
-            if (relative in wanted or young) and not self.trash.in_place(relative):
-                self.report.brought_back += 1
-                if not self.options.dry_run:
-                    self.trash.give_back(relative)
-
-    def delete(self, names: Iterable[str]) -> None:
-        for relative in sorted(names):
-            self.report.deleted += 1
-            self.report.freed += self.trash.size(relative)
-            if self.options.dry_run:
-                self.trash.names.discard(relative)
-            else:
-                self.trash.delete(relative)
+    def delete(self, item: Item) -> bool:
+        """Delete an object unless somebody has marked it as used in the meantime; whether it went."""
+        path = self.root / self.objects.relative(item.digest)
+        with _alone(self.root), suppress(FileNotFoundError):
+            if os.stat(path).st_mtime < self.young:
+                count, _ = drop(self.objects, [item.digest])
+                self.report.refused += not count
+                return bool(count)
+        return False
 
     def clear(self) -> None:
         """Remove what dead processes left, and quarantine/ where that is asked for."""
@@ -276,10 +206,11 @@ class _Run:
             self.drop(path, self.young)
         for home in sorted((self.root / SCRATCH).iterdir()):
             if home.is_dir():
-                for path in sorted(home.iterdir()):
-                    self.drop(path, math.inf if is_dead(path.name) else limit)
+                with suppress(FileNotFoundError):  # its job has just ended
+                    for path in sorted(home.iterdir()):
+                        self.drop(path, math.inf if is_dead(path.name) else limit)
                 if not self.options.dry_run:
-                    with contextlib.suppress(OSError):
+                    with suppress(OSError):
                         home.rmdir()
             else:
                 self.drop(home, limit)
@@ -288,7 +219,7 @@ class _Run:
                 self.drop(path, math.inf)
 
     def drop(self, path: Path, limit: float) -> None:
-        """Remove a file or folder if nothing in it is younger than ``limit``."""
+        """Remove a file or folder if nothing in it is younger than `limit`."""
         size, newest = _measure(path)
         if newest < limit:
             self.report.temporary += 1
@@ -300,8 +231,18 @@ class _Run:
                     remove(os.fspath(path))
 
 
-def _outputs(pointer: Path) -> Iterator[tuple[str, str]]:
-    for member in read_pointer(pointer).members.values():
+def _steps(trees: Trees, records: Sequence[Record]) -> dict[str, str]:
+    """Of every object that records make, the step of one."""
+    found: dict[str, str] = {}
+    for record in records:
+        for output in record["outputs"].values():
+            below = trees.below(output["digest"]) if output["kind"] == TREE else ()
+            found |= dict.fromkeys((output["digest"], *below), record["step"])
+    return found
+
+
+def _outputs(pointer: Pointer) -> Iterator[tuple[str, str]]:
+    for member in pointer.members.values():
         yield from ((output.digest, output.kind) for output in member.outputs.values())
 
 

@@ -24,8 +24,9 @@ SCRATCH = "scratch"
 ROOTS = "roots"
 TMP = "tmp"
 QUARANTINE = "quarantine"
-TRASH = "trash"
-FOLDERS = (OBJECTS, ACTIONS, SCRATCH, ROOTS, TMP, QUARANTINE, TRASH)
+FOLDERS = (OBJECTS, ACTIONS, SCRATCH, ROOTS, TMP, QUARANTINE)
+# Held shared to mark an object as used or to give it its name, exclusively by gc to delete one.
+LOCK = "clipsteer-gc.lock"
 
 # The config key that users choose the root by; named in errors.
 KEY = "store.root"
@@ -58,6 +59,7 @@ def open_root(root: str | os.PathLike[str]) -> Path:
     for name in FOLDERS:
         with disk_errors(folder / name, KEY):
             make_folders(folder / name)
+    _empty_trash(folder)
     return folder
 
 
@@ -102,6 +104,25 @@ def _check(stamp: Path, text: str) -> None:
         )
 
 
+def _empty_trash(folder: Path) -> None:
+    """Bring back what gc of earlier versions had set aside in trash/, so that nothing is lost there.
+
+    What a person had taken away lies there under names of its own, and is deleted.
+    """
+    trash = folder / "trash"
+    for place, _, names in os.walk(trash, topdown=False):
+        for name in names:
+            path = Path(place, name)
+            with contextlib.suppress(OSError):
+                if path.parent != trash:
+                    home = folder / path.relative_to(trash)
+                    make_folders(home.parent)
+                    publish_link(os.fspath(path), os.fspath(home))
+                remove(os.fspath(path))
+        with contextlib.suppress(OSError):
+            os.rmdir(place)
+
+
 def publish_link(temp: str, path: str) -> bool:
     """Give the finished file `temp` its name if nobody has it yet; whether we were first.
 
@@ -119,38 +140,4 @@ def publish_link(temp: str, path: str) -> bool:
         if os.path.exists(path):
             return False
         os.replace(temp, path)
-    return True
-
-
-def discard(root: str | os.PathLike[str], relative: str) -> bool:
-    """Move `relative` to trash/ under a name from which it never comes back; whether it was there.
-
-    Raises OSError for a disk that refuses.
-    """
-    base = os.fspath(root)
-    kind, _, name = os.path.splitext(relative)[0].partition("/")
-    target = f"{base}/{TRASH}/{kind.removesuffix('s')}-{name.replace('/', '')}"
-    found = False
-    # Thrice, as gc or a reader may be moving it from one place to the other.
-    for source in (f"{base}/{relative}", f"{base}/{TRASH}/{relative}", f"{base}/{relative}"):
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(source, f"{target}-{token()}{os.path.splitext(relative)[1]}")
-            found = True
-    return found
-
-
-def resurrect(root: str | os.PathLike[str], relative: str) -> bool:
-    """Bring `relative` (such as objects/ab/cdef...) back from trash/; whether it is there now.
-
-    One rename, so either this or gc's deletion comes first. Where it had come back by another way
-    in the meantime, the rename puts the same content in its place.
-    """
-    path = f"{os.fspath(root)}/{relative}"
-    away = f"{os.fspath(root)}/{TRASH}/{relative}"
-    with contextlib.suppress(OSError):
-        os.utime(away)  # before it is back: gc must never find it in its place and old
-    try:
-        os.replace(away, path)
-    except OSError:
-        return os.path.exists(path)
     return True

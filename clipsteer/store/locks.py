@@ -1,7 +1,4 @@
-"""Locks of the operating system, which end with their process.
-
-They only avoid duplicate work; correctness never depends on them.
-"""
+"""Locks of the operating system: they die with their process. Only time depends on them, no result."""
 
 from __future__ import annotations
 
@@ -29,15 +26,24 @@ def advisory_lock(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def held_lock(path: Path, kind: int) -> Iterator[bool]:
-    """As `advisory_lock`, shared or exclusive (`kind`), and the file stays; gives whether it is held."""
-    with contextlib.ExitStack() as stack:
-        held = False
+    """As `advisory_lock`, shared or exclusive (`kind`), and the file stays; gives whether it is held.
+
+    Who may only read the file can share it.
+    """
+    mode = os.O_RDONLY if kind == fcntl.LOCK_SH else os.O_RDWR  # as NFS wants it
+    descriptor, held = -1, False
+    try:
         with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.open("a+"))
-            fcntl.flock(file, kind)
+            descriptor = _open(path, mode | os.O_CREAT | os.O_CLOEXEC)
+            fcntl.flock(descriptor, kind)
             held = True
         yield held
+    finally:
+        if descriptor >= 0:
+            if held:
+                # closing is not enough where a process was forked in the meantime
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
 
 
 def try_lock(path: Path) -> IO[str] | None:
@@ -67,6 +73,14 @@ def is_locked(path: Path) -> bool:
     if file is not None:
         file.close()
     return file is None
+
+
+def _open(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o666)
 
 
 def _remove(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +31,8 @@ from clipsteer.store.durable import (
     write_all,
     write_new,
 )
-from clipsteer.store.layout import KEY, OBJECTS, QUARANTINE, TMP, discard, open_root, resurrect
+from clipsteer.store.layout import KEY, LOCK, OBJECTS, QUARANTINE, TMP, open_root
+from clipsteer.store.locks import held_lock
 
 T = TypeVar("T")
 
@@ -58,8 +60,8 @@ class DamagedObjectError(_ObjectError):
 class ObjectStore:
     """The objects of one store root; any number of processes may read and add at once.
 
-    ``verify_below``: objects smaller than this many bytes are hashed on every ``get_bytes``.
-    Raises ClipsteerError where the root cannot be opened (see ``layout.open_root``).
+    `verify_below`: objects smaller than this many bytes are hashed on every `get_bytes`.
+    Raises ClipsteerError where the root cannot be opened (see `layout.open_root`).
     """
 
     _open = staticmethod(open_root)
@@ -69,11 +71,12 @@ class ObjectStore:
         self.verify_below = verify_below
         self._root = os.fspath(self.root)
         self._objects = f"{self._root}/{OBJECTS}"
+        self._lock = self.root / LOCK
 
     # ---- reading
 
     def exists(self, digest: str) -> bool:
-        """Whether the object is here (one ``stat``; brought back where gc just trashed it)."""
+        """Whether the object is here (one `stat`)."""
         try:
             self.use_file(digest, os.stat)
         except MissingObjectError:
@@ -86,14 +89,14 @@ class ObjectStore:
         Its time is set to now where it may be, so that gc leaves it alone while the caller reads.
         Raises MissingObjectError.
         """
-        return Path(self.use_file(digest, _touch))
+        return Path(self.use_file(digest, self._touch))
 
     def size(self, digest: str) -> int:
         """The object's size in bytes. Raises MissingObjectError."""
         return self.use_file(digest, os.stat).st_size
 
     def get_bytes(self, digest: str) -> bytes:
-        """The object's content, verified where it is smaller than ``verify_below``.
+        """The object's content, verified where it is smaller than `verify_below`.
 
         Raises MissingObjectError, or DamagedObjectError once the object is in quarantine/.
         """
@@ -108,18 +111,9 @@ class ObjectStore:
         return data
 
     def use_file(self, digest: str, use: Callable[[str], T]) -> T:
-        """What ``use`` makes of the object's file, also where gc moves it at this very moment.
-
-        Raises MissingObjectError, and what ``use`` raises.
-        """
-        path = self._file(digest)
+        """What `use` makes of the object's file. Raises MissingObjectError, and what `use` raises."""
         try:
-            return use(path)
-        except FileNotFoundError:
-            if not self._resurrect(path):
-                raise self.missing(digest) from None
-        try:
-            return use(path)
+            return use(self._file(digest))
         except FileNotFoundError:
             raise self.missing(digest) from None
 
@@ -141,7 +135,7 @@ class ObjectStore:
     # ---- adding
 
     def put_bytes(self, data: bytes) -> str:
-        """Add ``data``; its digest. Durable on return.
+        """Add `data`; its digest. Durable on return.
 
         Raises ClipsteerError for a full, forbidden or failing disk; nothing is left behind then.
         """
@@ -156,7 +150,7 @@ class ObjectStore:
     def put_file(self, path: str | os.PathLike[str], *, move: bool = False) -> str:
         """Add a copy of a file (in bounded memory); its digest. Durable on return.
 
-        ``move=True`` gives the file itself away instead, where it lies on the store's file system:
+        `move=True` gives the file itself away instead, where it lies on the store's file system:
         only for files that nobody else has open for writing. Raises ClipsteerError as put_bytes;
         a file to be moved may be gone then.
         """
@@ -209,9 +203,9 @@ class ObjectStore:
         return digests
 
     def forget(self, digest: str) -> bool:
-        """Take an object away (into trash/ under a name of its own); whether it was there."""
+        """Delete an object; whether it was there."""
         with disk_errors(self.root, KEY):
-            return discard(self._root, self.relative(digest))
+            return remove(self._file(digest))
 
     # ---- damage
 
@@ -235,7 +229,7 @@ class ObjectStore:
     # ---- inside
 
     def relative(self, digest: str) -> str:
-        """Where the object lies, or would lie, within the root and within trash/."""
+        """Where the object lies, or would lie, within the root."""
         algorithm, name = parse_digest(digest)
         if algorithm != ALGORITHM:
             raise ClipsteerError(
@@ -246,9 +240,6 @@ class ObjectStore:
 
     def _file(self, digest: str) -> str:
         return f"{self._root}/{self.relative(digest)}"
-
-    def _resurrect(self, path: str) -> bool:
-        return resurrect(self._root, path[len(self._root) + 1 :])
 
     def _temp(self) -> str:
         return f"{self._root}/{TMP}/{token()}"
@@ -284,19 +275,16 @@ class ObjectStore:
     def _refresh(self, digest: str, size: int) -> bool:
         """Whether the object is here already; marked as new, so that gc spares it.
 
-        If gc moves it away all the same, it had looked at its time before us; it looks again once
-        the object is in trash/ and brings it back. False also where the object has another size
-        (then it is quarantined), and where it belongs to somebody else, so that we may not touch
-        it but may replace it by our own copy.
+        False also where the object has another size (then it is quarantined), and where it belongs
+        to somebody else, so that we may not touch it but may replace it by our own copy.
         """
         path = self._file(digest)
         try:
-            if not self.exists(digest):
-                return False
             if os.stat(path).st_size != size:
                 self.quarantine(digest)
                 return os.path.exists(path) and os.stat(path).st_size == size
-            os.utime(path)
+            with self._beside_gc():
+                os.utime(path)
         except FileNotFoundError:
             return False
         except PermissionError:
@@ -305,6 +293,20 @@ class ObjectStore:
             if error.errno != errno.EROFS:
                 raise
         return True
+
+    def _touch(self, path: str) -> str:
+        try:
+            with self._beside_gc():
+                os.utime(path)
+        except FileNotFoundError:
+            raise
+        except OSError:  # somebody else's, or read-only: then it has only to be there
+            os.stat(path)
+        return path
+
+    def _beside_gc(self) -> contextlib.AbstractContextManager[bool]:
+        """Inside, gc looks at no object's time and deletes none: it comes before or after it."""
+        return held_lock(self._lock, fcntl.LOCK_SH)
 
     def _movable(self, source: str) -> bool:
         info = os.lstat(source)
@@ -353,11 +355,9 @@ class ObjectStore:
     def _place(self, temp: str, digest: str) -> None:
         """Rename a finished, flushed file to its name (the caller flushes the folder)."""
         path = self._file(digest)
-        try:
-            os.replace(temp, path)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+        if make_folder(os.path.dirname(path)):
             flush_folder(self._objects)
+        with self._beside_gc():
             os.replace(temp, path)
 
     def _place_all(self, temps: dict[str, str]) -> None:
@@ -372,23 +372,14 @@ class ObjectStore:
         folders = sorted({os.path.dirname(path) for path in paths.values()})
         if any([make_folder(folder) for folder in folders]):
             flush_folder(self._objects)
-        for digest, temp in temps.items():
-            os.replace(temp, paths[digest])
+        with self._beside_gc():
+            for digest, temp in temps.items():
+                os.replace(temp, paths[digest])
         if len(folders) <= _FEW:
             for folder in folders:
                 flush_folder(folder)
         else:
             flush_many(self._root, folders, flush_folder)
-
-
-def _touch(path: str) -> str:
-    try:
-        os.utime(path)
-    except FileNotFoundError:
-        raise
-    except OSError:  # somebody else's, or read-only: then it has only to be there
-        os.stat(path)
-    return path
 
 
 def _sweep(folder: str) -> None:

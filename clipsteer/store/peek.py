@@ -1,24 +1,19 @@
-"""A store looked at without changing it: nothing is laid out, put away, brought back or marked as used.
-
-What lies in trash/ counts as here, as a reader that needed it would bring it back.
-"""
+"""A store looked at without changing it: nothing is laid out, put away or marked as used."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.actions import ActionStore, parse_record
-from clipsteer.store.layout import FORMAT_FILE, TRASH, open_root
+from clipsteer.store.layout import FORMAT_FILE, open_root
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import DamagedPointerError, Pointer, read_pointer
 from clipsteer.store.roots import copy_of
-
-T = TypeVar("T")
 
 
 def _root(root: str | os.PathLike[str]) -> Path:
@@ -32,14 +27,6 @@ class PeekObjects(ObjectStore):
 
     _open = staticmethod(_root)
 
-    def use_file(self, digest: str, use: Callable[[str], T]) -> T:
-        relative = self.relative(digest)
-        # The first place again, as somebody may have brought it back in the meantime.
-        for folder in ("", f"{TRASH}/", ""):
-            with suppress(FileNotFoundError):
-                return use(f"{self._root}/{folder}{relative}")
-        raise self.missing(digest)
-
     def quarantine(self, digest: str) -> Path | None:
         return None
 
@@ -50,11 +37,8 @@ class PeekActions(ActionStore):
     _open = staticmethod(_root)
 
     def get(self, key: str) -> dict[str, Any] | None:
-        for path in (self.file(key), f"{self._root}/{TRASH}/{self.relative(key)}"):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                record = parse_record(Path(path).read_bytes(), key)
-                if record is not None:
-                    return record
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return parse_record(Path(self.file(key)).read_bytes(), key)
         return None
 
     def keys(self) -> Iterator[str]:

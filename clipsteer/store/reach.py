@@ -1,9 +1,8 @@
-"""What a set of results is made of: objects, the records that made them, their inputs, and so on."""
+"""What a set of results is made of: objects, what the records that made them were made from, and so on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.actions import Record
@@ -53,25 +52,18 @@ class Trees:
         return self._below[digest]
 
 
-@dataclass
-class Reached:
-    """Keys of records and digests of objects (here or not)."""
-
-    records: set[str] = field(default_factory=set)
-    objects: set[str] = field(default_factory=set)
-
-
 def reach(
     trees: Trees,
     records: Mapping[str, Record],
     outputs: Iterable[tuple[str, str]],
     keys: Iterable[str],
-) -> Reached:
-    """All that the results `outputs` (digest, kind) and the records `keys` consist of.
+) -> set[str]:
+    """Digests of all objects (here or not) that results, recent records and remaking need.
 
-    An object reaches the entries of its tree and every record that has it as an output; a record
-    reaches its outputs and its inputs. So a result never loses its lineage. Raises ClipsteerError
-    where a tree is of a format that this version does not know.
+    These are what the results `outputs` (digest, kind) and the records `keys` consist of: an
+    object reaches the entries of its tree and every record that has it as an output; a record
+    reaches its outputs and its inputs. And they are what no record can make again (`given`).
+    Raises ClipsteerError where a tree is of a format that this version does not know.
     """
     makers: dict[str, list[str]] = {}
     kinds: dict[str, str] = {}
@@ -79,29 +71,48 @@ def reach(
         for output in record["outputs"].values():
             makers.setdefault(output["digest"], []).append(key)
             kinds[output["digest"]] = output["kind"]
-    found = Reached()
+
+    def inputs(digests: Iterable[str]) -> Iterator[tuple[str, str]]:
+        for digest in digests:
+            if is_digest(digest) and digest.startswith(ALGORITHM):
+                yield digest, kinds.get(digest) or _kind(trees.objects, digest)
+
+    found: set[str] = set()
+    done: set[str] = set()
     opened: set[str] = set()
-    pending = list(outputs)
+    pending = [*outputs, *inputs(given(records.values()))]
     waiting = [key for key in keys if key in records]
     while pending or waiting:
         if pending:
             digest, kind = pending.pop()
-            if digest not in found.objects:
-                found.objects.add(digest)
+            if digest not in found:
+                found.add(digest)
                 waiting += makers.get(digest, [])
             if kind == TREE and digest not in opened:
                 opened.add(digest)
                 pending += [(entry.digest, entry.kind) for entry in trees.entries(digest)]
             continue
         key = waiting.pop()
-        if key not in found.records:
-            found.records.add(key)
+        if key not in done:
+            done.add(key)
             record = records[key]
             pending += [(o["digest"], o["kind"]) for o in record["outputs"].values()]
-            for digest in record["inputs"].values():
-                if is_digest(digest) and digest.startswith(ALGORITHM):
-                    pending.append((digest, kinds.get(digest) or _kind(trees.objects, digest)))
+            pending += inputs(record["inputs"].values())
     return found
+
+
+def given(records: Iterable[Record]) -> set[str]:
+    """The inputs that no record makes: the one that did was forgotten, say.
+
+    An action that gives back the bytes of an input of its own does not make that.
+    """
+    inputs: set[str] = set()
+    made: set[str] = set()
+    for record in records:
+        own = set(record["inputs"].values())
+        inputs |= own
+        made |= {output["digest"] for output in record["outputs"].values()} - own
+    return inputs - made
 
 
 def _kind(objects: ObjectStore, digest: str) -> str:

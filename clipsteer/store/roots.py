@@ -172,7 +172,8 @@ def forget(store_root: Path, id: str) -> None:
             f"{Path(store_root, ROOTS)}: found no working copy {id!r}; expected one of "
             f"{', '.join(known) or '(none)'}. `store du` lists them with their folders."
         )
-    shutil.rmtree(Path(store_root, ROOTS, id))
+    with contextlib.suppress(FileNotFoundError):  # another gc may be at it
+        shutil.rmtree(Path(store_root, ROOTS, id))
 
 
 class _Held:

@@ -10,7 +10,7 @@ from pathlib import Path
 from clipsteer.store.actions import ActionStore
 from clipsteer.store.entries import BLOB, TREE
 from clipsteer.store.index import RecordIndex
-from clipsteer.store.layout import ACTIONS, QUARANTINE, SCRATCH, TMP, TRASH
+from clipsteer.store.layout import ACTIONS, QUARANTINE, SCRATCH, TMP
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.peak import Peak, read_peak
 from clipsteer.store.peek import PeekObjects
@@ -89,7 +89,7 @@ def usage(root: Path) -> Usage:
         found.kinds[kinds[digest]].add(size)
         if len(users[digest]) > 1:
             found.shared.add(size)
-    for name in (ACTIONS, TRASH, SCRATCH, TMP, QUARANTINE):
+    for name in (ACTIONS, SCRATCH, TMP, QUARANTINE):
         found.folders[name] = _measure(objects.root / name)
     for known in roots(root):
         pointers = sum(1 for _ in known.pointers())

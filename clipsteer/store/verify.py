@@ -191,7 +191,7 @@ class _Run:
         except (ClipsteerError, OSError):
             self.result.faults.append(
                 f"{copy}: found a damaged copy of the pointer {root.host}:{pointer}, which is not "
-                "here or damaged too. gc removes nothing until that is settled: run the same "
+                "here or damaged too. gc deletes nothing until that is settled: run the same "
                 "command again in that folder, or, if the folder is no more, `store gc --forget "
                 f"{root.id}`."
             )
@@ -207,7 +207,7 @@ class _Run:
     # ---- what is named and not here
 
     def look_for_outputs(self) -> None:
-        """Look for all that records and pointers name; what lies in trash/ is here as well."""
+        """Look for all that records and pointers name."""
         objects = PeekObjects(self.root)
         trees = Trees(objects)
         lost: dict[str, Missing] = {}

@@ -405,24 +405,6 @@ def test_damage_is_seen_and_left_alone(toys: Toys) -> None:
     copy.write_bytes(b"")
 
 
-def test_what_gc_has_just_moved_away_counts_as_here(toys: Toys) -> None:
-    toys.run(toys.chain())
-    key = toys.foresee(toys.chain()).jobs[0].actions[0].key or ""
-    digest = toys.digest("half", "h/a")
-    moved = [ActionStore.relative(key), ObjectStore(toys.store).relative(digest)]
-    for relative in moved:
-        away = toys.store / "trash" / relative
-        away.parent.mkdir(parents=True)
-        os.rename(toys.store / relative, away)
-    jobs = toys.chain(sum={"plus": 5})
-    found = toys.foresee(jobs)
-    assert verdicts(found) == chain("restored", "restored", "restored", "computed")
-    assert found.remade == []
-    for relative in moved:
-        assert (toys.store / "trash" / relative).exists()
-    toys.foresee_and_run(jobs)
-
-
 def test_peeking_leaves_damage_where_it_is(toys: Toys) -> None:
     toys.run(toys.chain())
     digest = toys.digest("number")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_an_empty_store(tmp_path: Path, store: Shell) -> None:
     assert store.json("ls", *where) == []
     assert "objects" in store("du", *where)
     assert "all sound" in store("verify", *where)
-    assert store.json("gc", *where)["trashed"] == []
+    assert store.json("gc", *where)["deleted"] == []
 
 
 # ---- show
@@ -187,7 +188,7 @@ def test_du(world: World, store: Shell) -> None:
     found = store.json("du")
     assert found["unnamed"] == {"files": 1, "bytes": 6}
     assert found["steps"]["last"]["missing"] == 1
-    assert found["folders"]["trash"] == {"files": 1, "bytes": 4}
+    assert found["folders"]["quarantine"] == {"files": 0, "bytes": 0}
     assert found["peak"] is None
     note_peak(world.objects)
     assert store.json("du")["peak"]["bytes"] == store.json("du")["objects"]["bytes"]
@@ -238,24 +239,25 @@ def test_pointers_of_another_stores_working_copy_are_left_out(
 def test_gc(world: World, store: Shell) -> None:
     world.age(40)
     world.pointer("last").unlink()
-    said = store("gc", "--dry-run")
-    assert "would move to trash/: 1 record, 1 object" in said
-    assert "  last: 1 action" in said
-    assert world.has("last", trash=False)
-    assert "moved to trash/: 1 record, 1 object" in store("gc")
-    assert not world.has("last", trash=False)
-    found = store.json("gc", "--trash-days", "0")
-    assert found["deleted"] == 2
-    assert found["freed"] > 0
-    assert not world.has("last")
+    orphan = world.objects.put_bytes(b"orphan")
+    os.utime(world.root / world.objects.relative(orphan), (0, 0))
+    lines = ["delete: 2 objects, 10 B", "  last: 1 object, 4 B", "  no action names: 1 object, 6 B"]
+    said = store("gc", "--dry-run").splitlines()
+    assert said == [f"would {lines[0]}", *lines[1:], "would free 10 B"]
+    assert world.has(LAST)
+    said = store("gc").splitlines()
+    assert said == [lines[0].replace("delete", "deleted"), *lines[1:], "freed 10 B"]
+    assert not world.has(LAST)
+    assert world.has("last")
+    assert store.json("gc")["freed"] == 0
 
 
 def test_gc_options(world: World, store: Shell) -> None:
     world.age(10)
     world.unroot()
-    assert store.json("gc")["trashed"] == []
-    assert store.json("gc", "--older-than", "5", "--grace-days", "11")["trashed"] == []
-    assert len(store.json("gc", "--older-than", "5", "--dry-run")["trashed"]) == len(ALL) + 3
+    assert store.json("gc")["deleted"] == []
+    assert store.json("gc", "--older-than", "5", "--grace-days", "11")["deleted"] == []
+    assert len(store.json("gc", "--older-than", "5", "--dry-run")["deleted"]) == len(ALL)
     (world.root / "quarantine/x").write_bytes(b"12345")
     assert store.json("gc", "--quarantine")["temporary_bytes"] == 5
     for bad in ("-1", "nan", "inf", "x"):
@@ -263,13 +265,26 @@ def test_gc_options(world: World, store: Shell) -> None:
             main(["store", "gc", "--older-than", bad])
 
 
+def test_gc_with_named_working_copies(
+    world: World, store: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(world.root / "roots" / root_id(world.copy))
+    world.age(40)
+    monkeypatch.chdir(world.folder)
+    where = ["--store", str(world.root)]
+    assert len(store.json("gc", "--dry-run", *where)["deleted"]) == len(ALL)
+    assert store.json("gc", "clone", *where)["deleted"] == []
+    assert "clon: found no artifacts/refs" in store.fault("gc", "clon", *where)
+    assert world.here() >= ALL
+
+
 def test_gc_forget(world: World, store: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     world.age(40)
     monkeypatch.chdir(world.folder)
     where = ["--store", str(world.root)]
-    assert store.json("gc", *where)["trashed"] == []
+    assert store.json("gc", *where)["deleted"] == []
     assert root_id(world.copy) in store.fault("gc", "--forget", "x", *where)
-    assert len(store.json("gc", "--forget", root_id(world.copy), *where)["trashed"]) == len(ALL) + 3
+    assert len(store.json("gc", "--forget", root_id(world.copy), *where)["deleted"]) == len(ALL)
 
 
 # ---- rm

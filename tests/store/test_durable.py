@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import shutil
@@ -15,6 +16,8 @@ import pytest
 from clipsteer.errors import ClipsteerError
 from clipsteer.store import durable
 from clipsteer.store.durable import write_atomic
+from clipsteer.store.layout import LOCK
+from clipsteer.store.locks import held_lock
 from clipsteer.store.objects import ObjectStore
 from tests.store.places import quick_folder
 
@@ -262,9 +265,8 @@ def test_a_store_shared_by_two_people() -> None:
         Path(folder).chmod(0o755)
         store = ObjectStore(Path(folder, "store"))
         digest, other = store.put_many([b"data", b"other"])
-        trashed = store.root / "trash" / store.path(other).relative_to(store.root)
-        trashed.parent.mkdir(parents=True)
-        store.path(other).rename(trashed)
+        lock = store.root / LOCK
+        assert not lock.stat().st_mode & 0o022
         age(store.path(digest))
         set_modes(store.root, 0o777)
 
@@ -272,6 +274,8 @@ def test_a_store_shared_by_two_people() -> None:
             again = ObjectStore(store.root)
             assert again.put_bytes(b"data") == digest
             assert again.get_bytes(other) == b"other"
+            with held_lock(lock, fcntl.LOCK_SH) as held:
+                assert held
 
         in_child(use, user=NOBODY)
         assert store.path(digest).stat().st_mtime > time.time() - 60

@@ -15,6 +15,7 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.store.actions import ActionStore
 from clipsteer.store.attempts import action_folder
 from clipsteer.store.code import StepCode
+from clipsteer.store.gc import Options, collect
 from clipsteer.store.locks import try_lock
 from clipsteer.store.objects import DamagedObjectError
 from clipsteer.store.run import Run
@@ -131,6 +132,39 @@ def test_an_input_that_vanishes_again_and_again(bench: Bench) -> None:
     times = 1000
     with pytest.raises(ClipsteerError, match="is not in the store"):
         bench.act("read", {"x": made["out"]}, robbed, other=1)
+
+
+def test_what_gc_has_deleted_is_made_again_from_what_it_has_left(bench: Bench) -> None:
+    raw = bench.objects.put_bytes(b"the user's own")
+    box = bench.act("box", {"x": raw})
+    read = bench.act("read", {"box": box["box"]})
+    bench.said("computed")
+    records = bench.files("actions")
+    collect(bench.root / "store", Options(older_than=0, grace=0))
+    assert list(bench.objects.digests()) == [raw]
+    again = bench.act("read", {"box": box["box"]}, other=1)
+    assert bench.said("remade") == ["box"]
+    assert again["out"] == read["out"]
+    assert bench.files("actions").items() >= records.items()
+
+
+def test_gc_that_spares_nothing_in_the_middle_of_an_action(bench: Bench) -> None:
+    made, box, _ = bench.chain()
+    times = 2
+
+    def robbed(run: Run) -> None:
+        nonlocal times
+        run.put_bytes("first", b"put before gc comes")
+        if times:
+            times -= 1
+            collect(bench.root / "store", Options(older_than=0, grace=0))
+        run.put_bytes("out", run.tree("box").read("a") + run.blob("x"))
+
+    inputs = {"box": box["box"], "x": made["out"]}
+    found = bench.act("read", inputs, robbed)
+    assert bench.said("remade", surprised=True) == ["make", "box"] * 2
+    assert value(bench, found["out"]) == b"one !one "
+    assert value(bench, found["first"]) == b"put before gc comes"
 
 
 def test_what_nobody_made_cannot_be_made_again(bench: Bench) -> None:

@@ -1,21 +1,35 @@
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 
 import pytest
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store import gc
+from clipsteer.store import drop, gc
+from clipsteer.store.actions import ActionStore, action_key
 from clipsteer.store.digest import canonical_json, digest_bytes
-from clipsteer.store.objects import MissingObjectError
-from clipsteer.store.roots import root_id
-from clipsteer.store.trash import SINCE
+from clipsteer.store.durable import write_atomic
+from clipsteer.store.pointers import Member, Pointer, pointer_bytes
+from clipsteer.store.reach import given
+from clipsteer.store.roots import REFS, root_id
 from clipsteer.store.trees import Entry, put_tree_entries
-from tests.store.world import DEEP, INNER, KEYS, LAST, ONE, OUTER, OUTPUTS, SAME, THREE, World
+from tests.store.world import (
+    DEEP,
+    INNER,
+    KEYS,
+    LAST,
+    ONE,
+    OUTER,
+    OUTPUTS,
+    SAME,
+    THREE,
+    World,
+    record_of,
+)
 
 ALL = set().union(*DEEP.values())
+RECORDS = {"base", "next", "last"}
 
 
 @pytest.fixture
@@ -24,18 +38,11 @@ def world(tmp_path: Path) -> World:
 
 
 def objects(world: World) -> set[str]:
-    """What is in its place."""
-    return {digest for digest in ALL if world.has(digest, trash=False)}
+    return world.here() & ALL
 
 
-def records(world: World) -> set[str]:
-    return {name for name in KEYS if world.has(name, trash=False)}
-
-
-def trash(world: World) -> set[str]:
-    base = world.root / "trash"
-    found = {path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file()}
-    return found - {SINCE}
+def gone(report: gc.Report) -> set[str]:
+    return {item.digest for item in report.deleted}
 
 
 def snapshot(world: World) -> dict[str, tuple[int, int]]:
@@ -52,9 +59,8 @@ def test_pointers_keep_everything_that_led_to_them(world: World) -> None:
     world.unroot("base", "next")
     world.age(400)
     report = world.gc()
-    assert (report.trashed, report.deleted, report.young) == ([], 0, 0)
-    assert objects(world) == ALL
-    assert records(world) == {"base", "next", "last"}
+    assert (report.deleted, report.freed, report.young) == ([], 0, 0)
+    assert world.here() == ALL | RECORDS
 
 
 def test_recent_records_keep_everything_that_led_to_them(world: World) -> None:
@@ -63,41 +69,37 @@ def test_recent_records_keep_everything_that_led_to_them(world: World) -> None:
     world.age(20)
     world.actions.touch(KEYS["next"])
     world.age(20)
-    world.gc()
-    assert records(world) == {"base", "next"}
-    assert objects(world) == ALL - {LAST}
+    assert gone(world.gc()) == {LAST}
+    assert world.here() == ALL - {LAST} | RECORDS
 
 
-def test_what_nobody_needs_goes_in_two_steps(world: World) -> None:
+def test_records_stay_for_ever_and_what_nobody_needs_goes(world: World) -> None:
     world.run("last")
     world.unroot()
-    world.age(31)
+    world.age(400)
+    sizes = {digest: world.objects.size(digest) for digest in ALL}
     report = world.gc()
-    assert {item.digest for item in report.trashed} == {*ALL, *KEYS.values()} - {KEYS["twin"]}
-    assert [item.kind for item in report.trashed[:3]] == ["record"] * 3
-    assert {item.step for item in report.trashed if item.kind == "record"} == set(OUTPUTS) - {
-        "twin"
-    }
-    assert sum(item.bytes for item in report.trashed) == report.waiting_bytes
-    assert (report.freed, report.deleted, report.waiting) == (0, 0, len(ALL) + 3)
-    assert not objects(world) | records(world)
-    assert len(trash(world)) == len(ALL) + 3
-    world.age(0.5)
-    assert world.gc().deleted == 0
-    waiting = sum((world.root / "trash" / name).stat().st_size for name in trash(world))
-    world.age(0.6)
-    report = world.gc()
-    assert (report.deleted, report.freed, report.waiting) == (len(ALL) + 3, waiting, 0)
-    assert not trash(world)
+    assert {item.digest: item.bytes for item in report.deleted} == sizes
+    assert report.freed == sum(sizes.values())
+    steps = {item.digest: item.step for item in report.deleted}
+    assert (steps[SAME], steps[INNER], steps[LAST]) == ("base", "next", "last")
+    assert world.here() == RECORDS
+    # which is enough to have everything again
+    world.make("last", world.objects)
+    world.make("next", world.objects)
+    for name in RECORDS:
+        world.read(name)
 
 
-def test_all_makers_of_a_needed_object_stay(world: World) -> None:
-    world.run("twin")
-    world.run("base")
-    world.unroot("twin")
+def test_the_least_recently_used_goes_first(world: World) -> None:
+    world.run("last")
+    world.unroot()
+    order = [ONE, LAST, INNER, SAME]
+    for days, digest in enumerate(order):
+        when = os.stat(world.root / world.objects.relative(digest)).st_mtime - (10 - days) * gc.DAY
+        os.utime(world.root / world.objects.relative(digest), (when, when))
     world.age(40)
-    world.gc()
-    assert records(world) == {"base", "twin"}
+    assert [item.digest for item in world.gc().deleted][: len(order)] == order
 
 
 def test_the_young_are_spared(world: World) -> None:
@@ -112,24 +114,45 @@ def test_the_young_are_spared(world: World) -> None:
     assert report.young_bytes == sum(world.objects.size(digest) for digest in (SAME, OUTER))
 
 
-def test_records_need_no_less_than_the_grace_period(world: World) -> None:
+def test_records_keep_what_they_name_for_no_less_than_the_grace_period(world: World) -> None:
     world.run("base")
     world.unroot()
-    world.age(0.5)
-    world.gc(older_than=0)
-    assert records(world) == {"base"}
-    world.age(0.6)
-    world.gc(older_than=0)
-    assert not records(world)
-
-
-def test_inputs_that_no_action_made_stay_as_whole_trees(world: World) -> None:
-    world.run("last")
-    world.actions.forget(KEYS["next"])
-    world.unroot("next")
     world.age(40)
+    world.actions.touch(KEYS["base"])
+    world.age(0.5)
+    assert world.gc(older_than=0).deleted == []
+    world.age(0.6)
+    assert gone(world.gc(older_than=0)) == DEEP["base"]
+
+
+def test_inputs_that_no_record_makes_are_never_deleted(world: World) -> None:
+    """They are whole trees, and nobody could have them again."""
+    world.run("last")
+    world.forget("next")
+    world.unroot()
+    world.age(400)
     world.gc()
-    assert {OUTER, INNER, ONE} <= objects(world)
+    assert objects(world) == DEEP["next"]
+    # until what needs them is forgotten too
+    world.forget("last")
+    world.gc()
+    assert objects(world) == set()
+
+
+def test_giving_back_an_input_is_not_making_it(world: World) -> None:
+    world.run("base")
+    inputs, outputs = {"in": SAME}, {"blob": record_of("base")["outputs"]["blob"]}
+    key = action_key("copy", {}, "code", inputs)
+    copied = {**record_of("base"), "step": "copy", "inputs": inputs, "outputs": outputs}
+    ActionStore(world.root).publish(key, copied)
+    world.unroot()
+    world.age(40)
+    assert given([record_of("base"), copied]) == set()
+    assert given([copied]) == {SAME}
+    assert SAME in gone(world.gc(dry_run=True))
+    world.forget("base")
+    world.gc()
+    assert objects(world) == {SAME}
 
 
 def test_missing_and_damaged_trees_do_not_stop_it(world: World) -> None:
@@ -138,24 +161,32 @@ def test_missing_and_damaged_trees_do_not_stop_it(world: World) -> None:
     path = world.root / world.objects.relative(OUTER)
     path.chmod(0o644)
     path.write_bytes(path.read_bytes().replace(b"5", b"6"))
-    world.gc()
-    assert records(world) == {"base", "next", "last"}
-    # What only the damaged tree named goes the slow way; making the tree anew makes it too.
-    assert objects(world) == ALL - {INNER, THREE}
+    os.utime(path, (0, 0))
+    # What only the damaged tree named goes; making the tree anew makes it too.
+    assert gone(world.gc()) == {INNER, THREE}
     world.objects.forget(OUTER)
-    world.gc()
+    assert world.gc().deleted == []
+    assert world.here() >= RECORDS
+
+
+def test_a_damaged_record_stays_where_it_is(world: World) -> None:
+    world.run("last")
+    world.age(40)
+    path = Path(world.actions.file(KEYS["base"]))
+    path.chmod(0o644)
+    path.write_bytes(b"{")
+    before = snapshot(world)
+    assert world.gc(dry_run=True).deleted == []
+    assert snapshot(world) == before
 
 
 def test_a_tree_of_the_future_stops_it(world: World) -> None:
     world.run("base")
     tree = world.objects.put_bytes(canonical_json({"entries": {}, "format": "clipsteer-tree/2"}))
     key = "blake3:" + "0" * 64
-    world.unroot()
     made = {"digest": tree, "size": 0, "kind": "tree"}
-    reached = gc.reach(
-        gc.Trees(world.objects), {key: {"outputs": {"t": made}, "inputs": {}}}, [], [key]
-    )
-    assert reached.objects == {tree}
+    records = {key: {"outputs": {"t": made}, "inputs": {}}}
+    assert gc.reach(gc.Trees(world.objects), records, [], [key]) == {tree}
     with pytest.raises(ClipsteerError, match="another version"):
         gc.reach(gc.Trees(world.objects, strict=True), {}, [(tree, "tree")], [])
 
@@ -170,126 +201,27 @@ def test_a_damaged_root_copy_stops_it(world: World) -> None:
         world.gc()
     assert objects(world) == DEEP["base"]
     # In the working copy itself it is mended.
-    world.gc(working_copy=world.copy)
+    world.gc(working_copies=[world.copy])
     assert objects(world) == DEEP["base"]
-
-
-# ---- trash
-
-
-def test_trash_comes_back_when_it_is_needed_again(world: World) -> None:
-    world.run("last")
-    world.unroot()
-    world.age(40)
-    world.gc()
-    world.age(0.5)
-    world.run("next")
-    assert records(world) == {"base", "next"}
-    report = world.gc()
-    assert report.brought_back == len(ALL) - 1  # all objects but the last
-    assert objects(world) == ALL - {LAST}
-    assert records(world) == {"base", "next"}
-
-
-def test_what_came_back_and_went_again_waits_anew(world: World) -> None:
-    world.run("base")
-    world.unroot()
-    world.age(40)
-    world.gc()
-    world.run("base")
-    world.gc()
-    world.unroot()
-    world.age(40)
-    report = world.gc()
-    assert (report.deleted, report.waiting) == (0, 5)
-    # The note was made in the meantime, and is worth nothing when it is damaged.
-    (world.root / "trash" / SINCE).write_bytes(b"{}")
-    world.age(2)
-    assert world.gc().deleted == 0
-    world.age(2)
-    assert world.gc().deleted == 5
-
-
-def test_a_full_disk_has_no_room_for_a_note(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise ClipsteerError("no space")
-
-    world.run("last")
-    world.unroot()
-    world.age(40)
-    world.gc()
-    world.age(2)
-    world.run("base")
-    world.unroot()
-    world.age(40)
-    monkeypatch.setattr("clipsteer.store.trash.write_note", refuse)
-    report = world.gc()
-    assert report.deleted == 6  # what the old note says was there all the time
-    assert SINCE not in {path.name for path in (world.root / "trash").iterdir()}
-    assert world.gc().deleted == 0  # now all is as if it were new
-
-
-def test_what_goes_again_in_the_same_run_has_gone_now(world: World) -> None:
-    world.run("base")
-    bin_ = gc.Trash(world.root)
-    relative = world.objects.relative(ONE)
-    bin_.since[relative] = 0.0
-    assert bin_.take(relative, math.inf)
-    assert relative not in bin_.since
-
-
-def test_a_note_that_was_altered_is_not_believed(world: World) -> None:
-    world.run("base")
-    world.unroot()
-    world.age(40)
-    world.gc()
-    note = world.root / "trash" / SINCE
-    bad = bytearray(note.read_bytes())
-    bad[-10] ^= 1
-    note.write_bytes(bytes(bad))
-    assert gc.Trash(world.root).since == {}
-
-
-def test_forgotten_files_are_deleted_and_never_come_back(world: World) -> None:
-    world.run("base")
-    world.actions.forget(KEYS["base"])
-    world.objects.forget(ONE)
-    world.gc()
-    assert not world.has("base")
-    with pytest.raises(MissingObjectError):
-        world.objects.get_bytes(ONE)
-    world.age(2)
-    assert world.gc().deleted == 2
-    assert not trash(world)
-
-
-def test_no_days_of_trash(world: World) -> None:
-    world.run("last")
-    world.unroot()
-    world.age(40)
-    report = world.gc(trash=0)
-    assert report.deleted == len(ALL) + 3
-    assert report.freed == sum(item.bytes for item in report.trashed)
-    assert not trash(world)
-
-
-def test_a_file_in_its_place_is_not_replaced_from_trash(world: World) -> None:
-    world.run("base")
-    (away,) = [world.root / "trash" / world.objects.relative(ONE)]
-    away.parent.mkdir(parents=True)
-    away.write_bytes(b"rotten")
-    world.gc()
-    assert world.objects.get_bytes(ONE) == b"one"
-    world.age(2)
-    assert world.gc().deleted == 1
-    assert world.objects.get_bytes(ONE) == b"one"
 
 
 def test_external_bytes_are_not_asked_for(world: World) -> None:
     entries = {"a": Entry(digest_bytes(b"with the user"), 13, "external"), "b": Entry(ONE, 3)}
     tree = put_tree_entries(world.objects, entries)
-    reached = gc.reach(gc.Trees(world.objects), {}, [(tree, "tree")], [])
-    assert reached.objects == {tree, ONE}
+    assert gc.reach(gc.Trees(world.objects), {}, [(tree, "tree")], []) == {tree, ONE}
+
+
+def test_what_may_not_be_deleted_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(1, "somebody else's")
+
+    world.run("base")
+    world.unroot()
+    world.age(40)
+    monkeypatch.setattr(drop.os, "unlink", refuse)
+    report = world.gc()
+    assert (report.deleted, report.freed, report.refused) == ([], 0, len(DEEP["base"]))
+    assert objects(world) == DEEP["base"]
 
 
 # ---- dry run
@@ -297,11 +229,9 @@ def test_external_bytes_are_not_asked_for(world: World) -> None:
 
 def test_a_dry_run_says_what_would_happen_and_changes_nothing(world: World) -> None:
     world.run("last")
-    world.unroot("last")
     world.age(40)
-    world.gc()
-    world.age(2)
-    world.unroot("next")
+    world.unroot("next", "last")
+    world.objects.path(LAST)
     (world.root / "tmp/left").write_bytes(b"left")
     os.utime(world.root / "tmp/left", (0, 0))
     for number in range(2):
@@ -310,13 +240,11 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(world: World) -> N
         assert snapshot(world) == before
         assert dry.dry_run
         real = world.gc()
-        assert vars(dry) == {
-            **vars(real),
-            "dry_run": True,
-            "waiting": dry.waiting,
-            "waiting_bytes": dry.waiting_bytes,
-        }
-        assert (real.deleted, len(real.trashed)) == [(2, 4), (0, 0)][number]
+        assert vars(dry) == {**vars(real), "dry_run": True}
+        assert gone(real) == [{OUTER, INNER, THREE}, set()][number]
+
+
+# ---- working copies
 
 
 def test_a_dry_run_counts_the_pointers_of_the_working_copy(world: World) -> None:
@@ -325,30 +253,83 @@ def test_a_dry_run_counts_the_pointers_of_the_working_copy(world: World) -> None
     for path in world.root.glob("roots/*/*.json"):
         path.unlink()
     world.unroot("last")
-    dry = world.gc(dry_run=True, working_copy=world.copy)
-    assert [item.digest for item in dry.trashed] == [KEYS["last"], LAST]
-    real = world.gc(working_copy=world.copy)
-    assert real.trashed == dry.trashed
+    dry = world.gc(dry_run=True, working_copies=[world.copy])
+    assert gone(dry) == {LAST}
+    real = world.gc(working_copies=[world.copy])
+    assert real.deleted == dry.deleted
+
+
+def test_named_working_copies_count_as_they_are_now(world: World, tmp_path: Path) -> None:
+    """Their pointers were brought there, say, by no run that the store has seen."""
+    world.run("last")
+    world.unroot()
+    world.age(40)
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    for folder, name in ((mine, "base"), (theirs, "last")):
+        data = pointer_bytes(Pointer(name, {"all": Member(OUTPUTS[name])}))
+        write_atomic(folder / REFS / f"{name}.json", data)
+    assert gone(world.gc(dry_run=True)) == ALL
+    assert gone(world.gc(dry_run=True, working_copies=[mine])) == ALL - DEEP["base"]
+    for dry_run in (True, False):
+        assert world.gc(dry_run=dry_run, working_copies=[mine, theirs]).deleted == []
+    # from now on the store knows them
+    assert world.gc().deleted == []
 
 
 def test_a_pointer_that_is_no_more_keeps_nothing_in_its_own_working_copy(world: World) -> None:
     world.run("last")
     world.age(40)
     world.pointer("last").unlink()
-    assert world.gc().trashed == []
+    assert world.gc().deleted == []
     for dry_run in (True, False):
-        report = world.gc(working_copy=world.copy, dry_run=dry_run)
-        assert {item.digest for item in report.trashed} == {KEYS["last"], LAST}
-
-
-# ---- forgetting a working copy
+        assert gone(world.gc(working_copies=[world.copy], dry_run=dry_run)) == {LAST}
 
 
 def test_forgetting_a_working_copy(world: World) -> None:
     world.run("last")
     world.age(40)
     for dry_run in (True, False):
-        report = world.gc(forget=root_id(world.copy), dry_run=dry_run)
-        assert len(report.trashed) == len(ALL) + 3
+        assert gone(world.gc(forget=root_id(world.copy), dry_run=dry_run)) == ALL
     with pytest.raises(ClipsteerError, match="no working copy"):
         world.gc(forget=root_id(world.copy))
+
+
+# ---- stores of earlier versions
+
+
+def test_what_an_earlier_version_had_put_into_trash_comes_back(world: World) -> None:
+    world.run("last")
+    base, here = world.root / "trash", world.here()
+    moved = [world.objects.relative(d) for d in (ONE, OUTER)] + [ActionStore.relative(KEYS["base"])]
+    for relative in moved:
+        (base / relative).parent.mkdir(parents=True)
+        os.rename(world.root / relative, base / relative)
+    os.rmdir((world.root / moved[0]).parent)
+    # in its place as well, and rotten here
+    rotten = base / world.objects.relative(THREE)
+    rotten.parent.mkdir(parents=True)
+    rotten.write_bytes(b"rotten")
+    for name in ("since.json", f"object-{LAST[7:]}-1", f"action-{KEYS['last'][7:]}-1.json"):
+        (base / name).write_bytes(b"taken away by hand, or a note")
+    assert World(world.folder).here() == here
+    assert not base.exists()
+    for name in RECORDS:
+        world.read(name)
+
+
+def test_what_cannot_come_back_is_not_deleted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(30, "read-only")
+
+    world.run("base")
+    away = world.root / "trash" / world.objects.relative(ONE)
+    away.parent.mkdir(parents=True)
+    os.rename(world.root / world.objects.relative(ONE), away)
+    with monkeypatch.context() as patch:
+        for name in ("link", "replace"):
+            patch.setattr(os, name, refuse)
+        assert not World(world.folder).has(ONE)
+    assert away.exists()
+    assert World(world.folder).has(ONE)

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store import gc
-from clipsteer.store.gc import LOCK, SCRATCH_DAYS, Options, collect
-from clipsteer.store.locks import try_lock
+from clipsteer.store import gc, locks
+from clipsteer.store.gc import SCRATCH_DAYS, Options, collect
+from clipsteer.store.layout import LOCK
+from clipsteer.store.locks import held_lock, is_locked
 from tests.store.world import World
 
 
@@ -62,21 +66,14 @@ def test_quarantine_goes_on_request_only(world: World) -> None:
     assert not list((world.root / "quarantine").iterdir())
 
 
-# ---- one at a time
+# ---- the lock
 
 
-def test_a_second_gc_is_refused(world: World) -> None:
-    held = try_lock(world.root / LOCK)
-    assert held is not None
-    with held, pytest.raises(ClipsteerError, match="another gc"):
-        world.gc()
-    world.gc()
-
-
-def test_the_lock_dies_with_its_process(world: World) -> None:
+def test_gc_waits_for_the_lock_which_dies_with_its_process(world: World) -> None:
+    world.run("base")
     code = (
-        "import sys, time; from pathlib import Path; from clipsteer.store.locks import try_lock\n"
-        "held = try_lock(Path(sys.argv[1])); print(held is not None, flush=True); time.sleep(60)"
+        "import fcntl, sys, time; from pathlib import Path; from clipsteer.store.locks import held_lock\n"
+        "with held_lock(Path(sys.argv[1]), fcntl.LOCK_SH) as held: print(held, flush=True); time.sleep(60)"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(world.root / LOCK)],
@@ -86,17 +83,54 @@ def test_the_lock_dies_with_its_process(world: World) -> None:
     assert child.stdout is not None
     try:
         assert child.stdout.readline() == b"True\n"
-        with pytest.raises(ClipsteerError, match="another gc"):
-            world.gc()
+        assert is_locked(world.root / LOCK)
+        world.objects.put_bytes(b"same")  # who only marks an object as used shares it
+        other = threading.Thread(target=world.gc)
+        other.start()
+        child.kill()
+        other.join(60)
+        assert not other.is_alive()
+        assert not is_locked(world.root / LOCK)
     finally:
         child.kill()
         child.wait()
         child.stdout.close()
-    world.gc()
+
+
+def test_a_forked_process_does_not_keep_the_lock(world: World) -> None:
+    told, tell = os.pipe()
+    with held_lock(world.root / LOCK, fcntl.LOCK_SH):
+        process = os.fork()
+        if process == 0:
+            os.read(told, 1)
+            os._exit(0)
+    try:
+        assert not is_locked(world.root / LOCK)
+        world.gc()
+    finally:
+        os.write(tell, b".")
+        os.waitpid(process, 0)
+
+
+def test_a_file_system_without_locks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs go on, as a lost object is made again; gc deletes nothing."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(37, "no locks available")
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    world.run("last")
+    world.unroot()
+    world.age(40)
+    before = world.here()
+    with pytest.raises(ClipsteerError, match="cannot be locked"):
+        world.gc()
+    assert world.here() == before
+    assert len(world.gc(dry_run=True).deleted) == len(before) - 3
 
 
 def test_the_clock_is_the_file_systems(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.run("base")
     world.unroot()
     monkeypatch.setattr(gc.time, "time", lambda: time.monotonic() + 1e10)
-    assert collect(world.root, Options()).trashed == []
+    assert collect(world.root, Options()).deleted == []

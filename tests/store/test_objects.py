@@ -177,7 +177,7 @@ def test_digests_of_other_stores_and_no_digests(store: ObjectStore) -> None:
         store.get_bytes("blake3:../../../etc/passwd")
 
 
-# ---- found already, trash
+# ---- found already, forgotten
 
 
 def age(path: Path) -> None:
@@ -217,44 +217,12 @@ def test_somebody_elses_object_is_replaced_to_be_young(
     assert (store.root / store.relative(digest)).stat().st_mtime > time.time() - 60
 
 
-@pytest.mark.parametrize("read", ["exists", "path", "get_bytes", "put_bytes"])
-def test_readers_and_writers_resurrect_from_trash(store: ObjectStore, read: str) -> None:
-    digest = store.put_bytes(b"data")
-    path = store.path(digest)
-    trashed = store.root / "trash" / path.relative_to(store.root)
-    trashed.parent.mkdir(parents=True)
-    age(path)
-    path.rename(trashed)
-    getattr(store, read)(b"data" if read == "put_bytes" else digest)
-    assert path.read_bytes() == b"data"
-    assert path.stat().st_mtime > time.time() - 60
-
-
-def test_gc_between_look_and_read(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = store.put_bytes(b"data")
-    trashed = store.root / "trash" / store.path(digest).relative_to(store.root)
-    trashed.parent.mkdir(parents=True)
-    real = Path.read_bytes
-    moves = [lambda path: path.rename(trashed)]
-
-    def read_bytes(path: Path) -> bytes:
-        if moves:
-            moves.pop()(path)
-        return real(path)
-
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    assert store.get_bytes(digest) == b"data"
-    assert not moves
-
-
 def test_forgetting(store: ObjectStore) -> None:
     digest = store.put_bytes(b"data")
     assert store.forget(digest)
     assert not store.forget(digest)
     with pytest.raises(MissingObjectError):
         store.get_bytes(digest)
-    (away,) = files(store.root / "trash")
-    assert away.name.startswith(f"object-{digest.partition(':')[2]}-")
     assert store.put_bytes(b"data") == digest
 
 

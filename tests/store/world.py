@@ -1,4 +1,4 @@
-"""A small store with a working copy: what processes do there, and a model of what must stay."""
+"""A small store with a working copy: what processes do there, and a model of what gc must leave."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from clipsteer.store.digest import digest_bytes
 from clipsteer.store.durable import token, write_atomic
 from clipsteer.store.entries import Entry, tree_bytes
 from clipsteer.store.gc import DAY, Options, Report, collect
-from clipsteer.store.objects import ObjectStore
+from clipsteer.store.objects import MissingObjectError, ObjectStore
 from clipsteer.store.pointers import Member, Output, Pointer, pointer_bytes
 from clipsteer.store.roots import REFS, copy_of, keep_pointer
-from clipsteer.store.state import read_note, write_note
-from clipsteer.store.trash import SINCE
 from clipsteer.store.trees import StoreTree, put_tree_entries
 
 # Three actions in a row, and one that gives the same bytes as the first.
@@ -77,10 +75,12 @@ class World:
         self.folder, self.root, self.copy = folder, folder / "store", folder / "clone"
         self.copy.mkdir(exist_ok=True)
         self.objects, self.actions = ObjectStore(self.root), ActionStore(self.root)
+        self.computed: set[str] = set()
         self._root_copies = {n: copy_of(self.root, self.copy, self.pointer(n)) for n in OUTPUTS}
-        # In place and in trash/: of each object, and of each action's record.
-        self._places = {d: self._both(self.objects.relative(d)) for d in set.union(*DEEP.values())}
-        self._places |= {n: self._both(self.actions.relative(key)) for n, key in KEYS.items()}
+        # Of each object, and of each action's record.
+        relative = {d: self.objects.relative(d) for d in set.union(*DEEP.values())}
+        relative |= {name: self.actions.relative(key) for name, key in KEYS.items()}
+        self._places = {name: f"{self.root}/{path}" for name, path in relative.items()}
 
     # ---- what processes do
 
@@ -89,17 +89,30 @@ class World:
         objects, actions = ObjectStore(self.root), ActionStore(self.root)
         for name in CHAINS[target]:
             if actions.get(KEYS[name]) is None or not actions.touch(KEYS[name]):
-                self.compute(name, objects)
+                self.make(name, objects)
                 actions.publish(KEYS[name], record_of(name))
+                self.computed.add(name)
             pointer = self.pointer(name)
             data = pointer_bytes(Pointer(name, {"all": Member(OUTPUTS[name])}))
             keep_pointer(self.root, self.copy, pointer, data)
             write_atomic(pointer, data)
 
+    def make(self, name: str, objects: ObjectStore) -> None:
+        """Compute an action as store/execute.py does: what it misses is made again from its record."""
+        try:
+            self.compute(name, objects)
+        except MissingObjectError as missing:
+            makers = [made for made in OUTPUTS if missing.digest in DEEP[made] and self.has(made)]
+            if not makers:
+                raise AssertionError(f"{missing.digest} is lost for good") from missing
+            self.make(makers[0], objects)
+            self.make(name, objects)
+
     def compute(self, name: str, objects: ObjectStore) -> None:
         """Make an action's outputs, by every way into the store."""
         for digest in INPUTS[name].values():
             objects.get_bytes(digest)
+            objects.path(digest).read_bytes()
         if name == "next":
             assert objects.put_many([b"one", b"three"]) == [ONE, THREE]
             assert put_tree_entries(objects, {"3": Entry(THREE, 5)}) == INNER
@@ -144,68 +157,53 @@ class World:
             self.pointer(name).unlink(missing_ok=True)
             self._root_copies[name].unlink(missing_ok=True)
 
-    def forget(self) -> None:
-        """All records are taken away; their objects stay."""
-        for key in KEYS.values():
-            self.actions.forget(key)
+    def forget(self, *names: str) -> None:
+        """These (or all) records are taken away; their objects stay."""
+        for name in names or tuple(KEYS):
+            self.actions.forget(KEYS[name])
 
     def age(self, days: float) -> None:
         """Time passes: everything in the store is older now."""
-        for top in ("objects", "actions", "trash", "roots", "tmp", "scratch"):
+        for top in ("objects", "actions", "roots", "tmp", "scratch"):
             for folder, folders, names in os.walk(self.root / top):
                 for name in names + folders:
                     path = os.path.join(folder, name)
                     when = os.stat(path).st_mtime - days * DAY
                     os.utime(path, (when, when))
-        note = self.root / "trash" / SINCE
-        write_note(note, {name: when - days * DAY for name, when in read_note(note).items()})
 
     # ---- the model
 
-    def has(self, name: str, *, trash: bool = True, without: str = "") -> bool:
-        """Whether an object (by digest) or an action's record (by name) is here.
+    @staticmethod
+    def made_by(name: str) -> set[str]:
+        """An action (for its record) and its objects."""
+        return {name, *DEEP[name]}
 
-        ``trash=False``: not counting what lies in trash/; ``without``: not counting this file.
-        """
-        places = self._places[name][: 1 + trash]
-        return any(path != without and os.path.exists(path) for path in places)
+    def has(self, name: str) -> bool:
+        """Whether an object (by digest) or an action's record (by name) is here."""
+        return os.path.exists(self._places[name])
 
-    def _both(self, relative: str) -> tuple[str, str]:
-        return f"{self.root}/{relative}", f"{self.root}/trash/{relative}"
-
-    def rooted(self) -> set[str]:
-        return {name for name, path in self._root_copies.items() if os.path.exists(path)}
-
-    def young(self) -> set[str]:
-        limit = time.time() - 30 * DAY
-        files = {name: self._places[name][0] for name in KEYS}
-        return {n for n, f in files.items() if os.path.exists(f) and os.stat(f).st_mtime >= limit}
+    def here(self) -> set[str]:
+        """The objects and records that are here."""
+        return {name for name in self._places if self.has(name)}
 
     def needed(self) -> set[str]:
-        """The actions whose results must stay: those that pointers and young records reach."""
+        """The objects that must stay: what pointers, young records, and remaking, lead to."""
+        limit = time.time() - 30 * DAY
+        recorded = {name for name in KEYS if self.has(name)}
+        waiting = [name for name, path in self._root_copies.items() if os.path.exists(path)]
+        waiting += [n for n in recorded if os.stat(self._places[n]).st_mtime >= limit]
         found: set[str] = set()
-        waiting = [*self.rooted(), *self.young()]
+        done: set[str] = set()
         while waiting:
             name = waiting.pop()
-            if name not in found:
-                found.add(name)
-                digests = [*INPUTS[name].values(), *(o.digest for o in OUTPUTS[name].values())]
-                waiting += [m for d in digests for m in MAKERS[d] if self.has(m)]
+            if name not in done:
+                done.add(name)
+                digests = {*INPUTS[name].values(), *(o.digest for o in OUTPUTS[name].values())}
+                found |= DEEP[name] | set(INPUTS[name].values())
+                waiting += [m for d in digests for m in MAKERS[d] if m in recorded]
+        # what is needed to execute a record, and that none makes
+        for name in recorded:
+            for digest in INPUTS[name].values():
+                if not recorded.intersection(MAKERS[digest]):
+                    found |= DEEP["next"] if digest == OUTER else {digest}
         return found
-
-    def check(self, *, trash: bool = True, without: str = "") -> None:
-        """Nothing is lost that is needed, or that a record still says is to be had.
-
-        ``trash=False``: nor does any of what is needed still lie in trash/. ``without``: as if this
-        file were not there.
-        """
-        needed = self.needed()
-        promised = {name for name in OUTPUTS if self.has(name, without=without)}
-        for name in needed | promised if trash else needed:
-            for digest in sorted(DEEP[name]):
-                assert self.has(digest, trash=trash, without=without), f"{name} lost {digest}"
-        for name in needed:
-            digests = {*INPUTS[name].values(), *(o.digest for o in OUTPUTS[name].values())}
-            for digest in sorted(digests):
-                found = [self.has(m, trash=trash, without=without) for m in MAKERS[digest]]
-                assert any(found), f"{name}: the lineage of {digest} is lost"

@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from clipsteer.__main__ import main
 from clipsteer.store.actions import ActionStore
+from clipsteer.store.gc import Options, collect
+from clipsteer.store.verify import verify
 from tests.workflow.conftest import Share
 from tests.workflow.processes import (
     FORK,
@@ -205,6 +208,40 @@ def test_two_clones_on_one_store(
         assert copy.leftovers() == []
         sound(copy)
     assert fresh.steps() == reference.steps()
+
+
+def test_two_clones_and_gc_on_one_store(
+    fresh: WorkingCopy, reference: WorkingCopy, tmp_path: Path, ours: Family
+) -> None:
+    fresh.run(SHARDS, config=painted(10)).ok()
+    for path in [p for top in ("objects", "actions") for p in (fresh.store / top).glob("*/*")]:
+        os.utime(path, (0, 0))
+    earlier = set(ActionStore(fresh.store).keys())
+    clone = WorkingCopy(tmp_path / "clone", fresh.store)
+    runs = [Invocation(copy, ours, SHARDS, config=SLOW) for copy in (fresh, clone)]
+    gone: set[str] = set()
+
+    def collected() -> bool:
+        over = not any(run.alive for run in runs)
+        found = collect(fresh.store, Options(working_copies=[fresh.folder]))
+        gone.update(item.digest for item in found.deleted)
+        return over
+
+    until(collected)
+    assert [sum(run.outcome().ok().counts) for run in runs] == [3, 3]
+    assert gone
+    for copy in (fresh, clone):
+        assert copy.pointers() == reference.pointers()
+        assert copy.leftovers() == []
+        sound(copy)
+    found = verify(fresh.store, fresh.folder)
+    assert found.sound
+    assert {missing.key for missing in found.missing} <= earlier
+    assert {missing.digest for missing in found.missing} <= gone
+    # what the records say is known all the same, and is made again where it is needed
+    assert fresh.run(SHARDS, config=painted(10)).ok().counts == (0, 3)
+    words = ["get", str(fresh.folder / WORLD), str(tmp_path / "world"), "--store", str(fresh.store)]
+    assert main(["store", *words]) == 0
 
 
 def test_a_plan_while_a_run_is_going_on(fresh: WorkingCopy, ours: Family) -> None:
