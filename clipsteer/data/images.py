@@ -99,6 +99,9 @@ def _to_8_bit(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         values = top - values
+    values[values == image.info.get("transparency")] = (
+        top  # the one grey that stands for it in a PNG
+    )
     return Image.fromarray(((255 * values + top // 2) // top).astype(np.uint8))
 
 

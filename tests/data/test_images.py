@@ -77,6 +77,8 @@ def test_transparency_of_grey_palette_and_colour_key() -> None:
     keyed.putpixel((1, 0), (200, 100, 50))
     assert pixels(encode(keyed, transparency=(1, 2, 3))).tolist() == want
     assert pixels(encode(Image.new("L", (1, 1), 7), transparency=7)).tolist() == [[[255] * 3]]
+    deep = Image.fromarray(np.array([[7, 257]], np.uint16))
+    assert pixels(encode(deep, transparency=7)).tolist() == [[[255] * 3, [1] * 3]]
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
