@@ -211,6 +211,8 @@ def _hint(found: object, error: ValidationError) -> str:
     if wanted == "object":
         hint = "" if found is not None else " An empty key takes its whole block away: "
         return hint and hint + "indent what belongs below it, or remove the line."
+    if "string" in wanted and isinstance(found, bool):
+        return " YAML reads yes, on and true, no, off and false alike; in quotes each is text."
     if "string" in wanted and not isinstance(found, str | list | dict | type(None)):
         return f' In quotes it is text: "{_shown(found)}".'
     return ""

@@ -121,7 +121,10 @@ def test_each_fault(config: dict[str, Any], key: str, value: object, expected: s
             "datasets.CelebA: found the name 'CelebA', expected a name of",
         ),
         ({"datasets": {1: {}}}, "datasets.1: found the name 1, expected text."),
-        ({"datasets": {"celeba": {"class_names": ["no", True]}}}, 'In quotes it is text: "true".'),
+        (
+            {"datasets": {"celeba": {"class_names": ["no", True]}}},
+            "found true, expected text. YAML reads yes",
+        ),
         ({"model": {"revision": 1234567}}, 'text or null. In quotes it is text: "1234567".'),
         ({"model": {"name": ""}}, "expected text that is not empty"),
         ({"raw": {"watch": True}}, "found true, expected one of files, labels, off."),
