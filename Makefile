@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup all test test-slurm test-slurm-default lint bench bench-quick seeds negative-control clean FORCE
+.PHONY: help setup all test coverage test-faults test-slurm test-slurm-default lint bench bench-quick seeds negative-control clean FORCE
 
 help: ## this list
 	@grep -hE '^[a-zA-Z_%/.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
@@ -39,6 +39,14 @@ lint: $(STAMP) ## ruff, snakefmt, mypy, snakemake --lint
 test: lint ## lint, then all tests
 	pytest -n auto
 
+TESTS ?= tests
+coverage: $(STAMP) ## which lines the tests run, but for Snakemake's jobs (TESTS=tests/steering: for these alone)
+	pytest $(TESTS) -n auto --cov --cov-report=term
+
+FAULTS ?= all
+test-faults: $(STAMP) ## every step fails in every way, and is mended (under 30 minutes; FAULTS=tenth: a tenth)
+	CLIPSTEER_TEST_FAULTS=$(FAULTS) pytest -n auto --dist worksteal tests/faults/test_m*.py
+
 test-slurm: $(STAMP) ## profiles/slurm on a real Slurm on this machine (Debian or Ubuntu, as root)
 	tests/slurm/install.sh
 	CLIPSTEER_TEST_SLURM=1 pytest tests/slurm --durations=12
@@ -54,7 +62,7 @@ bench-quick: $(STAMP) ## the same at smaller sizes, without the embedded default
 	python -m benchmarks.suite --quick
 
 seeds: $(STAMP) ## the whole pipeline under ten seeds; writes docs/seeds.md
-	python benchmarks/seeds.py
+	python experiments/seeds.py
 
 negative-control: results/celeba_negative_control.csv ## Eq. 9 with shuffled training labels (about 10 minutes)
 

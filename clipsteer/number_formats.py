@@ -22,7 +22,7 @@ class StoredDtype:
     """A number format: its name in the config, the Zarr array's dtype and the fill value.
 
     Zarr has no bfloat16, so its bit pattern is stored as uint16 and the array's attribute
-    ``clipsteer_dtype`` says so. ``largest`` is the largest finite magnitude; ``fill`` is something
+    `clipsteer_dtype` says so. `largest` is the largest finite magnitude; `fill` is something
     that no activation is stored as: a NaN, or in int8 the one number below -127.
     """
 
@@ -63,7 +63,7 @@ def unknown_name(key: str, found: str, allowed: list[str]) -> ClipsteerError:
 
 
 def stored_dtype(name: str) -> StoredDtype:
-    """The number format called `name`; ClipsteerError names ``activations.dtype`` if unknown."""
+    """The number format called `name`; ClipsteerError names `activations.dtype` if unknown."""
     if name not in DTYPES:
         raise unknown_name("activations.dtype", name, list(DTYPES))
     return DTYPES[name]

@@ -1,6 +1,6 @@
 """The comparison with other tools: its verdicts, its toy chain, and clipsteer's own column in short.
 
-DVC and redun are not needed here; the whole comparison is benchmarks/staleness_peers.py.
+DVC and redun are not needed here; the whole comparison is experiments/staleness_peers.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 BASE = Path(__file__).parents[1]
-sys.path.append(str(BASE / "benchmarks"))  # last: its modules are named like some of the library's
+sys.path.append(str(BASE / "experiments"))  # last: its modules are named like some of the library's
 
 from staleness_peers import Bench, from_scratch, judge  # noqa: E402
 from staleness_peers_edits import EDITS, Edit, NotThereError  # noqa: E402

@@ -46,7 +46,7 @@ def compute(run: Run) -> None:
             rows = layout.read(tree, **options)
         finally:
             for warning in said:
-                run.say(str(warning.message))
+                run.say(f"warning: {warning.message}")
     for warning in said:
         if isinstance(warning.message, LeftOut):  # tables say so
             run.fact("left_out", warning.message.counts)

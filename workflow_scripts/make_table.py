@@ -240,7 +240,10 @@ def _is_papers_dictionary(dictionary: Any, dataset: str) -> bool:
         return False
     if dictionary["architecture"] == "neurons":
         return True
-    kind = {"vanilla": "vanilla", "topk": f"topk{dictionary['k']}"}[dictionary["architecture"]]
+    kinds = {"vanilla": "vanilla", "topk": f"topk{dictionary['k']}"}
+    if dictionary["architecture"] not in kinds:
+        return False
+    kind = kinds[dictionary["architecture"]]
     if dictionary["trained_on"] == dataset:
         kind = dataset + kind
     plain = dictionary["name"].replace("_", "")

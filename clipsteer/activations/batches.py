@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from clipsteer.activations.buffer import FLOAT32_BYTES, buffer_fault, shuffled_images
 from clipsteer.activations.codecs import to_float32
+from clipsteer.activations.tokens import Tokens, token_span
 from clipsteer.errors import ClipsteerError
 
 # Rows gathered at a time: together with their float32 they stay in a core's cache.
 BLOCK_ROWS = 512
 # Images read at a time when the whole data set goes into the buffer.
 WHOLE_STEP = 256
-TOKENS = ("all", "spatial", "cls")
 
 
 class TokenSource(Protocol):
@@ -42,21 +42,14 @@ class TokenSource(Protocol):
         ...
 
 
-def select_tokens(tokens: str, n_tokens: int) -> slice:
-    """The tokens of an image that `tokens` (all | spatial | cls) names; CLS is token 0."""
-    if tokens not in TOKENS:
-        raise ClipsteerError(f"tokens: found {tokens!r}, expected one of {', '.join(TOKENS)}.")
-    return {"all": slice(0, n_tokens), "spatial": slice(1, n_tokens), "cls": slice(0, 1)}[tokens]
-
-
-def tokens_per_epoch(source: TokenSource, tokens: str = "all") -> int:
+def tokens_per_epoch(source: TokenSource, tokens: Tokens = "all") -> int:
     """How many tokens the selection `tokens` has over all images of `source`."""
-    chosen = range(source.n_tokens)[select_tokens(tokens, source.n_tokens)]
+    chosen = range(source.n_tokens)[token_span(tokens, source.n_tokens)]
     return (source.stop - source.start) * len(chosen)
 
 
 def batches_per_epoch(
-    source: TokenSource, *, batch_size: int, tokens: str = "all", drop_last: bool = True
+    source: TokenSource, *, batch_size: int, tokens: Tokens = "all", drop_last: bool = True
 ) -> int:
     """How many batches `token_batches` yields in one epoch."""
     total = tokens_per_epoch(source, tokens)
@@ -70,7 +63,7 @@ def token_batches(
     epochs: int,
     seed: int,
     buffer_bytes: int,
-    tokens: str = "all",
+    tokens: Tokens = "all",
     drop_last: bool = True,
     prefetch: bool = True,
     chunk_images: int | None = None,
@@ -78,7 +71,7 @@ def token_batches(
 ) -> Generator[NDArray[np.float32], None, None]:
     """Batches (batch_size, d) float32 of shuffled tokens, `epochs` times over all images.
 
-    Each epoch gives every token exactly once, except the last ``total % batch_size`` of its order
+    Each epoch gives every token exactly once, except the last `total % batch_size` of its order
     if `drop_last` (else they make a shorter batch). The order is a function of the number of
     images, tokens and d, and of `batch_size`, `seed`, `buffer_bytes`, `tokens` and `chunk_images`:
     not of shards, threads, stored format or `prefetch`; the order of one epoch does not depend on
@@ -118,14 +111,14 @@ class _Plan:
         batch_size: int,
         seed: int,
         buffer_bytes: int,
-        tokens: str,
+        tokens: Tokens,
         chunk_images: int | None,
     ) -> None:
         self.source, self.batch_size, self.seed = source, batch_size, seed
         if chunk_images is None:
             chunk_images = shuffled_images(source.n_tokens, source.width)
         self.chunk_images = chunk_images
-        self.select = select_tokens(tokens, source.n_tokens)
+        self.select = token_span(tokens, source.n_tokens)
         self.kept = len(range(source.n_tokens)[self.select])
         row_bytes = FLOAT32_BYTES * source.width
         chunk_tokens = chunk_images * self.kept
@@ -330,7 +323,7 @@ def shuffle_report(
     batch_size: int,
     seed: int,
     buffer_bytes: int,
-    tokens: str = "all",
+    tokens: Tokens = "all",
     drop_last: bool = True,
     chunk_images: int | None = None,
 ) -> ShuffleReport:

@@ -1,7 +1,7 @@
 """The way back from stored activations to float32.
 
-``docs/activations.md`` holds the measured table from which ``DEFAULT_DTYPE`` was chosen
-(``benchmarks/codecs.py`` prints it). Byte codecs are in `clipsteer.activations.compressors`, apart,
+`docs/activations.md` holds the measured table from which `DEFAULT_DTYPE` was chosen
+(`benchmarks/codecs.py` prints it). Byte codecs are in `clipsteer.activations.compressors`, apart,
 so that an edit there leaves the dictionaries fresh.
 """
 

@@ -1,8 +1,8 @@
 """Byte codecs of a shard's inner chunks, each by one name; only writing needs them.
 
 Lossless codecs only. Every chain ends in crc32c, so that one wrong byte in a shard file is found
-when it is read and never trained on. ``docs/activations.md`` holds the measured table from which
-``DEFAULT_CODEC`` was chosen (``benchmarks/codecs.py`` prints it).
+when it is read and never trained on. `docs/activations.md` holds the measured table from which
+`DEFAULT_CODEC` was chosen (`benchmarks/codecs.py` prints it).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CODECS: dict[str, Callable[[], list[BytesBytesCodec]]] = {
 
 
 def byte_codecs(name: str) -> list[BytesBytesCodec]:
-    """The codec chain called `name`, crc32c last; ClipsteerError names ``activations.codec``."""
+    """The codec chain called `name`, crc32c last; ClipsteerError names `activations.codec`."""
     if name not in CODECS:
         raise unknown_name("activations.codec", name, list(CODECS))
     return [*CODECS[name](), Crc32cCodec()]

@@ -76,10 +76,10 @@ def extract_shard(
     """Extract images [start, stop) of a data set into the new Zarr group `folder`.
 
     `load(index)` gives image `index` (called in worker threads, in order); `describe(index)` names
-    it in errors. Arrays: ``<hook point>/<layer>`` (images, tokens, d) in `dtype` (float16 |
-    bfloat16 | float32 | int8), CLS first, and ``embedding`` (images, p) float32, the unmodified model's
+    it in errors. Arrays: `<hook point>/<layer>` (images, tokens, d) in `dtype` (float16 |
+    bfloat16 | float32 | int8), CLS first, and `embedding` (images, p) float32, the unmodified model's
     projected image embedding, not normalised. Group attributes: `attributes` (say model digest,
-    dataset, split) with ``start`` and ``stop``. `progress` is told the images done.
+    dataset, split) with `start` and `stop`. `progress` is told the images done.
 
     Returns the arrays' names: sub-folders that are to become nested trees. The bytes depend on the
     model, the images of the shard, their place in the data set, `batch_size` and the formats alone:

@@ -14,7 +14,7 @@ EMBEDDING = "embedding"
 
 
 def array_name(hook_point: str, layer: int) -> str:
-    """The array of a hook point and layer in a shard: ``resid_post/00``."""
+    """The array of a hook point and layer in a shard: `resid_post/00`."""
     return f"{hook_point}/{layer:02d}"
 
 

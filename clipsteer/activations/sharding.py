@@ -1,7 +1,7 @@
 """Zarr v3's `sharding_indexed` layout, read without Zarr: one `preadv` for each inner chunk.
 
 Zarr's own way to the same bytes (an event loop, tasks, buffers, masks) takes 9 to 54 times the
-processor time of a plain copy. What is read here is what the writer writes (``docs/activations.md``):
+processor time of a plain copy. What is read here is what the writer writes (`docs/activations.md`):
 chunks along the images only, an optional compressor, crc32c last. The index at a file's end says
 where each inner chunk lies.
 """

@@ -30,8 +30,8 @@ from clipsteer.store.trees import FileTree
 class TreeStore(Store):
     """Read-only Zarr store on `tree`; keys are the tree's paths.
 
-    Metadata goes through ``tree.read``, which verifies small objects; chunks are read by byte range
-    from ``tree.local_path`` and are guarded by the crc32c inside them.
+    Metadata goes through `tree.read`, which verifies small objects; chunks are read by byte range
+    from `tree.local_path` and are guarded by the crc32c inside them.
     """
 
     supports_writes = False

@@ -1,4 +1,4 @@
-"""Write one shard of images as a Zarr v3 group (the format of ``docs/activations.md``).
+"""Write one shard of images as a Zarr v3 group (the format of `docs/activations.md`).
 
 The arrays grow by batches of images. Each array buffers one shard file's worth and then writes that
 file whole, so memory does not grow with the number of images and no file is read back.
@@ -103,9 +103,9 @@ def write_shard(
 ) -> list[str]:
     """Write a shard of `n_images` into `folder`, which appears only when it is complete.
 
-    `layouts`: array name (may contain ``/``) -> layout. `batches`: mappings from each array name to
+    `layouts`: array name (may contain `/`) -> layout. `batches`: mappings from each array name to
     its next images as `to_stored` makes them, (k, *stored item). `attributes` (JSON values) go on the group,
-    beside ``format``. Returns the arrays' names, each a sub-folder that is to become a nested tree.
+    beside `format`. Returns the arrays' names, each a sub-folder that is to become a nested tree.
     Same input, same bytes. ClipsteerError: unknown codec or dtype, `folder` already there, a full
     disk; ValueError: batches that do not fit `layouts` or `n_images`. On any error nothing is left.
     """

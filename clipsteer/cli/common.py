@@ -42,11 +42,10 @@ def store_root(arguments: argparse.Namespace) -> Path:
 
 
 def store_roots(arguments: argparse.Namespace, targets: Sequence[str] = ()) -> list[Path]:
-    """The stores that may be meant, the likeliest first: --store, else those of the working copies
-    that the targets lie in, and of the current folder: what their runs have used, what their config
-    names.
+    """The stores that may be meant, the likeliest first.
 
-    Raises ClipsteerError where there is none.
+    `--store`; else those of the working copies that the targets lie in, and of the current folder:
+    what their runs have used, what their config names. Raises ClipsteerError where there is none.
     """
     if arguments.store:
         places = [Path(arguments.store).expanduser()]
@@ -119,7 +118,7 @@ def size(number: int) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]], right: str = "") -> list[str]:
-    """Lines with the cells of a table one below the other; ``right``: `>` for each right one."""
+    """Lines with the cells of a table one below the other; `right`: `>` for each right one."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     align = right.ljust(len(widths))
     lines = []

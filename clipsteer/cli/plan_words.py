@@ -25,7 +25,7 @@ _STYLES = {
 }
 _WIDTH = max(map(len, _STYLES)) + 2
 
-Row = tuple[str, tuple[str, ...]]  # verdict, why
+Verdict = tuple[str, tuple[str, ...]]  # and why
 Line = list[tuple[str, str]]  # pieces of text, each with its style
 
 
@@ -85,12 +85,12 @@ def _between(low: int, high: int, more: bool) -> str:
 # ---- what Snakemake runs
 
 
-def _by_step(found: Forecast) -> dict[str, dict[Row, list[str]]]:
+def _by_step(found: Forecast) -> dict[str, dict[Verdict, list[str]]]:
     """Labels of the actions that are not fresh, by step, verdict and reasons.
 
     A step comes after every step that it depends on: at the place of its last job.
     """
-    steps: dict[str, dict[Row, list[str]]] = {}
+    steps: dict[str, dict[Verdict, list[str]]] = {}
     order = {action.step: None for job in reversed(found.jobs) for action in job.actions}
     for step in reversed(order):
         steps[step] = {}

@@ -10,7 +10,7 @@ from typing import Any
 
 from clipsteer.cli.common import columns, size
 from clipsteer.cli.words import count, duration, short
-from clipsteer.lineage.listing import Row
+from clipsteer.lineage.listing import Listed
 from clipsteer.store.gc import Report
 from clipsteer.store.usage import Amount, Usage
 from clipsteer.store.verify import Result
@@ -19,7 +19,7 @@ _ENTRIES = 20
 _LINES = 10
 
 
-def list_lines(rows: Sequence[Row]) -> list[str]:
+def list_lines(rows: Sequence[Listed]) -> list[str]:
     """A table of actions."""
     if not rows:
         return ["no actions on record"]

@@ -51,7 +51,7 @@ def quick_gelu_(x: Tensor) -> Tensor:
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu_, "gelu": F.gelu}
 
-# A query of an attention has the same bits whatever stands beside it only from four on.
+# Attention gives a query the same bits, whatever else is in the batch, only for at least four queries.
 _QUERIES = 4
 
 
@@ -153,7 +153,7 @@ def vision_config(folder: Path) -> dict[str, Any]:
     `projection_dim` is that of the whole model.
 
     Raises:
-        ClipsteerError: sizes that are none, or a width that its heads do not share evenly.
+        ClipsteerError: a size is not a positive whole number, or the heads do not divide the width.
     """
     config = read_config(folder)
     found: dict[str, Any] = {**_SIZES, "layer_norm_eps": 1e-5, "hidden_act": "quick_gelu"}

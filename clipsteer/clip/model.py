@@ -120,6 +120,7 @@ def load_clip(folder: Path, *, device: str = "auto", dtype: str = "float32") -> 
             local_files_only=True,
             use_safetensors=files[0].startswith(SAFETENSORS),
             weights_only=True,
+            ignore_mismatched_sizes=True,  # told of below, with the sizes
             output_loading_info=True,
         )
     except UnpicklingError as error:
@@ -129,6 +130,12 @@ def load_clip(folder: Path, *, device: str = "auto", dtype: str = "float32") -> 
             f"{folder}: cannot read a CLIP from config.json and {files[0]} "
             f"({first_line(error)}). Download the model again."
         ) from error
+    if other := sorted(report["mismatched_keys"]):
+        name, found, expected = other[0]
+        raise ClipsteerError(
+            f"{folder}: {files[0]} has {len(other)} tensors of other sizes than config.json gives them: {name} is "
+            f"{tuple(found)}, expected {tuple(expected)}. Use the config.json that belongs to the weights."
+        )
     if missing := sorted(report["missing_keys"]):
         raise ClipsteerError(
             f"{folder}: {files[0]} lacks {len(missing)} tensors that the model needs, {missing[0]} "

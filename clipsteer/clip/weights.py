@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
@@ -148,11 +149,23 @@ def faults(folder: Path) -> list[str]:
     Returns:
         One sentence or two for each file, which is named with `folder`; empty where nothing is wrong.
     """
+    links = [link for link in _matching(folder) if not link.exists()]
+    if links:  # what is left of a hub's cache that was copied without its blobs
+        return [
+            f"{link}: found a link to {link.readlink()}, where nothing is; copy the file that it stood for."
+            for link in links
+        ]
     try:
         names = relevant_files(folder)
     except ClipsteerError as error:
         return [str(error)]
     return [f"{folder / name}: found {what}." for name in names if (what := _fault(folder / name))]
+
+
+def _matching(folder: Path) -> list[Path]:
+    """What is in a folder under the names of a CLIP's files, links that lead nowhere included."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return [folder / n for n in names if any(fnmatchcase(n, pattern) for pattern in PATTERNS)]
 
 
 def _fault(path: Path) -> str:
@@ -214,7 +227,13 @@ def weight_files(folder: Path) -> list[str]:
         if (folder / whole).is_file():
             return [whole]
         if (folder / index).is_file():
-            parts = sorted(set(_read_json(folder / index).get("weight_map", {}).values()))
+            named = _read_json(folder / index).get("weight_map")
+            if not isinstance(named, dict) or not all(isinstance(v, str) for v in named.values()):
+                raise ClipsteerError(
+                    f"{folder / index}: found no `weight_map` from tensors to file names, expected one. "
+                    "Download the file again."
+                )
+            parts = sorted(set(named.values()))
             for part in parts:
                 if PurePosixPath(part).name != part or not (folder / part).is_file():
                     raise ClipsteerError(

@@ -23,9 +23,12 @@ VAL_FILES = (
     "imagenet_2012_validation_synset_labels.txt",
 )
 MISSING_IMAGES = ("error", "drop")
+DELIMITERS = ",;\t|"
+TABLE_FIELDS = "Fields are separated by a comma, a semicolon, a tab or |"
 
 # Kinds of options.
-_ATTRIBUTE, _FILE, _MISSING = "an attribute's name", "a file's path below the root", "error or drop"
+_ATTRIBUTE, _MISSING = "an attribute's name", "error or drop"
+_FILE = "a file's path below the root, such as lists/mine.csv"
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,11 @@ def _fits(kind: str, value: object) -> bool:
     if not isinstance(value, str) or not value:
         return False
     if kind == _FILE:
-        return not value.startswith(("/", "~")) and ".." not in value.split("/")
+        return (
+            not value.startswith("~")
+            and "\\" not in value
+            and not {"", ".", ".."} & {*value.split("/")}
+        )
     return kind != _MISSING or value in MISSING_IMAGES
 
 
@@ -159,7 +166,7 @@ def _pair(dataset: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def name_faults(key: str, dataset: Mapping[str, Any]) -> Iterator[str]:
-    """Class and group names that belong to other attributes, or another layout, than the data set's.
+    """Class and group names that belong to other attributes or another layout, or are in another order.
 
     An overlay that changes these alone inherits the names of config.yaml. Of people's own data
     (layout folder) nobody knows what their names are.
@@ -167,15 +174,20 @@ def name_faults(key: str, dataset: Mapping[str, Any]) -> Iterator[str]:
     layout, pair = dataset["layout"], _pair(dataset)
     if layout not in NAMES:
         return
-    found = {p: [str(name).casefold() for name in dataset.get(p, ())] for p in NAMES[layout]}
     for other, names in NAMES.items():
-        wrong = dict(names) if other != layout or not papers_attributes(dataset) else {}
-        if other == layout and pair["target"] == TARGET:
-            wrong.pop("class_names", None)
-        for part, those in wrong.items():
-            if tuple(found[part]) in (those, those[::-1]):
+        for part, those in names.items():
+            found = tuple(str(name).casefold() for name in dataset.get(part, ()))
+            order = "target 0, target 1" if part == "class_names" else "2 * target + spurious"
+            own = other == layout and (
+                papers_attributes(dataset) or (part == "class_names" and pair["target"] == TARGET)
+            )
+            if own and found != those and sorted(found) == sorted(those):
+                yield (
+                    f"{key}.{part}: found {', '.join(dataset[part])}, expected {', '.join(those)}: the order "
+                    f"is {order}."
+                )
+            elif not own and found in (those, those[::-1]):
                 of = f"target {pair['target']} and spurious {pair['spurious']}"
-                order = "target 0, target 1" if part == "class_names" else "2 * target + spurious"
                 yield (
                     f"{key}.{part}: found {', '.join(dataset[part])}, the names for "
                     + (f"target {TARGET} and spurious {SPURIOUS}" if other == "celeba" else other)
@@ -197,14 +209,25 @@ def attribute_names(text: str, *, blanks: bool) -> list[str]:
     if blanks:
         names = lines[0].split()
         return names[1:] if names[0].lower() == "image_id" else names
-    return [name.strip().strip('"') for name in re.split(r"[,;\t|]", lines[0])[1:]]
+    return [name.strip().strip('"') for name in re.split(f"[{DELIMITERS}]", lines[0])[1:]]
 
 
 def attribute_fault(file: str, option: str, name: str, known: Sequence[str]) -> str:
-    """What to say of an attribute that the table does not have."""
+    """What is wrong with an attribute that a table does not have, or has twice; else nothing."""
+    times = known.count(name)
+    if times > 1:
+        return (
+            f"{file}: found {times} columns {name!r} (option {option!r}); expected each attribute once. "
+            "Rename or remove one."
+        )
+    if times == 1:
+        return ""
+    fields = ""
+    if len(known) < 2:
+        fields = " Blanks separate the fields." if file.endswith(".txt") else f" {TABLE_FIELDS}."
     return (
         f"{file}: found no attribute {name!r} (option {option!r}) among its {len(known)} "
-        f"attributes.{close_match(name, known)}"
+        f"attributes.{fields}{close_match(name, known)}"
     )
 
 
@@ -220,8 +243,11 @@ def _attribute_faults(pair: Mapping[str, Any], root: Path | None) -> Iterator[st
     except (OSError, ValueError):
         return
     for option in ("target", "spurious"):
-        if known and isinstance(pair[option], str) and pair[option] not in known:
-            yield attribute_fault(str(file), option, pair[option], known)
+        name = pair[option]
+        if not known or not isinstance(name, str):
+            continue
+        if fault := attribute_fault(str(file), option, name, known):
+            yield fault
 
 
 def _attribute_table(root: Path) -> Path | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from clipsteer.data.forms import CAPTIONS, MISSING_IMAGES
+from clipsteer.data.forms import CAPTIONS, DELIMITERS, MISSING_IMAGES, TABLE_FIELDS
 from clipsteer.errors import ClipsteerError, close_match
 from clipsteer.lookalikes import check_content
 from clipsteer.store.clutter import in_clutter
@@ -40,7 +40,8 @@ ROW_SCHEMA = pl.Schema(
 )
 """Columns of what a layout's `read` returns."""
 
-_DELIMITERS = ",;\t|"
+# What polars makes of a name that stands in a header again.
+_AGAIN = re.compile(r"_duplicated_\d+$")
 _ARCHIVE = re.compile(r"(?i)\.(zip|tar|tgz|tbz2?|txz|7z|rar|gz|bz2|xz|zst|(zip|7z|rar)\.\d+|z\d+)$")
 _IMAGE = r"(?i)\.(jpe?g|png|webp|bmp|gif|tiff?)$"
 
@@ -167,7 +168,7 @@ def squeeze_blanks(data: bytes) -> bytes:
 def delimiter(header: str) -> str:
     """What separates the names in a CSV file's header: the commonest of comma, ; tab and |."""
     plain = re.sub(r'"[^"]*"', "", header)
-    return max(_DELIMITERS, key=plain.count)
+    return max(DELIMITERS, key=plain.count)
 
 
 def read_table(data: bytes, file: str, *, separator: str | None = None) -> pl.DataFrame:
@@ -179,11 +180,14 @@ def read_table(data: bytes, file: str, *, separator: str | None = None) -> pl.Da
     too many fields pass, and their values would be taken from the wrong places.
 
     Raises:
-        ClipsteerError: the file is empty, not UTF-8, or a row has more fields than the header.
+        ClipsteerError: the file is empty, not UTF-8, a row has more fields than the header, or the
+            rows' fields are separated by something else than the header's.
     """
     body = decode_text(data, file).encode()
     if not body.strip():
         raise ClipsteerError(f"{file}: the file is empty; expected a header line and rows.")
+    if b"\r" in body:  # alone it ends the lines of some programs on macOS
+        body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     quote_char = '"' if separator is None else None
     separator = separator or delimiter(body.lstrip().partition(b"\n")[0].decode())
     try:
@@ -198,7 +202,16 @@ def read_table(data: bytes, file: str, *, separator: str | None = None) -> pl.Da
     frame = frame.with_columns(pl.all().str.strip_chars()).with_columns(
         pl.when(pl.all() != "").then(pl.all())
     )
-    return frame.filter(~pl.all_horizontal(pl.all().is_null()))
+    frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
+    first, *rest = (frame[name] for name in frame.columns)
+    if frame.height and rest and all(column.is_null().all() for column in rest):
+        other = delimiter(first[0])
+        if other in first[0]:
+            raise ClipsteerError(
+                f"{file}: found {separator!r} between the names in the header, but {other!r} between the fields "
+                f"of the rows (the first is {first[0]!r}); expected the same in all lines."
+            )
+    return frame
 
 
 def known_columns(
@@ -206,25 +219,27 @@ def known_columns(
 ) -> pl.DataFrame:
     """The frame with the columns of these names called so, whatever their case.
 
-    Raises a ClipsteerError that names the first column of `needed` that is missing, or that is there
-    in two spellings.
+    Raises a ClipsteerError that names the first column of `needed` that is missing, or one that is there
+    twice, in one spelling or in two.
     """
+    columns = [_AGAIN.sub("", column) for column in frame.columns]
     found = defaultdict(list)
-    for column in frame.columns:
+    for column in columns:
         found[column.casefold()].append(column)
     for name in needed:
         if name not in found:
+            alone = f" {TABLE_FIELDS}." if len(columns) == 1 else ""
             raise ClipsteerError(
-                f"{file}: found no column {name!r} among {', '.join(frame.columns)}."
-                + close_match(name, frame.columns)
+                f"{file}: found no column {name!r} among {', '.join(columns)}.{alone}"
+                + close_match(name, columns)
             )
     known = {name: found[name] for name in names if name in found}
-    for name, columns in known.items():
-        if len(columns) > 1:
+    for name, spelt in known.items():
+        if len(spelt) > 1:
             raise ClipsteerError(
-                f"{file}: found the columns {' and '.join(columns)}; expected one column {name!r}."
+                f"{file}: found the columns {' and '.join(spelt)}; expected one column {name!r}."
             )
-    return frame.rename({columns[0]: name for name, columns in known.items()})
+    return frame.rename({spelt[0]: name for name, spelt in known.items()})
 
 
 def map_values(

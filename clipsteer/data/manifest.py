@@ -94,7 +94,7 @@ def build_manifest(
 def choose(paths: list[str], count: int, seed: int) -> list[bool]:
     """Draw `count` of the paths by seed, in a way that outlasts appended ones.
 
-    Each path has a number in [0, 1) that hangs on (seed, path) alone. The paths below a threshold
+    Each path has a number in [0, 1) that depends only on (seed, path). The paths below a threshold
     are kept, where the threshold is the smallest of 1, 2^-1/4, 2^-1/2, ... that keeps at least
     `count` of them, and the first `count` kept ones are taken, in order. Appended paths therefore
     leave the choice as it is until there are so many that a lower threshold will do (the steps are

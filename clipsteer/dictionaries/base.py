@@ -76,8 +76,10 @@ class Dictionary:
         return self.activate(torch.addmm(self.b_enc, centred, self.W_enc))
 
     def code(self, centred: Tensor) -> Tensor | Codes:
-        """The code of x - b_dec in training, for which only what fired counts: a list of that where
-        it is faster, else (n, m)."""
+        """The code of x - b_dec in training, for which only what fired counts.
+
+        A list of that where it is faster, else (n, m).
+        """
         return self.dense_code(centred)
 
     def encode(self, x: Tensor) -> Tensor:

@@ -30,8 +30,10 @@ def square_sum(values: Tensor) -> Tensor:
 
 
 def blocks(rows: Tensor) -> Iterator[slice]:
-    """Runs of rows of a matrix that fit a processor's cache; on other devices all of them, where each
-    operation costs a launch."""
+    """Runs of rows of a matrix that fit a processor's cache.
+
+    On other devices, where each operation costs a launch, all rows at once.
+    """
     n, d = rows.shape
     size = max(1, BLOCK // d) if rows.device.type == "cpu" else n
     for low in range(0, n, size):

@@ -1,4 +1,4 @@
-"""The k largest pre-activations of each token without sorting all of them, and without doubt.
+"""The k largest pre-activations of each token, exactly, without sorting all of them.
 
 A cheap product screens: float32, or bfloat16 where the processor multiplies it faster. From a proven
 bound on its error follows which features can be among the k largest; only those, little more than k,
@@ -112,8 +112,10 @@ def screen(
 
 
 def _lower(rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows (n, d) in `dtype` before two more columns, of zeros; norms of what each row lost, and
-    of the rows."""
+    """Rows (n, d) in `dtype` before two more columns, of zeros.
+
+    With them the norms of what each row lost, and of the rows.
+    """
     n, d = rows.shape
     # Eight are sixteen bytes: rows that start elsewhere keep a GPU from its fastest kernels.
     low = rows.new_empty(n, -(-(d + 2) // 8) * 8, dtype=dtype)

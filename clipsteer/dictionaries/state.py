@@ -59,8 +59,10 @@ class TrainState:
         )
 
     def to(self, device: torch.device | str) -> Self:
-        """The same state with its tensors on `device`, as a step wants them (the generator stays on
-        the CPU)."""
+        """The same state with its tensors on `device`, as a step wants them.
+
+        The generator stays on the CPU.
+        """
         moved = {
             group: {
                 name: _by_feature(tensor.to(device)) if name == "W_enc" else tensor.to(device)

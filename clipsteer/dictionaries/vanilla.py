@@ -20,8 +20,10 @@ class Vanilla(Dictionary):
         return pre.relu_()
 
     def code(self, centred: Tensor) -> Tensor | Codes:
-        """Only the entries that fired, where they are few; always dense on other devices, which
-        would have to wait for their number."""
+        """Only the entries that fired, where they are few.
+
+        Always dense on other devices, which would have to wait for their number.
+        """
         f = self.dense_code(centred)
         if f.device.type == "cpu":
             found = f.numpy() > 0

@@ -10,10 +10,11 @@ from clipsteer.lineage.foreseen import Forecast, PlannedJob
 
 @dataclass
 class Share:
-    """The jobs of one rule, or of all. Sums, but for memory: `memory_mb` is the largest job's, and
-    `requested_mb` what a cluster is asked for then.
+    """The jobs of one rule, or of all.
 
-    Jobs whose size nobody knows count in `jobs`, `pending`, `requested_mb` and `unknown_` alone.
+    Sums, but for memory: `memory_mb` is the largest job's, and `requested_mb` what a cluster is
+    asked for then. Jobs whose size nobody knows count in `jobs`, `pending`, `requested_mb` and
+    `unknown_` alone.
     """
 
     jobs: int = 0

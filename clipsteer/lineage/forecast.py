@@ -23,9 +23,9 @@ from clipsteer.lineage.foreseen import DagJob, Forecast, PlannedAction, PlannedJ
 from clipsteer.lineage.guess import (
     MORE,
     UndecidedError,
+    decided_by,
     is_more,
     is_pending,
-    source_of,
     union,
     unknown_member,
     unknown_pointer,
@@ -33,10 +33,10 @@ from clipsteer.lineage.guess import (
 )
 from clipsteer.lineage.history import History
 from clipsteer.lineage.reasons import Reason, explain_change
-from clipsteer.store.actions import action_key
+from clipsteer.store.actions import Record, action_key
 from clipsteer.store.code import StepCode, loaded
 from clipsteer.store.jobs import input_paths, pairs, parser, raw_inputs, runtime_of
-from clipsteer.store.lost import Lost, Record
+from clipsteer.store.lost import Lost
 from clipsteer.store.peek import PeekActions, PeekObjects, former_pointer, peek_pointer
 from clipsteer.store.pointers import Member, Output, Pointer
 from clipsteer.store.run import Action, Job
@@ -211,7 +211,7 @@ class _Walk:
     ) -> tuple[PlannedAction, Member]:
         """One action of a job that runs; `like` is the member of that name as it is now."""
         key = action_key(step.code.name, action.recipe, step.planned, action.inputs)
-        waits = tuple(sorted({source_of(d) for d in action.inputs.values() if is_pending(d)}))
+        waits = tuple(sorted({decided_by(d) for d in action.inputs.values() if is_pending(d)}))
         record = None if waits else self.actions.get(key) or self._narrowed(step, action)
         before: Record | None = None
         reasons: list[Reason] = []
@@ -316,7 +316,7 @@ def _member(record: Record) -> Member:
 def _stand_ins(inputs: Mapping[str, Pointer]) -> set[str]:
     """What decides the inputs of a job that are not known."""
     return {
-        source_of(output.digest)
+        decided_by(output.digest)
         for pointer in inputs.values()
         for member in pointer.members.values()
         for output in member.outputs.values()

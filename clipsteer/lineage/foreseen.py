@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from clipsteer.lineage.graph import Node
 from clipsteer.lineage.guess import is_more, is_pending
 from clipsteer.lineage.reasons import Reason
-from clipsteer.store.index import Record
+from clipsteer.store.actions import Record
 
 FORMAT = "clipsteer-plan/1"
 Verdict = Literal["fresh", "restored", "computed", "pending"]

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clipsteer.lineage.reasons import code_of, is_token
-from clipsteer.store.index import Record, RecordIndex
+from clipsteer.store.actions import Record
+from clipsteer.store.index import RecordIndex
 
 FORMAT = "clipsteer-lineage/1"
 

@@ -28,7 +28,7 @@ def is_pending(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(_MARK)
 
 
-def source_of(stand_in: str) -> str:
+def decided_by(stand_in: str) -> str:
     """The key of the action (or the name of the job) that decides what stands there."""
     return stand_in.removeprefix(_MARK).partition("|")[0]
 

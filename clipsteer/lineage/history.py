@@ -1,4 +1,4 @@
-"""What the records of a store say of an action that is not on record itself: what it was before, what fits it."""
+"""For an action that is not on record: the record it replaces, and records that would serve it as they are."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from clipsteer.lineage.guess import is_more, is_pending
 from clipsteer.lineage.reasons import Reason
-from clipsteer.store.actions import STORE_SEMANTICS
+from clipsteer.store.actions import STORE_SEMANTICS, Record
 from clipsteer.store.digest import canonical_json
-from clipsteer.store.index import Record, RecordIndex
+from clipsteer.store.index import RecordIndex
 from clipsteer.store.pointers import Member
 from clipsteer.store.run import Action
 

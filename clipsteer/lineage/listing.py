@@ -10,10 +10,10 @@ from typing import Any
 
 from clipsteer.errors import ClipsteerError, close_match
 from clipsteer.lineage.graph import Node
-from clipsteer.store.actions import ActionStore
+from clipsteer.store.actions import ActionStore, Record
 from clipsteer.store.digest import ALGORITHM
 from clipsteer.store.entries import TREE, load_entries
-from clipsteer.store.index import Record, RecordIndex
+from clipsteer.store.index import RecordIndex
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError
 from clipsteer.store.peek import PeekObjects
 from clipsteer.store.pointers import DamagedPointerError, read_pointer
@@ -26,8 +26,8 @@ _SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Row:
-    """An action on record. ``bytes`` of its outputs; ``missing``: how many objects are not here."""
+class Listed:
+    """An action on record. `bytes` of its outputs; `missing`: how many objects are not here."""
 
     key: str
     step: str
@@ -39,7 +39,7 @@ class Row:
     missing: int
 
 
-def listing(root: Path, step: str | None = None) -> list[Row]:
+def listing(root: Path, step: str | None = None) -> list[Listed]:
     """The actions on record (of one step), the newest last. Raises ClipsteerError for no such step."""
     records = RecordIndex(ActionStore(root)).records()
     steps = {record["step"] for record in records}
@@ -60,7 +60,7 @@ def listing(root: Path, step: str | None = None) -> list[Row]:
                     named |= trees.below(output["digest"]).keys()
             node = Node(record, {})
             rows.append(
-                Row(
+                Listed(
                     key=node.key,
                     step=record["step"],
                     label=node.label.removeprefix(record["step"]).strip(),
@@ -83,7 +83,7 @@ class Names:
         self._records = {record["key"]: record for record in self.index.records()}
 
     def record(self, key: str) -> Record:
-        """A record that ``find`` has found."""
+        """A record that `find` has found."""
         return self._records[key]
 
     def find(self, text: str) -> tuple[str, str]:

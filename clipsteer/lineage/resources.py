@@ -304,8 +304,10 @@ def known_images(
     is_current: Callable[[Path], bool] = Path.exists,
     scanned: Callable[[str], Mapping[str, Any]] = lambda dataset: {},
 ) -> Images:
-    """Counts from the config where it paints; else from the manifest's pointer where `is_current` holds
-    of it; else from what a scan of the folder found (`scanned`, by the name of the data set).
+    """How many images each split has: (data set, split) -> count.
+
+    From the config where it paints; else from the manifest's pointer where `is_current` holds of it;
+    else from what a scan of the folder found (`scanned`, by the name of the data set).
 
     A scan knows only how many files there are: four fifths count for training and a fifth for each other
     split, all of them for a layout that has no others. With `raw.watch: off` it does not know even that,

@@ -13,9 +13,10 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.lineage.graph import Node, Source, Target, source_of
 from clipsteer.lineage.listing import Names
 from clipsteer.lineage.reasons import is_token
+from clipsteer.store.actions import Record
 from clipsteer.store.digest import ALGORITHM, digest_file
 from clipsteer.store.entries import BLOB
-from clipsteer.store.index import Record, RecordIndex
+from clipsteer.store.index import RecordIndex
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from clipsteer.store.pointers import Member, is_pointer, read_pointer
 

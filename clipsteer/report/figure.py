@@ -1,5 +1,4 @@
-"""`results/<dataset>_layers.png`: worst-group accuracy by layer, to be read in colour and in grey
-print.
+"""`results/<dataset>_layers.png`: worst-group accuracy by layer, to be read in colour and in grey.
 
 Every series has its own colour (Okabe and Ito's palette), marker and line style. Equal tables give
 equal bytes: no time or version stands in the file, and a user's own matplotlibrc is not read.

@@ -22,13 +22,13 @@ Rows = dict[tuple[int, str, str], Row]
 def render(
     table: pl.DataFrame, *, notes: Sequence[str] = (), left_out: Mapping[str, int] | None = None
 ) -> str:
-    """The page: for each setting and condition three blocks (SAE, random SAE, neurons) and the
-    intervals.
+    """The page: for each setting and condition the intervals and three blocks.
 
-    `table` comes from `clipsteer.report.table.results_table`; `notes` are added at the end, one
-    item each; `left_out`: split -> images that are listed but were not there. Bold: better than the
-    unmodified model. Asterisk: the best worst-group accuracy among targeted SAE rows of a
-    condition, where it is better than the unmodified model's.
+    The blocks are SAE, random SAE and neurons. `table` comes from
+    `clipsteer.report.table.results_table`; `notes` are added at the end, one item each; `left_out`:
+    split -> images that are listed but were not there. Bold: better than the unmodified model.
+    Asterisk: the best worst-group accuracy among targeted SAE rows of a condition, where it is
+    better than the unmodified model's.
     """
     first = table.row(0, named=True)
     parts = [

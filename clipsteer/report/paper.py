@@ -44,8 +44,10 @@ def lookup(
 
 
 def _plain(name: str) -> str:
-    """Spelling aside: "Top K=64", `topk64` and `top_k_64` are one name, so are "CelebA K=64" and
-    `celeba_topk64`."""
+    """A dictionary's name without its spelling.
+
+    "Top K=64", `topk64` and `top_k_64` are one name, so are "CelebA K=64" and `celeba_topk64`.
+    """
     return re.sub(r"[^a-z0-9]", "", name.lower()).replace("topk", "k")
 
 

@@ -1,5 +1,4 @@
-"""The finding in a few lines of text, from the numbers of
-`clipsteer.steering.outcomes.headline`."""
+"""The finding in a few lines of text, from the numbers of `steering.outcomes.headline`."""
 
 from __future__ import annotations
 

@@ -121,8 +121,10 @@ def by_place(rows: pl.DataFrame, *then: pl.Expr) -> pl.DataFrame:
 
 
 def csv_text(table: pl.DataFrame) -> str:
-    """The table as CSV: null is an empty cell, accuracies have 2 decimals, thresholds and p-values 6
-    digits, and any other float as many as give its value back. LF line ends.
+    """The table as CSV, with LF line ends.
+
+    Null is an empty cell, accuracies have 2 decimals, thresholds and p-values 6 digits, and any
+    other float as many as give its value back.
     """
     cells = [_cells(table[name]) for name in table.columns]
     return pl.DataFrame(cells).write_csv(line_terminator="\n")

@@ -13,16 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
+from clipsteer.activations.tokens import Tokens, token_span
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.errors import ClipsteerError
 from clipsteer.steering.intervention import (
     SUM_BLOCK,
     ErrorTerm,
-    Tokens,
     add_block,
     feature_index,
     origin_and_code,
-    token_span,
 )
 
 # (start, activations at the hook point (n, T, d), resid_post of the same layer or None).

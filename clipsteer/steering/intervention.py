@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 import torch
 
+from clipsteer.activations.tokens import Tokens, token_span
 from clipsteer.dictionaries.base import Dictionary
 
-Tokens = Literal["all", "spatial", "cls"]
 ErrorTerm = Literal["keep", "drop"]
 Features = np.ndarray | torch.Tensor | Sequence[int]
 
@@ -81,18 +81,6 @@ def add_block(
     # Contiguous, so that the product's bits do not depend on where the block was cut from.
     product = weights.contiguous() @ directions.contiguous()
     return product if total is None else total + product
-
-
-def token_span(tokens: Tokens, n_tokens: int) -> slice:
-    """The tokens that are edited; CLS is token 0."""
-    spans = {
-        "all": slice(0, n_tokens),
-        "cls": slice(0, 1),
-        "spatial": slice(1, n_tokens),
-    }
-    if tokens not in spans:
-        raise ValueError(f"tokens must be 'all', 'spatial' or 'cls', not {tokens!r}")
-    return spans[tokens]
 
 
 def feature_index(features: Features, m: int, device: torch.device) -> torch.Tensor:

@@ -1,5 +1,4 @@
-"""From predictions to accuracies with intervals and p-values: one row per layer, dictionary,
-ablation.
+"""From predictions to accuracies with intervals and p-values: one row per ablation.
 
 Two frames come in. `ablations` has one row per ablation with the columns of SETTING, `threshold`
 (Float64, null for random and for an empty set), `n_features`, `seed` (null for targeted rows, the
@@ -46,8 +45,10 @@ DRAWS = 2000
 
 @dataclass(frozen=True)
 class Trial:
-    """Correctness of all ablations on the test images: `correct` (R, N), `baseline` (N,), `groups`
-    (N,)."""
+    """Correctness of all ablations on the test images.
+
+    `correct` (R, N), `baseline` (N,), `groups` (N,).
+    """
 
     rows: pl.DataFrame
     correct: Bools
@@ -73,15 +74,14 @@ def trial(ablations: pl.DataFrame, images: pl.DataFrame) -> Trial:
 def measure(
     ablations: pl.DataFrame, images: pl.DataFrame, *, seed: int, draws: int = DRAWS
 ) -> pl.DataFrame:
-    """One row per setting, in the order of first appearance; targeted rows as they are, random rows
-    averaged.
+    """One row per setting, in the order of first appearance.
 
-    Adds, in per cent, `overall` with its Wilson 95 % interval (`overall_low`, `overall_high`),
-    `worst` (smallest group accuracy) with a bootstrap interval over images (`worst_low`,
-    `worst_high`, resampled within groups) and `worst_group`; the unmodified model's
-    `baseline_overall`, `baseline_worst`, `baseline_worst_group`; exact McNemar p-values against its
-    predictions, `p_value` on the images of its worst group and `p_value_overall` on all;
-    `n_images`, `seed`, `random_seeds`.
+    Targeted rows stay as they are, random rows are averaged. Adds, in per cent, `overall` with its
+    Wilson 95 % interval (`overall_low`, `overall_high`), `worst` (smallest group accuracy) with a
+    bootstrap interval over images (`worst_low`, `worst_high`, resampled within groups) and
+    `worst_group`; the unmodified model's `baseline_overall`, `baseline_worst`,
+    `baseline_worst_group`; exact McNemar p-values against its predictions, `p_value` on the images
+    of its worst group and `p_value_overall` on all; `n_images`, `seed`, `random_seeds`.
 
     A random row holds means over its seeds, also of the bounds; its `worst_group` is the group with
     the smallest mean accuracy; p-values and `seed` are null. Raises ValueError for two targeted
@@ -211,9 +211,9 @@ def headline(
     for against in (NEURONS, RANDOM):
         found = {}
         for scope, choice in scopes.items():
-            contrast = _contrast(rows, len(stacked), choice, against)
-            if contrast is not None:
-                found[scope] = gap(contrast).as_dict()
+            weights_of_gap = _gap_weights(rows, len(stacked), choice, against)
+            if weights_of_gap is not None:
+                found[scope] = gap(weights_of_gap).as_dict()
         compared[f"sae_over_{against}"] = found
     row = rows.row(at, named=True)
     return {
@@ -239,11 +239,13 @@ def headline(
     }
 
 
-def _contrast(
+def _gap_weights(
     rows: pl.DataFrame, size: int, choice: dict[int, list[str]], against: str
 ) -> Floats | None:
-    """Weights (size,) of the mean over layers of (mean over dictionaries of targeted minus
-    control)."""
+    """Weights (size,) of the mean over layers of what targeted ablation gains over the control.
+
+    In a layer it is the mean over dictionaries of targeted minus control.
+    """
     pairs: dict[int, list[tuple[int, NDArray[np.int64]]]] = {}
     for layer, names in choice.items():
         for name in names:

@@ -1,4 +1,4 @@
-"""Where to edit: the layer and dictionary that validation speaks for."""
+"""Where to edit: the layer and dictionary with the best score on validation."""
 
 from __future__ import annotations
 

@@ -35,6 +35,8 @@ from clipsteer.store.layout import (
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import tree_complete
 
+Record = dict[str, Any]  # its fields: docs/store-protocol.md, section 5
+
 # Raise this when a change to the store itself may change results: every key changes with it.
 # The store's own code is in no fingerprint.
 STORE_SEMANTICS = 1
@@ -53,8 +55,8 @@ def action_key(
 ) -> str:
     """The digest that names an action.
 
-    ``recipe``: any JSON value; ``code``: the code fingerprint; ``inputs``: name -> digest.
-    ``semantics`` is given only to recompute the key of an old record. Raises ValueError or
+    `recipe`: any JSON value; `code`: the code fingerprint; `inputs`: name -> digest.
+    `semantics` is given only to recompute the key of an old record. Raises ValueError or
     TypeError for what has no canonical JSON.
     """
     return digest_bytes(
@@ -84,8 +86,8 @@ class ActionStore:
     def get(self, key: str) -> dict[str, Any] | None:
         """The record of an action, or None.
 
-        A record that is damaged (its ``check`` does not hold) is moved to quarantine/ and counts
-        as absent. Whether its objects are still there is another question: see ``complete``.
+        A record that is damaged (its `check` does not hold) is moved to quarantine/ and counts
+        as absent. Whether its objects are still there is another question: see `complete`.
         """
         path = self.file(key)
         record = self._read(path, key)
@@ -97,9 +99,9 @@ class ActionStore:
         """Make a record known; the record that holds from now on.
 
         That is the given one, or the one that is there already: the first writer wins. Durable on
-        return. Call it only when every output object is durable. ``format``, ``key`` and
-        ``semantics`` are filled in. Raises ValueError where fields are missing, malformed or do
-        not give ``key`` (a bug of the caller), ClipsteerError for a full or forbidden disk.
+        return. Call it only when every output object is durable. `format`, `key` and
+        `semantics` are filled in. Raises ValueError where fields are missing, malformed or do
+        not give `key` (a bug of the caller), ClipsteerError for a full or forbidden disk.
         """
         given = {"semantics": STORE_SEMANTICS, **record, "format": ACTION_FORMAT, "key": key}
         given.pop("check", None)
@@ -114,7 +116,7 @@ class ActionStore:
         with disk_errors(self.root, KEY):
             write_new(temp, text.encode("ascii"), mode=0o444, flush=True)
             try:
-                # A damaged record in the way is moved aside by ``get``; then we try again.
+                # A damaged record in the way is moved aside by `get`; then we try again.
                 while not self._link(temp, path):
                     present = self.get(key)
                     if present is not None and self.touch(key):
@@ -222,9 +224,9 @@ class ActionStore:
 def complete(record: Mapping[str, Any], objects: ObjectStore, depth: int | None = 1) -> bool:
     """Whether all output objects of a record are here, so that it can be restored.
 
-    ``depth``: how many levels of tree entries to look at: 0 only the outputs themselves, 1 also
-    the entries of output trees, None everything. One ``stat`` an object; contents are not read,
-    but for the trees, and ``external`` entries are not asked for.
+    `depth`: how many levels of tree entries to look at: 0 only the outputs themselves, 1 also
+    the entries of output trees, None everything. One `stat` an object; contents are not read,
+    but for the trees, and `external` entries are not asked for.
     """
     for output in record["outputs"].values():
         if output["kind"] == TREE:

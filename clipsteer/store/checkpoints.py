@@ -36,8 +36,11 @@ class Stopped(ClipsteerError):
 
 
 class Ended(SystemExit, KeyboardInterrupt):
-    """The end of the process. Python's own C code (compile, say) clears what is raised inside it, and
-    spares a KeyboardInterrupt only."""
+    """The end of the process.
+
+    Python's own C code (`compile`, for instance) clears what is raised inside it, and spares a
+    KeyboardInterrupt only.
+    """
 
 
 class StopSignals:

@@ -1,6 +1,6 @@
 """Names for content: digests and the one canonical form of JSON.
 
-A digest names its own algorithm (``blake3:<64 hex>``), so that a store of another algorithm can
+A digest names its own algorithm (`blake3:<64 hex>`), so that a store of another algorithm can
 never be mistaken for this one. BLAKE3 was chosen by measurement (benchmarks/digest.py; the numbers
 are in docs/store-protocol.md); SHA-256 is understood wherever a digest only has to be checked.
 """
@@ -25,12 +25,12 @@ _DIGEST = re.compile(r"(blake3|sha256):([0-9a-f]{64})")
 
 
 def new_hash(algorithm: str = ALGORITHM) -> Any:
-    """A fresh hash object with ``update(bytes)`` and ``hexdigest()``."""
+    """A fresh hash object with `update(bytes)` and `hexdigest()`."""
     return _MAKERS[algorithm]()
 
 
 def is_digest(value: object) -> bool:
-    """Whether ``value`` is a well-formed digest of a known algorithm."""
+    """Whether `value` is a well-formed digest of a known algorithm."""
     return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
 
 
@@ -51,7 +51,7 @@ def parse_digest(digest: str) -> tuple[str, str]:
 
 
 def digest_bytes(data: bytes | bytearray | memoryview, algorithm: str = ALGORITHM) -> Digest:
-    """The digest of ``data``."""
+    """The digest of `data`."""
     hasher = new_hash(algorithm)
     hasher.update(data)
     return f"{algorithm}:{hasher.hexdigest()}"
@@ -61,7 +61,7 @@ def digest_file(path: str | os.PathLike[str], algorithm: str = ALGORITHM) -> Dig
     """The digest of a file's content, read in bounded memory.
 
     Plain reads rather than a memory map: a file that another process cuts short must give an
-    error or another digest, not kill the process with SIGBUS. Raises OSError as ``open`` does.
+    error or another digest, not kill the process with SIGBUS. Raises OSError as `open` does.
     """
     with open(path, "rb", buffering=0) as stream:
         hasher = hashlib.file_digest(stream, lambda: new_hash(algorithm))
@@ -71,9 +71,9 @@ def digest_file(path: str | os.PathLike[str], algorithm: str = ALGORITHM) -> Dig
 def canonical_json(value: Any) -> bytes:
     """The one JSON form that is hashed: sorted keys, no spaces, ASCII only.
 
-    Equal values give equal bytes whatever the order of keys. ``1`` and ``1.0`` are different
+    Equal values give equal bytes whatever the order of keys. `1` and `1.0` are different
     values. Raises ValueError for NaN and infinities and TypeError for keys that are not strings
-    (``{1: 0}`` and ``{"1": 0}`` would otherwise share a digest) and for what JSON cannot hold.
+    (`{1: 0}` and `{"1": 0}` would otherwise share a digest) and for what JSON cannot hold.
     """
     _refuse_other_keys(value)
     return json.dumps(

@@ -30,9 +30,9 @@ _FAULTS = {
 
 @contextlib.contextmanager
 def disk_errors(path: str | os.PathLike[str], key: str = "") -> Iterator[None]:
-    """Turn a full, forbidden or failing disk into a ClipsteerError that names ``path``.
+    """Turn a full, forbidden or failing disk into a ClipsteerError that names `path`.
 
-    ``key`` is the config key that chooses the place, if one does. Other OSErrors (a missing file,
+    `key` is the config key that chooses the place, if one does. Other OSErrors (a missing file,
     say) pass through: they are not the disk's doing.
     """
     try:
@@ -60,14 +60,14 @@ def is_temporary(name: str) -> bool:
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write every byte of ``data`` (one ``write`` may take fewer)."""
+    """Write every byte of `data` (one `write` may take fewer)."""
     view = memoryview(data)
     while len(view):
         view = view[os.write(descriptor, view) :]
 
 
 def write_new(path: str, data: bytes, *, mode: int, flush: bool) -> None:
-    """Create ``path`` (which must not exist) with ``data``; removed again where that fails."""
+    """Create `path` (which must not exist) with `data`; removed again where that fails."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:
@@ -82,9 +82,9 @@ def write_new(path: str, data: bytes, *, mode: int, flush: bool) -> None:
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace ``path`` by ``data`` so that a reader sees the old or the new file, never a part.
+    """Replace `path` by `data` so that a reader sees the old or the new file, never a part.
 
-    Makes missing parent folders. The temporary file lies beside ``path``. Raises ClipsteerError
+    Makes missing parent folders. The temporary file lies beside `path`. Raises ClipsteerError
     for a full, forbidden or failing disk; nothing is left behind then.
     """
     temp = os.fspath(path.with_name(f".{path.name}.{token()}.tmp"))
@@ -144,9 +144,9 @@ def flush_folder(path: str | os.PathLike[str]) -> None:
 
 
 def flush_many(folder: str, paths: Iterable[str], each: Callable[[str], None]) -> None:
-    """Make many new files (or folders) below ``folder`` durable in one go.
+    """Make many new files (or folders) below `folder` durable in one go.
 
-    One ``syncfs`` where the system has it (thousands of fsyncs would cost seconds), else ``each``
+    One `syncfs` where the system has it (thousands of fsyncs would cost seconds), else `each`
     (flush_file or flush_folder) on every path.
     """
     if not _syncfs(folder):
@@ -155,7 +155,7 @@ def flush_many(folder: str, paths: Iterable[str], each: Callable[[str], None]) -
 
 
 def _syncfs(folder: str) -> bool:
-    """Flush the whole file system that holds ``folder``; False where that cannot be asked for."""
+    """Flush the whole file system that holds `folder`; False where that cannot be asked for."""
     if not sys.platform.startswith("linux"):
         return False
     try:

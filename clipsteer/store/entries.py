@@ -20,7 +20,7 @@ KINDS = (BLOB, TREE, EXTERNAL)
 
 
 class Entry(NamedTuple):
-    """What a tree says of one name. ``size`` in bytes; of a tree: of all blobs below it."""
+    """What a tree says of one name. `size` in bytes; of a tree: of all blobs below it."""
 
     digest: str
     size: int
@@ -28,10 +28,10 @@ class Entry(NamedTuple):
 
 
 def check_name(name: str, where: str = "tree") -> str:
-    """``name`` if it is a relative POSIX path that stays inside its root; else ClipsteerError.
+    """`name` if it is a relative POSIX path that stays inside its root; else ClipsteerError.
 
-    Refused: empty names and parts, ``.`` and ``..``, a leading ``/``, backslashes, NUL and text
-    that is not Unicode. ``where`` names the file or tree in the message.
+    Refused: empty names and parts, `.` and `..`, a leading `/`, backslashes, NUL and text
+    that is not Unicode. `where` names the file or tree in the message.
     """
     parts = name.split("/")
     if "" in parts or "." in parts or ".." in parts or "\\" in name or "\0" in name:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.actions import ActionStore, action_key, complete
+from clipsteer.store.actions import ActionStore, Record, action_key, complete
 from clipsteer.store.attempts import action_folder, attempt
 from clipsteer.store.checkpoints import Checkpoints, StopSignals
 from clipsteer.store.code import StepCode
 from clipsteer.store.fingerprint import Code, explain
 from clipsteer.store.locks import advisory_lock, is_locked
-from clipsteer.store.lost import Lost, Record
+from clipsteer.store.lost import Lost
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from clipsteer.store.progress import Log
 from clipsteer.store.run import Action, Job, Run, Runtime

@@ -1,4 +1,4 @@
-"""One run at a time in a working copy, and no words from the dead.
+"""Only one run per working copy; jobs left over from a killed run may not write results.
 
 Snakemake's own locks outlive a killed run and have to be removed by hand. Ours is the operating
 system's and dies with its process. Jobs of a killed run may live on: what they publish into the store
@@ -60,8 +60,8 @@ def begin() -> None:
 def writing() -> Iterator[bool]:
     """Inside, no newer run begins; gives whether this job may write pointers and results.
 
-    It may not where a newer run has followed its own. A job that no run has started (by hand, or
-    where the environment is not handed on) always may.
+    It may not if a newer run has begun since its own run started it. A job that belongs to no run
+    (started by hand, or without the run's environment variables) always may.
     """
     with held_lock(_WRITING, fcntl.LOCK_SH):
         yield not _superseded()

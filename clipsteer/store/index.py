@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
-from clipsteer.store.actions import ActionStore
+from clipsteer.store.actions import ActionStore, Record
 from clipsteer.store.entries import TREE
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Member, Pointer
 from clipsteer.store.reach import Trees
 
-Record = dict[str, Any]
-
 
 class RecordIndex:
-    """The records of ``actions``, each read once, by key and by output digest.
+    """The records of `actions`, each read once, by key and by output digest.
 
     Records that are published later are found when a digest is asked for that no known record
-    made. Damaged records are quarantined and left out (see ``ActionStore.get``).
+    made. Damaged records are quarantined and left out (see `ActionStore.get`).
     """
 
     def __init__(self, actions: ActionStore) -> None:
@@ -49,7 +46,7 @@ class RecordIndex:
         return [self._records[key] for key in sorted(self._records)]
 
     def producers(self, digest: str) -> list[Record]:
-        """The records that name ``digest`` as an output, the most recently used first."""
+        """The records that name `digest` as an output, the most recently used first."""
         if digest not in self._makers:
             self.refresh()
         keys = self._makers.get(digest, [])
@@ -76,7 +73,7 @@ class RecordIndex:
         return all(self.behind(pointer.step, member) for member in members)
 
     def holders(self, digest: str, objects: ObjectStore) -> list[Record]:
-        """The records with an output tree that ``digest`` is somewhere in, sorted by key.
+        """The records with an output tree that `digest` is somewhere in, sorted by key.
 
         Slow: reads every output tree. A tree that is missing or damaged holds nothing.
         """

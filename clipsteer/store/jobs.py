@@ -125,19 +125,26 @@ def input_paths(arguments: argparse.Namespace) -> dict[str, list[str]]:
 def job_of(arguments: argparse.Namespace) -> Job:
     """The job with its input pointers read.
 
-    Raises ClipsteerError for a pointer that is missing or damaged beyond mending.
+    Raises one ClipsteerError for all pointers that are missing or damaged beyond mending; each damaged
+    one has then been put away, so that one more run makes all of them again.
     """
-    found = {
-        name: [read_or_heal(arguments.store, Path.cwd(), Path(path))[0] for path in paths]
-        for name, paths in input_paths(arguments).items()
-    }
-    after = [read_or_heal(arguments.store, Path.cwd(), Path(path))[0] for path in arguments.after]
-    chains = [pointer.chain for pointers in [*found.values(), after] for pointer in pointers]
     paths = input_paths(arguments)
+    found: dict[str, Pointer] = {}
+    faults = []
+    for path in dict.fromkeys(
+        [path for files in paths.values() for path in files] + arguments.after
+    ):
+        try:
+            found[path], _ = read_or_heal(arguments.store, Path.cwd(), Path(path))
+        except ClipsteerError as error:
+            faults.append(str(error))
+    if faults:
+        raise ClipsteerError("\n".join(faults))
+    chains = [pointer.chain for pointer in found.values()]
+    inputs = {name: joined([found[path] for path in files], files) for name, files in paths.items()}
     return Job(
         json.loads(arguments.recipe)["config"],
-        {name: joined(pointers, paths[name]) for name, pointers in found.items()}
-        | raw_inputs(arguments),
+        inputs | raw_inputs(arguments),
         runtime_of(arguments),
         (*chains, *(digest_bytes(text.encode()) for text in _raw(arguments).values())),
     )

@@ -103,11 +103,11 @@ def _check(stamp: Path, text: str) -> None:
 
 
 def publish_link(temp: str, path: str) -> bool:
-    """Give the finished file ``temp`` its name if nobody has it yet; whether we were first.
+    """Give the finished file `temp` its name if nobody has it yet; whether we were first.
 
     A hard link, because it is atomic and never replaces. Where the file system has none, a rename:
     then the last writer wins, which is as good for records that agree on everything but times.
-    ``temp`` may or may not remain; the caller removes it.
+    `temp` may or may not remain; the caller removes it.
     """
     try:
         os.link(temp, path)
@@ -123,7 +123,7 @@ def publish_link(temp: str, path: str) -> bool:
 
 
 def discard(root: str | os.PathLike[str], relative: str) -> bool:
-    """Move ``relative`` to trash/ under a name from which it never comes back; whether it was there.
+    """Move `relative` to trash/ under a name from which it never comes back; whether it was there.
 
     Raises OSError for a disk that refuses.
     """
@@ -140,7 +140,7 @@ def discard(root: str | os.PathLike[str], relative: str) -> bool:
 
 
 def resurrect(root: str | os.PathLike[str], relative: str) -> bool:
-    """Bring ``relative`` (such as objects/ab/cdef...) back from trash/; whether it is there now.
+    """Bring `relative` (such as objects/ab/cdef...) back from trash/; whether it is there now.
 
     One rename, so either this or gc's deletion comes first. Where it had come back by another way
     in the meantime, the rename puts the same content in its place.

@@ -1,4 +1,7 @@
-"""Locks of the operating system: they die with their process. Nothing correct depends on them."""
+"""Locks of the operating system, which end with their process.
+
+They only avoid duplicate work; correctness never depends on them.
+"""
 
 from __future__ import annotations
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.actions import ActionStore
+from clipsteer.store.actions import ActionStore, Record
 from clipsteer.store.code import StepCode
 from clipsteer.store.entries import TREE
 from clipsteer.store.fingerprint import Code
 from clipsteer.store.index import RecordIndex
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Pointer
-from clipsteer.store.run import Json
 from clipsteer.store.trees import tree_complete
-
-Record = Mapping[str, Json]
 
 
 class Lost:

@@ -28,7 +28,7 @@ def _root(root: str | os.PathLike[str]) -> Path:
 
 
 class PeekObjects(ObjectStore):
-    """The objects of a store; ``path`` is not for use here, as it marks an object as used."""
+    """The objects of a store. Do not call `path` on it: that marks an object as used."""
 
     _open = staticmethod(_root)
 

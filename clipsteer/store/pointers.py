@@ -1,7 +1,7 @@
 """Pointers: the small files that stand for objects in a working copy, and that Snakemake sees.
 
 Equal content gives equal bytes: no times, hosts or paths. A pointer says which chain of recipes it is
-the result of (``chain_key``), so that whoever knows the configuration can tell whether it is current.
+the result of (`chain_key`), so that whoever knows the configuration can tell whether it is current.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DamagedPointerError(ClipsteerError):
 
 @dataclass(frozen=True)
 class Output:
-    """One result: ``size`` in bytes (of a tree: all blobs below it), ``kind`` blob or tree."""
+    """One result: `size` in bytes (of a tree: all blobs below it), `kind` blob or tree."""
 
     digest: str
     size: int
@@ -51,7 +51,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Pointer:
-    """The results of a step: one member for each of its actions. ``chain``: see ``chain_key``."""
+    """The results of a step: one member for each of its actions. `chain`: see `chain_key`."""
 
     step: str
     members: dict[str, Member] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Pointer:
 def chain_key(recipe: str, sources: Iterable[str]) -> str:
     """The chain key of what a step makes: everything that leads to it, known before anything runs.
 
-    ``recipe``: the step's canonical recipe; ``sources``: the chain keys of the pointers that it reads
+    `recipe`: the step's canonical recipe; `sources`: the chain keys of the pointers that it reads
     and the digests of what it reads of the user's own. Unlike an action's key it does not wait for
     contents, so it can be compared with what a pointer says before the DAG is built; it changes with
     anything upstream, also where the contents come out the same (then the step is only restored).

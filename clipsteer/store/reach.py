@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.actions import Record
 from clipsteer.store.digest import ALGORITHM, is_digest
 from clipsteer.store.entries import EXTERNAL, TREE, Entry, load_entries
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
-
-Record = Mapping[str, Any]
 
 # How the bytes of every tree begin (canonical JSON), for digests of which no record says the kind.
 _TREE_START = b'{"entries":{'
@@ -21,7 +19,7 @@ class Trees:
     """The entries of tree objects, each tree read once.
 
     A tree that is missing or damaged has no entries. So has one of another version's format;
-    ``strict=True`` raises ClipsteerError instead.
+    `strict=True` raises ClipsteerError instead.
     """
 
     def __init__(self, objects: ObjectStore, *, strict: bool = False) -> None:
@@ -30,7 +28,7 @@ class Trees:
         self._below: dict[str, dict[str, str]] = {}
 
     def entries(self, digest: str) -> tuple[Entry, ...]:
-        """What the store should hold of one tree: ``external`` entries are left out."""
+        """What the store should hold of one tree: `external` entries are left out."""
         if digest not in self._entries:
             try:
                 found = load_entries(self.objects, digest).values()
@@ -69,7 +67,7 @@ def reach(
     outputs: Iterable[tuple[str, str]],
     keys: Iterable[str],
 ) -> Reached:
-    """All that the results ``outputs`` (digest, kind) and the records ``keys`` consist of.
+    """All that the results `outputs` (digest, kind) and the records `keys` consist of.
 
     An object reaches the entries of its tree and every record that has it as an output; a record
     reaches its outputs and its inputs. So a result never loses its lineage. Raises ClipsteerError

@@ -1,7 +1,7 @@
 """Root copies: what each working copy's pointers name, kept in the store so that gc spares it.
 
 A working copy that was moved or is not mounted is not dead, so gc never looks for it: it believes
-the copies under ``roots/<id>/``, and only ``gc --forget`` drops all of one working copy's.
+the copies under `roots/<id>/`, and only `gc --forget` drops all of one working copy's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GRACE = 3600.0  # seconds
 
 @dataclass(frozen=True)
 class Root:
-    """The copies of one working copy's pointers. ``host`` and ``path`` are for people only."""
+    """The copies of one working copy's pointers. `host` and `path` are for people only."""
 
     id: str
     host: str
@@ -71,7 +71,7 @@ def root_id(working_copy: Path) -> str:
 
 
 def copy_of(store_root: Path, working_copy: Path, pointer: Path) -> Path:
-    """Where the copy of ``pointer`` lies, whether it is there or not.
+    """Where the copy of `pointer` lies, whether it is there or not.
 
     Raises ClipsteerError where the pointer lies outside the working copy.
     """
@@ -80,7 +80,7 @@ def copy_of(store_root: Path, working_copy: Path, pointer: Path) -> Path:
 
 
 def keep_pointer(store_root: Path, working_copy: Path, pointer: Path, data: bytes) -> None:
-    """Keep ``data`` as the copy of a pointer that is about to be written; durable on return.
+    """Keep `data` as the copy of a pointer that is about to be written; durable on return.
 
     Call it just before the pointer itself is written. Raises ClipsteerError for a full disk and
     for a pointer outside the working copy. A store where we may not add objects is left as it is:
@@ -112,7 +112,7 @@ def sync(store_root: Path, working_copy: Path, *, grace: float = GRACE) -> None:
     """Make the copies of one working copy agree with its pointers.
 
     Sound pointers without a copy (or with another content) are copied, unless the store has nothing of
-    what they name: they were brought here without it. ``stale`` copies are dropped. Raises
+    what they name: they were brought here without it. `stale` copies are dropped. Raises
     ClipsteerError for a full disk.
     """
     held = _Held(store_root)
@@ -134,7 +134,7 @@ def sync(store_root: Path, working_copy: Path, *, grace: float = GRACE) -> None:
 
 
 def stale(store_root: Path, working_copy: Path, *, grace: float = GRACE) -> list[Path]:
-    """The copies whose pointers are no more, once they are older than ``grace`` seconds.
+    """The copies whose pointers are no more, once they are older than `grace` seconds.
 
     A younger one may belong to a step that has written the copy and is about to write the pointer.
     """

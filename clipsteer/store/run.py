@@ -50,7 +50,7 @@ class Runtime:
     def like(self, told: Mapping[str, Json]) -> Runtime:
         """The same for an action that a record tells of (the `run` in it).
 
-        Data lie where they lay then only if this configuration does not say where they are.
+        Folders that this configuration does not name are taken from the record.
         """
         roots = {name: Path(folder) for name, folder in told.get("roots", {}).items()}
         return replace(self, name=told.get("name", ""), roots={**roots, **self.roots})

@@ -133,8 +133,10 @@ def _end(process: subprocess.Popen[bytes] | None) -> None:
 
 
 def main() -> None:
-    """Reads root and paths from standard input; writes how many files there are and the last ctime,
-    then their paths, their numbers and an end mark."""
+    """Reads root and paths from standard input, writes the files' stamps to standard output.
+
+    First how many files there are and the last ctime, then their paths, their numbers and an end mark.
+    """
     root, *paths = os.fsdecode(sys.stdin.buffer.read()).split("\0")
     found = _stamps(root, paths)
     head = f"{len(found.paths)} {found.newest}"

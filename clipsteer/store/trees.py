@@ -48,16 +48,16 @@ class FileTree(Protocol):
 class FolderTree:
     """A folder of the user's, followed through symbolic links, as a FileTree.
 
-    Links may lead anywhere: they are the user's own. Asked-for paths may not (see ``check_name``).
-    ``whole``: False lists no hidden and system files and folders (``is_clutter``); they can be asked
-    for in any case. Raises ClipsteerError where ``root`` is not a folder.
+    Links may lead anywhere: they are the user's own. Asked-for paths may not (see `check_name`).
+    `whole`: False lists no hidden and system files and folders (`is_clutter`); they can be asked
+    for in any case. Raises ClipsteerError where `root` is not a folder.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, whole: bool = True) -> None:
         self.root = Path(os.path.abspath(root))
         self.whole = whole
         self.left_out: list[str] = []
-        """The hidden and system files and folders that ``paths`` has passed by."""
+        """The hidden and system files and folders that `paths` has passed by."""
         if not self.root.is_dir():
             found = "a file" if self.root.exists() else "nothing"
             raise ClipsteerError(
@@ -133,7 +133,7 @@ class FolderTree:
 class StoreTree:
     """A tree in the store as a FileTree; nested trees appear as folders.
 
-    ``external``: where to find the content of ``external`` entries (verified on ``read``).
+    `external`: where to find the content of `external` entries (verified on `read`).
     Raises MissingObjectError or DamagedObjectError where the tree itself is missing or damaged.
     """
 
@@ -164,7 +164,7 @@ class StoreTree:
         return self._find(check_name(path, self.root_digest)) is not None
 
     def entry(self, path: str) -> Entry:
-        """What the tree says of the file at ``path``. Raises ClipsteerError where it has none."""
+        """What the tree says of the file at `path`. Raises ClipsteerError where it has none."""
         found = self._find(check_name(path, self.root_digest))
         if found is None:
             raise ClipsteerError(
@@ -181,7 +181,7 @@ class StoreTree:
         return self.entry(path).size
 
     def read(self, path: str) -> bytes:
-        """The content, verified below the store's ``verify_below`` (external: always)."""
+        """The content, verified below the store's `verify_below` (external: always)."""
         entry = self.entry(path)
         if self._is_external(path, entry):
             assert self.external is not None
@@ -203,7 +203,7 @@ class StoreTree:
         return self._check_size(entry)
 
     def subtree(self, path: str) -> StoreTree:
-        """The nested tree at ``path``. Raises ClipsteerError where there is none."""
+        """The nested tree at `path`. Raises ClipsteerError where there is none."""
         check_name(path, self.root_digest)
         for head, tail in splits(path):
             entry = self.entries.get(head)
@@ -292,7 +292,7 @@ def put_tree_entries(store: ObjectStore, entries: Mapping[str, tuple[str, int, s
     """Store a tree of {name: (digest, size in bytes, kind)}; its digest.
 
     The blobs need not be in the store; where they never will be (a user's model folder by
-    reference) their kind is ``external``. Raises ClipsteerError for bad entries or a full disk.
+    reference) their kind is `external`. Raises ClipsteerError for bad entries or a full disk.
     """
     return store.put_bytes(tree_bytes(entries))
 
@@ -306,9 +306,9 @@ def put_tree(
 ) -> str:
     """Store a folder and all below it; the digest of its tree. Durable on return.
 
-    ``nested`` lists sub-folders (relative, may lie in one another) that become trees of their own,
-    with digests of their own. Empty folders leave no trace unless listed. ``move=True`` gives the
-    files away (see ``ObjectStore.put_file``). Raises ClipsteerError for a missing folder, a bad
+    `nested` lists sub-folders (relative, may lie in one another) that become trees of their own,
+    with digests of their own. Empty folders leave no trace unless listed. `move=True` gives the
+    files away (see `ObjectStore.put_file`). Raises ClipsteerError for a missing folder, a bad
     name or a full disk.
     """
     source = FolderTree(folder)
@@ -340,14 +340,14 @@ def put_tree(
 
 
 def _home(path: str, tops: Iterable[str]) -> str:
-    """The innermost nested tree that holds ``path`` (``tops`` has the longest names first)."""
+    """The innermost nested tree that holds `path` (`tops` has the longest names first)."""
     return next((top for top in tops if path.startswith(top + "/")), "")
 
 
 def tree_complete(store: ObjectStore, digest: str, depth: int | None = None) -> bool:
-    """Whether a tree and its entries are here: ``depth`` levels of entries, None for all.
+    """Whether a tree and its entries are here: `depth` levels of entries, None for all.
 
-    Existence only, and nothing is asked of ``external`` entries. A damaged tree counts as absent.
+    Existence only, and nothing is asked of `external` entries. A damaged tree counts as absent.
     """
     if not store.exists(digest):
         return False

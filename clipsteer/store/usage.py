@@ -32,7 +32,7 @@ class Amount:
 
 @dataclass
 class StepUsage:
-    """What the results of one step take. ``own``: the objects that no other step's results use."""
+    """What the results of one step take. `own`: the objects that no other step's results use."""
 
     records: int = 0
     missing: int = 0
@@ -42,7 +42,7 @@ class StepUsage:
 
 @dataclass
 class Usage:
-    """``unnamed``: objects that no record names; ``kinds``: by kind, of those that one does."""
+    """`unnamed`: objects that no record names; `kinds`: by kind, of those that one does."""
 
     objects: Amount = field(default_factory=Amount)
     steps: dict[str, StepUsage] = field(default_factory=dict)

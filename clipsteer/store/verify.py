@@ -48,7 +48,7 @@ class Missing:
 
 @dataclass
 class Result:
-    """What ``verify`` found. ``damaged`` is in quarantine/ now; ``faults`` need a person."""
+    """What `verify` found. `damaged` is in quarantine/ now; `faults` need a person."""
 
     checked: int = 0
     bytes: int = 0
@@ -76,10 +76,10 @@ def verify(
     everything: bool = False,
     tell: Tell = lambda done, total: None,
 ) -> Result:
-    """Verify a store, and the pointers of ``working_copy``.
+    """Verify a store, and the pointers of `working_copy`.
 
-    ``budget``: stop hashing after so many seconds, those first that were longest not hashed;
-    ``everything``: hash also what was found sound in the last 30 days. Raises ClipsteerError where
+    `budget`: stop hashing after so many seconds, those first that were longest not hashed;
+    `everything`: hash also what was found sound in the last 30 days. Raises ClipsteerError where
     the store cannot be opened.
     """
     run = _Run(ObjectStore(root), working_copy, tell)

@@ -12,10 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from clipsteer.store.actions import ActionStore
+from clipsteer.store.actions import ActionStore, Record
 from clipsteer.store.code import StepCode, loaded
 from clipsteer.store.digest import canonical_json
-from clipsteer.store.lost import Record
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from clipsteer.store.run import Action, Json
 

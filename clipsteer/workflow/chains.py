@@ -252,13 +252,16 @@ class Chains:
             runs = self._runs(links, asked, found)
             for link in links:
                 for name in link.inputs if link.pointer in runs else ():
-                    if name not in runs and not self._known(name):
+                    # also what seems to run itself: Snakemake forgives a newer input with the same bytes
+                    if name not in found and not self._known(name):
                         found[name] = "the store does not know the actions that made it"
                         grown = True
 
     def _runs(self, links: Sequence[Link], asked: set[str], found: Mapping[str, str]) -> set[str]:
-        """The pointers whose jobs will run, as far as can be seen from here."""
-        runs: set[str] = set()
+        """The pointers whose jobs may run, as far as can be seen from here."""
+        # Snakemake runs what it believes to have been interrupted, whatever the pointer says.
+        marked = self._workflow.persistence._filter_incomplete_keys
+        runs: set[str] = set(marked([link.pointer for link in links]))
         while True:
             before = len(runs)
             wanted = {name for link in links if link.pointer in runs for name in link.before}

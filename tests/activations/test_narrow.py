@@ -10,9 +10,10 @@ import pytest
 
 from clipsteer.clip.tower import VisionTower
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.actions import Record
 from clipsteer.store.code import StepCode, loaded
 from clipsteer.store.execute import Executor
-from clipsteer.store.lost import Lost, Record
+from clipsteer.store.lost import Lost
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.progress import Log
 from clipsteer.store.run import Action, Json, Runtime

@@ -245,6 +245,24 @@ def test_a_part_of_the_weights_that_is_not_there(whole: Path) -> None:
     assert "names the weight file 'model-00002-of-00002.safetensors', which is not in" in found
 
 
+@pytest.mark.parametrize("named", ["3", "[1]", '{"a": 1}', "null"])
+def test_an_index_that_names_no_files(whole: Path, named: str) -> None:
+    index = to_parts(whole) / "model.safetensors.index.json"
+    index.write_text(f'{{"weight_map": {named}}}')
+    (found,) = faults(whole)
+    assert found.startswith(f"{index}: found no `weight_map`")
+
+
+def test_links_that_lead_nowhere(whole: Path) -> None:
+    for name in ("model.safetensors", "tokenizer.json"):
+        (whole / name).unlink()
+        (whole / name).symlink_to("../../blobs/0123")
+    for name, found in zip(("model.safetensors", "tokenizer.json"), faults(whole), strict=True):
+        assert found.startswith(
+            f"{whole / name}: found a link to ../../blobs/0123, where nothing is"
+        )
+
+
 @pytest.mark.parametrize("load", [load_clip, lambda folder: load_tail(folder, 0, device="cpu")])
 def test_a_pickle_of_more_than_tensors_is_not_loaded(
     whole: Path, load: Callable[[Path], object]

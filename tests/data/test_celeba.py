@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from clipsteer.data.forms import option_faults
 from clipsteer.data.layouts import celeba
 from clipsteer.data.manifest import build_manifest, group_counts, split_rows
 from clipsteer.errors import ClipsteerError
@@ -117,6 +118,26 @@ def test_unknown_attribute_names_a_close_one(root: Path, option: str) -> None:
         celeba.read(FolderTree(root), **{option: "blonde_hair"})  # type: ignore[arg-type]
     assert option in str(error.value)
     assert "list_attr_celeba.txt" in str(error.value)
+
+
+@pytest.mark.parametrize("form", ["txt", "csv"])
+def test_an_attribute_that_is_there_twice(tmp_path: Path, form: str) -> None:
+    root = small_trees.celeba(tmp_path, form=form)
+    file = root / f"list_attr_celeba.{form}"
+    file.write_text(file.read_text().replace("Young", "Blond_Hair"))
+    expected = rf"attr_celeba\.{form}: found 2 columns 'Blond_Hair' \(option 'spurious'\)"
+    with pytest.raises(ClipsteerError, match=expected):
+        celeba.read(FolderTree(root))
+    options = {"layout": "celeba", "options": {"target": "Male", "spurious": "Blond_Hair"}}
+    (fault,) = option_faults("datasets.x", options, root)
+    assert "found 2 columns 'Blond_Hair'" in fault
+
+
+def test_fields_that_are_not_told_apart(root: Path) -> None:
+    file = root / "list_attr_celeba.txt"
+    file.write_text(file.read_text().replace(" ", ","))
+    with pytest.raises(ClipsteerError, match=r"no attribute 'Male'.* Blanks separate the fields"):
+        celeba.read(FolderTree(root))
 
 
 def test_target_and_spurious_must_differ(root: Path) -> None:

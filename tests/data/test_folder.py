@@ -192,6 +192,41 @@ def test_tables_that_cannot_be_told(root: Path) -> None:
         folder.read(FolderTree(root))
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("path,split,target,target\na.jpg,train,0,1\n", "columns target and target; expected one"),
+        ("path,split,path\na.jpg,train,b.jpg\n", "columns path and path; expected one"),
+        ("path,split,Text,text,text\na.jpg,train,,,\n", "columns Text and text and text"),
+        ("a.jpg,train,0,0\n", "no column 'path' among a.jpg, train, 0, 0\\."),
+        ("path,split\na.jpg;train\n", "found ',' between the names in the header, but ';' between"),
+        ("path|split\na.jpg\ttrain\n", r"found '\|' between the names in the header, but '\\t'"),
+        (
+            "path split\na.jpg train\n",
+            "no column 'path' among path split. Fields are separated by a",
+        ),
+        ("path:split\na.jpg:train\n", r"among path:split. .* a comma, a semicolon, a tab or \|"),
+    ],
+)
+def test_columns_that_are_there_twice_or_not_told_apart(
+    root: Path, text: str, expected: str
+) -> None:
+    write(root / "manifest.csv", text)
+    with pytest.raises(ClipsteerError, match=rf"manifest\.csv: .*{expected}"):
+        folder.read(FolderTree(root))
+
+
+def test_lines_that_end_in_a_carriage_return_alone(root: Path) -> None:
+    write(root / "manifest.csv", pl.DataFrame(FULL).write_csv().replace("\n", "\r"))
+    assert folder.read(FolderTree(root)).to_dict(as_series=False) == FULL
+
+
+def test_tables_of_other_names_are_named(root: Path) -> None:
+    write(root / "list.tsv", "path\tsplit\na.jpg\ttrain\n")
+    with pytest.raises(ClipsteerError, match=r"in the option 'manifest' \(there are 'list\.tsv'\)"):
+        folder.read(FolderTree(root))
+
+
 def test_what_the_manifest_names_in_a_hidden_folder_is_taken(root: Path) -> None:
     for name in (".store/x.jpg", ".store/y.jpg", "@eaDir/a.jpg"):
         write(root / name, jpeg())

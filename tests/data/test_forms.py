@@ -42,6 +42,12 @@ def faults(layout: str, root: Path | None = None, **options: object) -> list[str
         ("folder", {"manifest": 3}, "found 3, expected a file's path"),
         ("folder", {"manifest": "/data/m.csv"}, "found '/data/m.csv', expected a file's path"),
         ("imagenet", {"val_labels": "../val.txt"}, "expected a file's path below the root"),
+        (
+            "folder",
+            {"manifest": "./m.csv"},
+            "found './m.csv', expected a file's path below the root",
+        ),
+        ("folder", {"manifest": "lists\\m.csv"}, "expected a file's path below the root, such as"),
         ("celeba", {"target": 1}, "options.target: found 1, expected an attribute's name"),
         ("celeba", {"spurious": "Male"}, "found Male as target and as spurious"),
         ("celeba", {"class_names": "woman"}, "options.class_names: unknown"),
@@ -127,6 +133,24 @@ def test_names_belong_to_their_layout() -> None:
     assert "but the data set is waterbirds" in groups
     (classes,) = named({}, class_names=["landbird", "waterbird"])
     assert "the names for waterbirds, but the data set is target Male and" in classes
+
+
+def test_a_layouts_own_names_in_another_order() -> None:
+    (classes,) = named({}, class_names=["Man", "Woman"])
+    assert (
+        "class_names: found Man, Woman, expected woman, man: the order is target 0, target 1."
+        in classes
+    )
+    (classes,) = named(
+        {"spurious": "Smiling"}, class_names=["man", "woman"], group_names=list("abcd")
+    )
+    assert "expected woman, man" in classes
+    turned = ["not blond woman", "not blond man", "blond woman", "blond man"]
+    (groups,) = named({}, group_names=turned)
+    assert "expected not blond woman, blond woman, not blond man, blond man" in groups
+    birds = {"layout": "waterbirds", "class_names": ["waterbird", "landbird"]}
+    (classes,) = name_faults("datasets.x", birds)
+    assert "found waterbird, landbird, expected landbird, waterbird" in classes
 
 
 def test_names_that_fit_are_taken() -> None:

@@ -1,5 +1,7 @@
-"""Snakemake, whose plugin asks for the state of jobs every second: a test would wait longer for the next look
-than for its jobs, as each look without news puts the next one off by 10 s more. All else is the plugin's.
+"""Snakemake, whose plugin asks for the state of jobs every second.
+
+A test would wait longer for the next look than for its jobs, as each look without news puts the next one
+off by 10 s more. All else is the plugin's.
 
     python -P tests/slurm/impatient.py ...          as `snakemake ...`
 """

@@ -16,7 +16,7 @@ from clipsteer.store.actions import ActionStore
 from clipsteer.store.digest import parse_digest
 from clipsteer.store.roots import copy_of
 from tests.data.small_trees import celeba_text, face_name
-from tests.staleness.scene import Scene
+from tests.staleness.scene import Scene, check_out
 from tests.workflow.real_trees import FACES, photo
 
 Edit = Callable[[Scene], None]
@@ -130,7 +130,7 @@ def change_stealthily(scene: Scene) -> None:
         str(scene.file(path)), invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP
     )
     before = scene.file(path).stat()
-    scene.replace(path, '".2f" if column.name', '".3f" if column.name')
+    scene.replace(path, '(_PER_CENT, ".2f")', '(_PER_CENT, ".3f")')
     os.utime(scene.file(path), ns=(before.st_atime_ns, before.st_mtime_ns))
     assert scene.file(path).stat().st_size == before.st_size
 
@@ -226,7 +226,7 @@ def edit_results(scene: Scene) -> None:
 def fresh_clone(scene: Scene) -> None:
     """Another clone in another place; the store stays where it is."""
     scene.clone = scene.home / "another/clone"
-    scene.check_out(scene.clone)
+    check_out(scene.clone)
 
 
 def damage_pointer(name: str, *, kept: bool) -> Edit:

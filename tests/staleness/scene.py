@@ -34,6 +34,18 @@ _DONE = re.compile(r"^(computed|remade) .+ (\w+:[0-9a-f]{64})$", re.M)
 _Stamps = dict[str, tuple[int, int]]
 
 
+def check_out(folder: Path, sources: Sequence[str] = SOURCES) -> None:
+    """Put the sources of the checkout into a new folder, as a clone would."""
+    folder.mkdir(parents=True)
+    for name in sources:
+        source, place = BASE / name, folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, place)
+
+
 @dataclass(frozen=True)
 class Ground:
     """What the matrix is run on: a configuration and the data that it needs.
@@ -76,33 +88,21 @@ class Scene:
     def new(cls, home: Path, ground: Ground) -> Scene:
         """A fresh clone of the checkout with the ground's data and an empty store."""
         scene = cls(home, ground)
-        scene.check_out(scene.clone)
+        check_out(scene.clone)
         ground.prepare(scene.data)
         return scene
-
-    def check_out(self, folder: Path) -> None:
-        """Put the sources of the checkout into a folder, as a clone would."""
-        folder.mkdir(parents=True)
-        for name in SOURCES:
-            source = BASE / name
-            if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy2(source, folder / name)
 
     def adopt(self, store: Path) -> None:
         """Begin with what another store holds: its objects and records."""
         for name in (OBJECTS, ACTIONS):
-            _copy_folder(store / name, self.store / name)
+            copy_folder(store / name, self.store / name)
         shutil.copy2(store / FORMAT_FILE, self.store)
 
     def copy(self, home: Path) -> Scene:
         """Another one in the same state, which may be changed without changing this one."""
-        _copy_folder(self.home, home)
+        copy_folder(self.home, home)
         other = Scene(home, self.ground)
-        for root in roots(other.store):  # as if this clone had been moved
-            forget(other.store, root.id)
-        sync(other.store, other.clone)
+        as_if_moved(other.store, other.clone)
         return other
 
     def run_from_nothing(self, home: Path, config: Mapping[str, Any]) -> Seen:
@@ -228,17 +228,25 @@ class Scene:
         return {path: path.stat().st_mtime_ns for path in self.file("logs").rglob("*.log")}
 
 
-def _copy_folder(source: Path, target: Path) -> None:
-    """A copy of a folder that shares a store's objects by links where the file system can."""
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder, perhaps into one that is there; objects of a store are shared by links if they can be."""
 
     def link_or_copy(file: str, place: str) -> str:
         if f"/{OBJECTS}/" in file:
             with suppress(OSError):
-                os.link(file, place)
+                if not os.path.exists(place):
+                    os.link(file, place)
                 return place
         return shutil.copy2(file, place)
 
-    shutil.copytree(source, target, copy_function=link_or_copy, symlinks=True)
+    shutil.copytree(source, target, copy_function=link_or_copy, symlinks=True, dirs_exist_ok=True)
+
+
+def as_if_moved(store: Path, clone: Path) -> None:
+    """Let a store know only this working copy, as if the one that it was copied with had been moved here."""
+    for root in roots(store):
+        forget(store, root.id)
+    sync(store, clone)
 
 
 def action_name(record: Mapping[str, Any]) -> str:

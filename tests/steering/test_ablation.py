@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipsteer.activations.tokens import Tokens
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.dictionaries.topk import TopK
@@ -23,7 +24,7 @@ from clipsteer.steering.ablation import (
     predict_selected,
     predict_sets,
 )
-from clipsteer.steering.intervention import ErrorTerm, Tokens
+from clipsteer.steering.intervention import ErrorTerm
 
 D, M, T, N, P, CLASSES = 8, 24, 5, 37, 6, 3
 KINDS = ["vanilla", "topk", "neurons"]

@@ -6,12 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipsteer.activations.tokens import Tokens
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.dictionaries.topk import TopK
 from clipsteer.dictionaries.vanilla import Vanilla
+from clipsteer.errors import ClipsteerError
 from clipsteer.steering import intervention
-from clipsteer.steering.intervention import ErrorTerm, Tokens, edit
+from clipsteer.steering.intervention import ErrorTerm, edit
 
 D, M, N, T = 6, 20, 3, 4
 
@@ -151,7 +153,7 @@ def test_bad_features_are_refused(bad: list[int]) -> None:
 
 
 def test_bad_words_are_refused() -> None:
-    with pytest.raises(ValueError, match="tokens must be"):
+    with pytest.raises(ClipsteerError, match="tokens: found"):
         edit(activations(), make("topk"), [1], tokens="patches")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="error_term must be"):
         edit(activations(), make("topk"), [1], error_term="half")  # type: ignore[arg-type]

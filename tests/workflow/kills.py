@@ -88,7 +88,7 @@ class Harness:
         began = time.monotonic()
         counts = copy.run(*self.targets, **self.settings).ok().counts
         seconds = time.monotonic() - began
-        self.refer(_results(copy), copy.pointers(), seconds)
+        self.refer(copy.exported(), copy.pointers(), seconds)
         self.say(f"undisturbed: computed={counts[0]} in {seconds:.0f} s")
 
     def run(self, kills: int, members: Family) -> Verdict:
@@ -206,7 +206,7 @@ class Harness:
         """What is not as in the undisturbed run, hidden files included."""
         faults = []
         for what, wanted, found in (
-            ("results", self._results, _results(copy)),
+            ("results", self._results, copy.exported()),
             ("pointers", self._pointers, copy.pointers()),
         ):
             if wanted != found:
@@ -268,13 +268,6 @@ def _left(copy: WorkingCopy) -> dict[str, int]:
             for p in place.rglob("*.tmp")
         ),
     }
-
-
-def _results(copy: WorkingCopy) -> dict[str, bytes]:
-    """Content of everything in results/ that is not hidden."""
-    root = copy.folder / "results"
-    files = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in files}
 
 
 def _pause(run: Invocation, seconds: float) -> None:

@@ -125,6 +125,12 @@ class WorkingCopy:
         """Names of all files in results/, hidden ones too."""
         return sorted(p.name for p in (self.folder / "results").rglob("*") if p.is_file())
 
+    def exported(self) -> dict[str, bytes]:
+        """Content of everything in results/ that is not hidden, by its place there."""
+        root = self.folder / "results"
+        files = (p for p in _files(root) if not p.name.startswith("."))
+        return {p.relative_to(root).as_posix(): p.read_bytes() for p in files}
+
     def steps(self) -> list[str]:
         """The step of each action record in the store."""
         actions = ActionStore(self.store)

@@ -1,7 +1,7 @@
-"""Nothing that is written for people is unfinished, and what it names is there: files, pages, sections,
-modules, targets of make.
+"""Nothing that is written for people is unfinished, and what it names is there.
 
-Read are pages and YAML as a whole, and of code the comments and docstrings.
+That is: files, pages, sections, modules, targets of make. Read are pages and YAML as a whole, and of code the
+comments and docstrings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pytest
 BASE = Path(__file__).parents[2]
 ROOMS = (
     *("docs", "config", "profiles", "schemas", "envs", "rules"),
-    *("clipsteer", "workflow_scripts", "benchmarks", "tests"),
+    *("clipsteer", "workflow_scripts", "benchmarks", "experiments", "tests"),
 )
 # Beside the rooms: other folders at the top hold what people make here.
 AT_TOP = re.compile(r"(?:\w+\.(?:md|yaml|toml)|Snakefile|Makefile|LICENSE)")
@@ -105,7 +105,7 @@ UNFINISHED = re.compile(
 )
 TEMPLATE = re.compile(r"^\s*[A-Z][A-Z0-9_]+\s*$|\{[A-Za-z_]\w*\}|\b[Xx]+\.[Xx]+\b", re.MULTILINE)
 # Words in capitals that need not stand in the code: files, a word of RFC 2119, signals, Slurm's variables.
-CAPITALS = re.compile(r"README|LICENSE|CHANGELOG|SHOULD|SIG[A-Z]+|SLURM_[A-Z_]+")
+CAPITALS = re.compile(r"README|LICENSE|CHANGELOG|CONTRIBUTING|SHOULD|SIG[A-Z]+|SLURM_[A-Z_]+")
 
 
 def placeholders(text: str, page: bool) -> Iterator[str]:
@@ -218,7 +218,9 @@ def test_files_results_and_examples_are_known() -> None:
 
 def dead_modules(text: str) -> Iterator[str]:
     """`clipsteer.a.b` and the like that are neither a module nor a name in one."""
-    for name in re.findall(r"(?<![\w./-])(?:clipsteer|benchmarks)(?:\.[A-Za-z_]\w*)+", text):
+    for name in re.findall(
+        r"(?<![\w./-])(?:clipsteer|benchmarks|experiments)(?:\.[A-Za-z_]\w*)+", text
+    ):
         module, _, last = name.rpartition(".")
         paths = [BASE / name.replace(".", "/"), BASE / module.replace(".", "/")]
         whole = paths[0].is_dir() or paths[0].with_suffix(".py").exists()
@@ -288,6 +290,41 @@ def dead_links(page: str, text: str) -> Iterator[str]:
             yield target
 
 
+def dead_names(page: str, text: str) -> Iterator[str]:
+    """Links with a name in backticks as their text, to a file of code that does not define it.
+
+    `Class.method` may be one of a class; of rules, functions count.
+    """
+    for name, path in re.findall(r"\[`([A-Za-z_][\w.]*)`\]\(([^)#\s]+\.(?:py|smk))\)", text):
+        file = (BASE / page).parent / path
+        if not file.exists() or name not in defined(file):
+            yield f"{name} in {path}"
+
+
+@cache
+def defined(file: Path) -> frozenset[str]:
+    """The names that a file of code defines: functions, classes, constants, and those in its classes."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".smk":
+        return frozenset(
+            re.findall(r"^(?:def )?([A-Za-z_]\w*)(?:\(.*\):$| = )", text, re.MULTILINE)
+        )
+    found: set[str] = set()
+
+    def visit(nodes: list[ast.stmt], prefix: str) -> None:
+        for node in nodes:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                found.add(prefix + node.name)
+                if isinstance(node, ast.ClassDef):
+                    visit(node.body, f"{prefix}{node.name}.")
+            targets = [node.target] if isinstance(node, ast.AnnAssign) else []
+            targets += node.targets if isinstance(node, ast.Assign) else []
+            found.update(prefix + t.id for t in targets if isinstance(t, ast.Name))
+
+    visit(ast.parse(text).body, "")
+    return frozenset(found)
+
+
 def dead_sections(name: str, text: str) -> Iterator[str]:
     """What is cited as `page.md, section N`, `section N of page.md` or `page.md, "Title"` without being a heading.
 
@@ -313,6 +350,22 @@ def dead_sections(name: str, text: str) -> Iterator[str]:
 def test_links_lead_somewhere() -> None:
     found = {page: list(dead_links(page, read(page))) for page in PAGES}
     assert {page: links for page, links in found.items() if links} == {}
+
+
+def test_links_to_code_name_what_it_defines() -> None:
+    found = {page: list(dead_names(page, read(page))) for page in PAGES}
+    assert {page: names for page, names in found.items() if names} == {}
+
+
+def test_dead_names_are_seen() -> None:
+    here = "clipsteer/store/pointers.py"
+    bad = (
+        f"[`chains_key`](../{here}), [`Pointer.missing`](../{here}), [`main`](../clipsteer/none.py)"
+    )
+    assert len(list(dead_names("docs/x.md", bad))) == 3
+    good = f"[`chain_key`](../{here}), [`Pointer.chain`](../{here}), [`FORMS`](../clipsteer/data/forms.py), "
+    good += "[`recipe`](../rules/common.smk), [`EXPORTS`](../rules/common.smk), [prose](../none.py)"
+    assert list(dead_names("docs/x.md", good)) == []
 
 
 def test_cited_sections_are_there() -> None:

@@ -43,7 +43,7 @@ def test_shards_threads_and_parts_do_not_reach_the_dictionary(twin: WorkingCopy)
     """Shards of 40 (as the shared run), of 14 (cuts batches of 16) and of 64; one thread and two."""
     target = f"artifacts/refs/{TOPK}"
     assert twin.run(target, config=LARGE).ok().counts == (2, 0)
-    dictionary, shards = twin.pointer(TOPK), twin.members(f"{ACTIVATIONS}/part_0.json")
+    dictionary, shards = twin.members(TOPK), twin.members(f"{ACTIVATIONS}/part_0.json")
     assert len(shards) == 3
 
     small = {
@@ -54,10 +54,10 @@ def test_shards_threads_and_parts_do_not_reach_the_dictionary(twin: WorkingCopy)
     outcome = twin.run(target, config=merged(LARGE, small)).ok()
     assert outcome.counts == (1 + 8 + 2, 0)
     assert len(twin.members(f"{ACTIVATIONS}/part_1.json")) == 4
-    assert twin.pointer(TOPK) == dictionary
+    assert twin.members(TOPK) == dictionary
 
     large = nested("activations.images_per_shard", 64)
     outcome = twin.run(target, config=merged(LARGE, large)).ok()
     assert outcome.counts == (1 + 2 + 2, 0)
     assert twin.members(f"{ACTIVATIONS}/part_0.json") != shards
-    assert twin.pointer(TOPK) == dictionary
+    assert twin.members(TOPK) == dictionary

@@ -1,5 +1,8 @@
-"""The docs stay true: docs/configuration.md names every key and no other, its examples work, and the
-settings that docs/method.md gives are those of the config."""
+"""The docs stay true.
+
+docs/configuration.md names every key and no other, its examples work, and the settings that
+docs/method.md gives are those of the config.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""Every word that the schema allows can be asked for: a dry run with tables, which builds all recipes, requests
-and commands. A few rows hold all words: row i has the i-th word of each key, as far as there are so many."""
+"""Every word that the schema allows can be asked for.
+
+A dry run with tables builds all recipes, requests and commands. A few rows hold all words: row i has the
+i-th word of each key, as far as there are so many.
+"""
 
 from __future__ import annotations
 

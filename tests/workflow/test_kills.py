@@ -1,4 +1,4 @@
-"""A few kills at random of benchmarks/kills.py, on the light steps of the workflow."""
+"""A few kills at random of experiments/kills.py, on the light steps of the workflow."""
 
 from __future__ import annotations
 

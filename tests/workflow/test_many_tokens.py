@@ -32,7 +32,7 @@ def test_many_tokens_reach_a_table(fresh: WorkingCopy, tmp_path: Path) -> None:
             "datasets": {"celeba": {"evaluation": {"validation": None}}},
             "activations": {"layers": [0], "dtype": dtype, "codec": codec},
             "dictionaries": {"celeba_topk": {"training": {"epochs": 1, "buffer_mb": 8}}},
-            "tables": {"celeba": ["celeba_topk"]},
+            "tables": {"celeba": ["celeba_topk"], "waterbirds": []},
         }
         fresh.run(TABLE, config=merged(real_config(model, celeba), changes)).ok()
         table = pl.read_csv(fresh.folder / TABLE, infer_schema_length=None)

@@ -197,7 +197,7 @@ def test_the_same_words_as_for_snakemake(twin: WorkingCopy) -> None:
 def test_an_edited_result(twin: WorkingCopy) -> None:
     with (twin.folder / "results/celeba_table.csv").open("a") as table:
         table.write("my,own,row\n")
-    assert "edited: results/celeba_table.csv" in ask(twin).ok().text
+    assert "results/celeba_table.csv was edited" in ask(twin).ok().text
     assert found(plan_and_run(twin))["restored"] == {"make_table": 1}
 
 

@@ -70,7 +70,7 @@ def test_first_run(first: Scene) -> None:
 
 
 def test_what_counts_for_nothing(first: Scene, scene: Scene) -> None:
-    """All idle rows in one run; benchmarks/staleness.py runs each by itself."""
+    """All idle rows in one run; experiments/staleness.py runs each by itself."""
     assert len(IDLE) > 5
     check(together(IDLE, FILES), scene, first)
 

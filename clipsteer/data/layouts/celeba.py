@@ -124,8 +124,8 @@ def _read_attributes(data: bytes, file: str, wanted: dict[str, str]) -> pl.DataF
     text = labels.decode_text(data.lstrip().partition(b"\n")[0], file)
     known = attribute_names(text, blanks=separator is not None)
     for option, name in wanted.items():
-        if name not in known:
-            raise ClipsteerError(attribute_fault(file, option, name, known))
+        if fault := attribute_fault(file, option, name, known):
+            raise ClipsteerError(fault)
     table = labels.read_table(data, file, separator=separator)
     images = table.to_series(0).alias("image")
     # Fields that a row lacks are null; the last one tells.

@@ -91,11 +91,13 @@ def hidden_images(root: Path, manifest: str | None) -> list[str]:
 
 
 def _manifest_file(tree: FileTree, listing: Sequence[str], manifest: str | None) -> str:
+    tables = [path for path in listing if path.lower().endswith(_TABLES)]
     if manifest is None:
         expected = "a table with the columns path and split, or its path in the option 'manifest'"
+        if tables and labels.find_file(listing, _NAMES) is None:
+            expected += f" (there are {labels.few(tables)})"
         return labels.need_file(listing, _NAMES, expected)
     if not tree.exists(manifest):
-        tables = [path for path in listing if path.lower().endswith(_TABLES)]
         raise ClipsteerError(
             f"option 'manifest': found no file {manifest!r} under the data set's root; expected "
             f"the path of a .csv, .tsv or .parquet file there.{close_match(manifest, tables)}"

@@ -2,10 +2,10 @@
 
 The rows are those of tests/staleness/rows.py, which the tests run as well. Each works on a copy of the state
 after one cold run; what it really computed is read from the logs and from the store, and compared with what
-the row says. Results are kept in benchmarks/staleness/, and the page shows all that are there. Run from the
+the row says. Results are kept in experiments/staleness/, and the page shows all that are there. Run from the
 project's root, with the environment active:
-python benchmarks/staleness.py [--ground files | tiny] [--rows NAME ...] [--from-nothing]
-python benchmarks/staleness.py --default STORE      # the embedded default, with what the store holds of it
+python experiments/staleness.py [--ground files | tiny] [--rows NAME ...] [--from-nothing]
+python experiments/staleness.py --default STORE      # the embedded default, with what the store holds of it
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ HEAD = """# What an edit makes stale
 Every row below is an experiment. The pipeline was run once, from nothing; then, on a copy of that state (checkout,
 working folder, store, image files), something was edited and the same command was given again. *Computed* are the
 actions that really ran, *restored* those whose jobs ran and found their result in the store; everything else was not
-looked at. An action is called by its step and what it is about; `*` stands for all that fit, the number of actions is
-in parentheses. Unless a row says so, the table came out byte for byte as in the first run.
+looked at. An action is named by its step and its data set or dictionary; `*` matches any name, and the number of
+actions is in parentheses. Unless a row says so, the table came out byte for byte as in the first run.
 
-To repeat it: `python benchmarks/staleness.py` (this page), `pytest tests/workflow/test_staleness.py` (the same rows as
-tests), `python benchmarks/staleness.py --rows one_dictionary` (a row by its name, in the last column; with `--default
+To repeat it: `python experiments/staleness.py` (this page), `pytest tests/workflow/test_staleness.py` (the same rows as
+tests), `python experiments/staleness.py --rows one_dictionary` (a row by its name, in the last column; with `--default
 STORE` on the default, whose results STORE has). Computed actions
 are observed twice, from the steps' logs (`computed <action> <key>`) and from the records that are new in the store, and
 the closing line `clipsteer: computed=N restored=M` must agree with both. Times are seconds from the command to its
 end, on a machine with other work to do.
 """
-CHECKED = " Where a table is another one, it is that of a run from nothing, byte for byte."
+CHECKED = " Where the table changes, it equals that of a run from nothing, byte for byte."
 TAIL = """## What each of these rests on
 
 - **A comment, a docstring, a format** do not count because a step's code counts by its syntax tree, without
@@ -114,7 +114,7 @@ def section(record: dict[str, Any]) -> str:
     ]
     for row in rows:
         what = row["what"] + (f". The run fails: *{row['says']}*" if row["says"] else "")
-        what += ". The table is another one" if row["table"] == "other" else ""
+        what += ". The table changes" if row["table"] == "other" else ""
         what += f". **WRONG: {'; '.join(row['faults'])}**" if row["faults"] else ""
         lines.append(
             line(

@@ -1,9 +1,9 @@
 """The whole pipeline under several seeds: does the finding hold in each? Writes docs/seeds.md.
 
 Every seed paints other worlds, trains another CLIP and other dictionaries, and draws other controls. The
-headline of each seed is kept in benchmarks/seeds/, and the page shows all that were ever run at the present
+headline of each seed is kept in experiments/seeds/, and the page shows all that were ever run at the present
 setting. Run from the project's root, with the environment active:
-python benchmarks/seeds.py [--seeds 0 1 2 3 4] [--cores N]; without seeds (--seeds) it only writes the page.
+python experiments/seeds.py [--seeds 0 1 2 3 4] [--cores N]; without seeds (--seeds) it only writes the page.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Which edits does plain Snakemake get right, which DVC, redun, clipsteer? One toy chain, many edits.
 
-The same small chain is written for each tool (benchmarks/staleness_peers). Every edit is made to a fresh
+The same small chain is written for each tool (experiments/staleness_peers). Every edit is made to a fresh
 copy of the finished state, the tool's command is given once more, and the steps that really ran, which
 each step notes in a file that no tool watches, are held against the right answer; the result's bytes
 against those of the scripts run from scratch without any tool. Prints a Markdown table and, after a full
 run, writes docs/staleness_peers.md. DVC and redun get a virtual environment of their own.
 
-    python benchmarks/staleness_peers.py [--environment DIR] [--json FILE] [--tools NAME ...] [--edits TEXT]
+    python experiments/staleness_peers.py [--environment DIR] [--json FILE] [--tools NAME ...] [--edits TEXT]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Paints docs/images/worlds.jpg: some images of each group of the painted worlds, as a finished run left them.
 
-Run from the project's root after a run of the embedded default: python benchmarks/worlds_sheet.py
+Run from the project's root after a run of the embedded default: python experiments/worlds_sheet.py
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Runs config/tiny.yaml up to one table, undisturbed once and then as often as it 
 (tests/workflow/kills.py says how), and prints what was killed, what was left behind, and what is wrong: any
 byte of results or pointers that differs, any damaged or incomplete thing in the store, any lock, any start
 that fails without being disturbed. Exits with 1 if there is anything. Linux only.
-python benchmarks/kills.py [--kills 50] [--seed 0] [--drop] [--folder DIR]; about 25 minutes on two cores.
+python experiments/kills.py [--kills 50] [--seed 0] [--drop] [--folder DIR]; about 25 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     if arguments.kills < 1:
         words.error(f"--kills: found {arguments.kills}, expected at least 1")
     if not LINUX:
-        sys.exit("benchmarks/kills.py: finds processes through /proc, so it needs Linux")
+        sys.exit("experiments/kills.py: finds processes through /proc, so it needs Linux")
     with tempfile.TemporaryDirectory(prefix="clipsteer-kills-") as temporary:
         folder = (arguments.folder or Path(temporary)).resolve()
         began = time.monotonic()

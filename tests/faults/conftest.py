@@ -1,0 +1,90 @@
+"""What faults begin from, each made once; not to be changed: cells work on copies."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from tests.data.small_trees import face_name
+from tests.faults.causes import DROPPING
+from tests.faults.injected import interpreter
+from tests.faults.scene import CONTROL, SHUFFLED, TABLE, Change, lay
+from tests.workflow.conftest import Share, common, finished, real, share
+from tests.workflow.real_trees import photo, real_config
+from tests.workflow.runs import Outcome, WorkingCopy, making, merged
+
+__all__ = ["common", "finished", "real", "share"]
+# Every step has to be done anew, and the CLIP is soon trained.
+NEW = merged(SHUFFLED, {"seed": 1, "model": {"tiny": {"steps": 40}}})
+
+
+@pytest.fixture(scope="session")
+def python(common: Path) -> Path:
+    """An interpreter in which faults can be ordered."""
+    place = common / "faults-python"
+    with making(place) as mine:
+        return interpreter(place / "venv") if mine else place / "venv/bin/python"
+
+
+@pytest.fixture(scope="session")
+def painted(finished: WorkingCopy, share: Share) -> Change:
+    """From the tiny configuration to another one: a table and its negative control."""
+
+    def old(copy: WorkingCopy) -> Outcome:
+        lay(copy, finished)
+        return copy.run(CONTROL, config=SHUFFLED)
+
+    targets = (TABLE, CONTROL)
+    new = share("faults-new", lambda copy: copy.run(*targets, config=NEW))
+    return Change(share("faults-old", old), new, targets, lambda place: NEW)
+
+
+@pytest.fixture(scope="session")
+def dropped(painted: Change, share: Share) -> WorkingCopy:
+    """What the other configuration has made, less the activations."""
+
+    def act(copy: WorkingCopy) -> Outcome:
+        lay(copy, painted.new)
+        return copy.run(*painted.targets, config=merged(NEW, DROPPING))
+
+    return share("faults-dropped", act)
+
+
+@pytest.fixture(scope="session")
+def untouched(real: WorkingCopy) -> Change:
+    """The user's files and a table made from them, without a change."""
+
+    def prepare(place: Path) -> None:
+        for name in ("celeba", "clip"):
+            shutil.copytree(real.folder.parent / name, place / name)
+
+    def config(place: Path) -> Mapping[str, Any]:
+        return real_config(place / "clip", place / "celeba")
+
+    return Change(real, real, (TABLE,), config, prepare)
+
+
+@pytest.fixture(scope="session")
+def files(untouched: Change, share: Share) -> Change:
+    """From the user's files to others of the same names: another CLIP, another image."""
+
+    def prepare(place: Path) -> None:
+        untouched.prepare(place)
+        weights = load_file(place / "clip/model.safetensors")
+        weights["vision_model.encoder.layers.0.mlp.fc2.weight"] *= 1.5
+        save_file(weights, place / "clip/model.safetensors", metadata={"format": "pt"})
+        (place / "celeba/img_align_celeba" / face_name(0)).write_bytes(photo("plain", 1000))
+
+    def new(copy: WorkingCopy) -> Outcome:
+        place = copy.folder.parent
+        prepare(place)
+        return copy.run(*untouched.targets, config=untouched.config(place))
+
+    made = share("faults-files", new)
+    return replace(untouched, new=made, prepare=prepare)

@@ -1,0 +1,143 @@
+"""A change of the configuration or of the user's files, and cells: a working copy in which a step fails.
+
+A cell stands where the old state has finished. Its store knows what the new one's actions make, but for
+those of one step, so that each command takes seconds whichever step it is. However the step fails, and
+however often, the end is to be what the new state makes from nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipsteer.store.actions import ActionStore
+from clipsteer.store.layout import ACTIONS, OBJECTS
+from tests.faults.causes import Cause
+from tests.faults.injected import VARIABLE
+from tests.staleness.scene import as_if_moved, copy_folder
+from tests.workflow.runs import BASE, REFS, Outcome, WorkingCopy, merged, nested
+
+STEPS = tuple(sorted(path.stem for path in (BASE / "workflow_scripts").glob("*.py")))
+TABLE, CONTROL = "results/celeba_table.csv", "results/celeba_negative_control.csv"
+SHUFFLED = nested("steering.shuffles", 2)
+# The files that a step writes together: each of these sets is to be of one run.
+TABLE_FILES = (
+    "table.csv",
+    "table.md",
+    "layers.png",
+    "dictionaries.csv",
+    "summary.txt",
+    "headline.json",
+)
+RESULTS = {
+    "make_table": [f"celeba_{name}" for name in TABLE_FILES],
+    "control_table": ["celeba_negative_control.csv"],
+}
+
+
+def lay(copy: WorkingCopy, *sources: WorkingCopy) -> None:
+    """Put the first source's state into an empty working copy, and what all of them know into its store."""
+    copy_folder(sources[0].folder, copy.folder)
+    for source in sources:
+        names = ("",) if source is sources[0] else (OBJECTS, ACTIONS)
+        for name in names:
+            copy_folder(source.store / name, copy.store / name)
+    as_if_moved(copy.store, copy.folder)
+
+
+@dataclass(frozen=True)
+class Change:
+    """`old` has finished before the change; `new` has, from nothing, after it.
+
+    In a cell's folder `prepare` puts the user's files as they are after it, and `config` is the
+    configuration then.
+    """
+
+    old: WorkingCopy
+    new: WorkingCopy
+    targets: Sequence[str]
+    config: Callable[[Path], Mapping[str, Any]]
+    prepare: Callable[[Path], None] = lambda place: None
+
+
+class Cell:
+    """A working copy in `place`, with its store, in which the change's new configuration is asked for."""
+
+    def __init__(self, place: Path, change: Change, python: Path) -> None:
+        self.place, self.change, self.python = place, change, python
+        self.copy = WorkingCopy(place / "copy", place / "store")
+        change.prepare(place)
+        lay(self.copy, change.old, change.new)
+
+    def run(
+        self, *options: str, fault: str = "", config: Mapping[str, Any] | None = None
+    ) -> Outcome:
+        """One command, with a fault ordered or none."""
+        order = f"{VARIABLE}={shlex.quote(fault)} " if fault else ""
+        return self.copy.run(
+            *self.change.targets,
+            config=merged(self.change.config(self.place), config or {}),
+            options=options,
+            script=f'{order}exec {shlex.quote(str(self.python))} "${{@:2}}"',
+        )
+
+    def forget(self, step: str) -> Callable[[], None]:
+        """Take the new configuration's records of a step out of the store; gives what puts them back."""
+        new, mine = ActionStore(self.change.new.store), ActionStore(self.copy.store)
+        records = {key: new.get(key) for key in list(new.keys())}
+        keys = [key for key, record in records.items() if record and record["step"] == step]
+        taken = {path: path.read_bytes() for path in map(Path, map(mine.file, keys))}
+        for path in taken:
+            path.unlink()
+
+        def put_back() -> None:
+            for path, data in taken.items():
+                path.write_bytes(data)
+
+        return put_back
+
+    def bring_back(self, step: str) -> None:
+        """Copy the old configuration's pointers and results of a step in, as somebody may have done."""
+        old = self.change.old
+        for name, data in old.pointers().items():
+            if json.loads(data).get("step") == step:
+                (self.copy.folder / REFS / name).write_bytes(data)
+        for name in RESULTS.get(step, ()):
+            shutil.copy(old.folder / "results" / name, self.copy.folder / "results")
+
+    def fails(self, cause: Cause) -> None:
+        """The command fails at the step, says why, and leaves no old result that looks like a new one."""
+        outcome = self.run(fault=cause.fault, config=cause.config)
+        assert outcome.code != 0, f"{cause}: it ended well\n{outcome.text}"
+        for says in cause.says:
+            assert says in outcome.text, f"{cause}: does not say {says!r}\n{outcome.text}"
+        here = self.copy.exported()
+        for result in RESULTS.values():
+            mine = {name: here[name] for name in here if name in result}
+            wholes = (change.exported().items() for change in (self.change.old, self.change.new))
+            assert any(mine.items() <= whole for whole in wholes), f"{cause}: mixed {result}"
+
+    def is_to_be_done(self, cause: Cause) -> None:
+        """A dry run after a failure sees that there is something to do."""
+        outcome = self.run("--dry-run", config=cause.config).ok()
+        assert not outcome.idle, f"{cause}:\n{outcome.text}"
+
+    def finishes(
+        self, config: Mapping[str, Any] | None = None, new: WorkingCopy | None = None
+    ) -> None:
+        """The command does it, everything is as in `new` (as from nothing), and then nothing is to be done."""
+        new = new or self.change.new
+        self.run(config=config).ok()
+        assert self._differences(new) == []
+        assert self.run(config=config).ok().idle
+        assert self._differences(new) == []
+
+    def _differences(self, new: WorkingCopy) -> list[str]:
+        """The results and pointers that are not what `new` has."""
+        both = ((new.exported(), self.copy.exported()), (new.pointers(), self.copy.pointers()))
+        return [name for wanted, here in both for name in wanted if wanted[name] != here.get(name)]

@@ -1,0 +1,38 @@
+"""A change of the configuration, and at every step of the new chain something goes wrong first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.faults.causes import CHAIN, DROPPING, WEIGHTS, ordered
+from tests.faults.scene import STEPS, Cell, Change
+
+
+def test_every_step_is_tried() -> None:
+    assert {*CHAIN, WEIGHTS.step} == set(STEPS)
+
+
+def test_one_fault_after_another(painted: Change, python: Path, tmp_path: Path) -> None:
+    """Each is mended, and the next command goes on to the next one.
+
+    Branches run side by side, so a step may have been done when its turn comes: then its old pointers are
+    copied back in.
+    """
+    cell = Cell(tmp_path, painted, python)
+    for step, kind in CHAIN.items():
+        cell.bring_back(step)
+        put_back = cell.forget(step)
+        cell.fails(ordered(step, kind))
+        put_back()
+    cell.finishes(DROPPING)
+
+
+def test_a_model_that_is_damaged_and_mended(
+    untouched: Change, python: Path, tmp_path: Path
+) -> None:
+    """The step that a painted world has no use for."""
+    cell = Cell(tmp_path, untouched, python)
+    with WEIGHTS.spoilt(tmp_path):
+        for _ in ("once", "again"):
+            cell.fails(WEIGHTS)
+    cell.finishes()

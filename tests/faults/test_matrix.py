@@ -1,0 +1,56 @@
+"""The fault matrix: after a change, every step of the chain fails in every way, twice; then it is mended.
+
+`make test-faults` tries it wholly, `.ci/run` a tenth of it; docs/crash-safety.md says what it covers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.faults.causes import EFFORT, USERS, WHOLLY, Cause, ordered
+from tests.faults.injected import KINDS
+from tests.faults.scene import STEPS, Cell, Change
+from tests.workflow.runs import merged, nested
+
+pytestmark = pytest.mark.skipif(not EFFORT, reason="make test-faults")
+IMPORT, DROP = "import_clip", "drop_activations"
+# No pointer is read by these; one has nothing to read, the other has files of the user's (USERS).
+SOURCES = ("paint_world", IMPORT)
+ORDERED = [
+    ordered(step, kind)
+    for step in STEPS
+    for kind in KINDS
+    if kind != "input" or step not in SOURCES
+]
+# The kinds take turns in each eleventh cell, as a step has five.
+CELLS = [*ORDERED, *USERS][:: 1 if WHOLLY else 11]
+# The job computes by itself, so that it is the job that is killed.
+ALONE = nested("runtime.warm_worker", False)
+
+
+def test_every_step_fails_in_every_way() -> None:
+    kinds = {
+        step: {cause.kind for cause in (*ORDERED, *USERS) if cause.step == step} for step in STEPS
+    }
+    assert kinds.pop("paint_world") == {*KINDS} - {"input"}
+    assert kinds.pop(IMPORT) > {*KINDS} - {"input"}
+    assert all(found >= {*KINDS} for found in kinds.values())
+
+
+@pytest.mark.parametrize("cause", CELLS, ids=str)
+def test_cell(cause: Cause, python: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    painted = cause.fault and cause.step != IMPORT
+    change: Change = request.getfixturevalue("painted" if painted else "files")
+    new = request.getfixturevalue("dropped") if cause.step == DROP else None
+    if cause.kind == "kill":
+        cause = replace(cause, config=merged(cause.config, ALONE))
+    cell = Cell(tmp_path, change, python)
+    cell.forget(cause.step)
+    with cause.spoilt(tmp_path):
+        for _ in ("once", "again"):
+            cell.fails(cause)
+    cell.is_to_be_done(cause)
+    cell.finishes(cause.config, new)

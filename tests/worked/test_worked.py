@@ -1,0 +1,158 @@
+"""CONTRIBUTING.md's worked examples work: all of them at once in a copy of the checkout, dry and in part for real."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from tests.staleness.scene import SOURCES, check_out
+from tests.worked.examples import EXAMPLES, Example
+from tests.workflow.real_trees import photo
+from tests.workflow.runs import BASE, WorkingCopy
+
+CONTRIBUTING = (BASE / "CONTRIBUTING.md").read_text(encoding="utf-8")
+# What of a checkout the examples change, and tests of theirs import, beside what runs.
+BESIDE = ("README.md", "docs/configuration.md", "tests/workflow/test_house.py", "tests/clip")
+
+OVERLAY = """
+datasets:
+  mine:
+    layout: coded
+    root: pictures
+    class_names: [cat, dog]
+    group_names: [cat inside, cat outside, dog inside, dog outside]
+    templates: ["a photo of a {}."]
+    evaluation: {validation: null, test: null}
+    augment: 0
+activations: {hook_points: [resid_pre, resid_post]}
+dictionaries:
+  jumping:
+    architecture: jump
+    trained_on: mine
+    hook_point: resid_pre
+    training: {expansion: 4, epochs: 1, batch_size: 16, lr: 1.0e-3, warmup_steps: 1, final_lr: 0.0, clip_norm: 1.0,
+      mse: sum, ghost_grads: false, project: false, dead_window: 5, buffer_mb: 1}
+tables: {mine: [jumping]}
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
+    """A clone with all examples, whose user has pictures in the new layout."""
+    folder = tmp_path_factory.mktemp("worked") / "clone"
+    check_out(folder, (*SOURCES, *BESIDE))
+    for example in EXAMPLES:
+        example.apply(folder)
+    names = [
+        f"{split}_{group // 2}_{group % 2}_{number}.png"
+        for split in ("train", "val", "test")
+        for group in range(4)
+        for number in range(1 + (split == "train"))
+    ]
+    (folder / "pictures").mkdir()
+    for seed, name in enumerate(names):
+        (folder / "pictures" / name).write_bytes(photo("plain", seed))
+    return WorkingCopy(folder, folder.parent / "store", base=folder)
+
+
+def config() -> dict[str, Any]:
+    parsed = yaml.safe_load(OVERLAY)
+    assert isinstance(parsed, dict)
+    return parsed
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.section)
+def test_the_page_names_the_files_that_it_takes(example: Example) -> None:
+    section = CONTRIBUTING.partition(f"\n### {example.section}\n")[2]
+    table = section.partition("| file | what |\n")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    new = [re.sub(r"<\w+>", "*", row) for row in rows if "<" in row]
+    assert sorted(row for row in rows if "<" not in row) == sorted(example.changed)
+    assert len(new) == len(example.new)
+    for pattern in new:
+        assert fnmatch.filter(example.new, pattern)
+
+
+def test_all_examples_pass_a_dry_run(checkout: WorkingCopy) -> None:
+    outcome = checkout.run(
+        "results/mine_table.csv", config=config(), options=["--dry-run", "--printshellcmds"]
+    )
+    text = outcome.ok().text
+    assert '"project":false' in text.replace("\\", "")
+    assert '"architecture":"jump"' in text.replace("\\", "")
+    assert '"hook_points":["resid_post","resid_pre"]' in text.replace("\\", "")
+
+
+def test_a_new_layout_and_a_new_step_make_a_result(checkout: WorkingCopy) -> None:
+    checkout.run("results/mine_groups.csv", config=config()).ok()
+    table = pl.read_csv(checkout.folder / "results/mine_groups.csv")
+    assert table.filter(split="train")["images"].to_list() == [2, 2, 2, 2]
+    assert table.filter(split="test")["images"].to_list() == [1, 1, 1, 1]
+    # an image with a name that does not say it
+    (checkout.folder / "pictures/holiday.png").write_bytes(photo("plain", 99))
+    checkout.run("results/mine_groups.csv", config=config()).refused("holiday.png", "train_1_0_")
+    (checkout.folder / "pictures/holiday.png").unlink()
+
+
+TRAINS = """
+import numpy as np
+import torch
+from pathlib import Path
+from clipsteer.dictionaries.files import load, save
+from clipsteer.dictionaries.train import train
+
+x = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
+settings = {"expansion": 4, "lr": 1e-3, "warmup_steps": 1, "ghost_grads": False}
+found = []
+for project in (True, False):
+    dictionary, log = train(
+        lambda done: (x for _ in range(4)), steps=4, architecture="jump", sample=lambda: x,
+        config={**settings, "project": project}, seed=0,
+    )
+    save(dictionary, Path(f"jump_{project}"), {})
+    again = load(Path(f"jump_{project}"))
+    code = again.encode(torch.from_numpy(x))
+    assert type(again).__name__ == "Jump" and code[code != 0].min() > 0.01
+    found.append(again.W_dec)
+assert not found[0].equal(found[1])
+"""
+
+
+HOOKS = """
+import torch
+from pathlib import Path
+from clipsteer.clip.tail import load_tail
+from clipsteer.clip.tower import load_tower
+from tests.clip.tiny import make_tiny, photos
+
+tower = load_tower(make_tiny(Path("clip")), "cpu")
+embeddings, kept = tower.run(tower.pixels(photos(2)), ["resid_pre", "resid_post"])
+assert len(kept["resid_pre"]) == tower.n_layers
+for layer, stream in enumerate(kept["resid_pre"]):
+    assert layer == 0 or stream.equal(kept["resid_post"][layer - 1])
+    torch.testing.assert_close(load_tail(Path("clip"), layer - 1, device="cpu")(stream), embeddings)
+"""
+
+
+@pytest.mark.parametrize("code", [TRAINS, HOOKS], ids=["trains", "hooks"])
+def test_a_new_architecture_key_and_hook_point_work(
+    checkout: WorkingCopy, tmp_path: Path, code: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(checkout.folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
