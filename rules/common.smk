@@ -33,7 +33,7 @@ from clipsteer.store.scan import scan, write_token
 from clipsteer.workflow.chains import Chains
 from clipsteer.store.code import CACHES, FINGERPRINTS
 from clipsteer.store.drop import expect
-from clipsteer.store.fence import begin
+from clipsteer.store.fence import begin, look
 from clipsteer.store.noted import note_store
 from clipsteer.store.warm import start
 from clipsteer.store.shared import share
@@ -265,6 +265,7 @@ if workflow.is_main_process:
     check_folders()
     for warning in config_warnings(config, Path.cwd()):
         print(f"clipsteer: warning: {warning}", file=sys.stderr)
+    SEEN = look()
     CHAINS.compare_first()
     go_by_content(BASE / "clipsteer")
     go_by_content(BASE / "workflow_scripts")
@@ -317,7 +318,7 @@ def prepare():
             check_requests(requests())
             share(Path(STORE))
         check_writable(Path.cwd())
-        begin()
+        begin(SEEN)
         note_store(Path(STORE), Path.cwd())
         claim_pointers(Path.cwd())
         cancel_orphans(Path.cwd())

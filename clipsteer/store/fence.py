@@ -10,32 +10,50 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.code import CACHES
 from clipsteer.store.durable import is_temporary, token, write_atomic
-from clipsteer.store.locks import held_lock, try_lock
+from clipsteer.store.locks import held_lock, is_locked, try_lock
 from clipsteer.store.roots import REFS, hand_on
 
 VARIABLE = "CLIPSTEER_RUN"
 _LOCK, _RUN, _WRITING = CACHES / "run.lock", CACHES / "run", CACHES / "writing.lock"
+_A_LOOK = 0.1  # seconds, and more than a look at the lock takes
 _held: list[IO[str]] = []  # until this process ends
 
 
-def begin() -> None:
+class Seen(NamedTuple):
+    """The newest run of a working copy at some moment: its name (empty: there was none)."""
+
+    name: str
+    going_on: bool
+
+
+def look() -> Seen:
+    """What there is of other runs in the current folder: before a run looks at what is up to date."""
+    return Seen(_newest(), is_locked(_LOCK))
+
+
+def begin(seen: Seen) -> None:
     """Make this process the one run of the working copy (the current folder), until it ends.
 
     Its jobs inherit the run's name by their environment. Waits for those of earlier runs that are just
     writing, and clears what killed ones left half-written beside pointers and results. Raises
-    ClipsteerError while another run is going on.
+    ClipsteerError while another run is going on, and where another one than those that were `seen` to
+    have ended may have changed what this one has found up to date.
     """
     with suppress(OSError):  # where the file system has no locks
         lock = try_lock(_LOCK)
+        if lock is None:  # somebody may only be looking, which takes no time
+            time.sleep(_A_LOOK)
+            lock = try_lock(_LOCK)
         if lock is None:
             raise ClipsteerError(
                 f"{Path.cwd()}: another run is going on in this folder ({_holder()}); expected one at a "
@@ -47,6 +65,11 @@ def begin() -> None:
         lock.truncate()
         lock.write(f"process {os.getpid()}, since {datetime.now():%H:%M:%S}")
         lock.flush()
+    if seen != Seen(_newest(), going_on=False):
+        raise ClipsteerError(
+            f"{Path.cwd()}: another run has ended in this folder since this one looked at what is up to date; "
+            "expected one at a time. Run the same command again."
+        )
     name = token()
     with held_lock(_WRITING, fcntl.LOCK_EX) as alone:
         if alone:
@@ -69,12 +92,15 @@ def writing() -> Iterator[bool]:
 
 def _superseded() -> bool:
     mine = os.environ.get(VARIABLE)
-    if mine is None:
-        return False
+    return mine is not None and _newest() not in ("", mine)
+
+
+def _newest() -> str:
+    """The name of the newest run; empty where there was none."""
     try:
-        return _RUN.read_text() != mine
+        return _RUN.read_text()
     except OSError:
-        return False
+        return ""
 
 
 def _sweep() -> None:

@@ -11,10 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from clipsteer.store import durable, fence
+from clipsteer.store import durable, fence, roots
 
 BASE = Path(__file__).parents[2]
-BEGIN = "from clipsteer.store.fence import begin; begin(); print('begun', flush=True); input()"
+BEGIN = """
+from clipsteer.store.fence import begin, look
+begin(look())
+print("begun", flush=True)
+input()
+"""
+PLAN = """
+from clipsteer.store.fence import begin, look
+seen = look()
+print("looked", flush=True)
+input()
+begin(seen)
+print("begun", flush=True)
+"""
 WRITE = """
 from clipsteer.store.fence import writing
 with writing() as allowed:
@@ -76,6 +89,42 @@ def test_one_run_at_a_time_until_it_is_killed(processes: Processes) -> None:
     first.kill()
     assert word(processes.start(BEGIN)) == "begun"
     assert processes.run_name() != name
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_run_that_ends_while_another_is_planned(processes: Processes, before: bool) -> None:
+    """What that one has found up to date may be so no more, whether the first began before its look or after."""
+    started = {}
+    for program in (BEGIN, PLAN) if before else (PLAN, BEGIN):
+        started[program] = processes.start(program)
+        assert word(started[program]) in ("begun", "looked")
+    started[BEGIN].communicate("go\n")
+    second = started[PLAN]
+    _, said = second.communicate("go\n")
+    assert second.returncode != 0
+    assert "another run has ended in this folder" in said
+    third = processes.start(PLAN)
+    assert word(third) == "looked"
+    assert third.communicate("go\n")[0] == "begun\n"
+
+
+def test_who_only_looks_bars_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks holds the lock for a moment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(fence.VARIABLE, "")
+    monkeypatch.setenv(roots.VARIABLE, "")
+    looks = [None, fence.try_lock]
+
+    def once(path: Path) -> object:
+        act = looks.pop(0)
+        return act and act(path)
+
+    seen = fence.look()
+    monkeypatch.setattr(fence, "try_lock", once)
+    monkeypatch.setattr(fence, "_held", [])
+    fence.begin(seen)
+    assert looks == []
+    assert fence.look().name not in ("", seen.name)
 
 
 def test_a_late_job_may_not_write(processes: Processes) -> None:

@@ -246,3 +246,19 @@ def test_an_image_that_a_manifest_names_in_a_hidden_folder_is_watched(
         seen.append(parquet(fresh, digest)["digest"].to_list())
     assert seen[0][0] != seen[1][0]
     assert seen[0][1] == seen[1][1]
+
+
+def test_jobs_elsewhere_plan_with_the_same_words(real: WorkingCopy) -> None:
+    """A node reads the rules again and looks at no folder: recipes, chain keys, tokens as in the main process."""
+    root = real.folder.parent
+    config = real_config(root / "clip", root / "celeba")
+
+    def words(*mode: str) -> list[str]:
+        options = ["--dry-run", "--forceall", "--printshellcmds", *mode]
+        said = real.run("results/celeba_table.csv", config=config, options=options).ok().text
+        return sorted(line.strip() for line in said.splitlines() if "workflow_scripts/" in line)
+
+    jobs = words()
+    assert len(jobs) == 19
+    assert all("--chain=blake3:" in line for line in jobs)
+    assert words("--mode", "remote") == jobs
