@@ -218,6 +218,12 @@ class Chains:
         chain = read_chain(Path(link.pointer))
         there = [file for file in link.exports.values() if Path(file).exists()]
         if chain is None:
+            if os.path.islink(link.pointer):  # which Snakemake takes for a file that has just gone
+                raise ClipsteerError(
+                    f"{link.pointer}: found a link to {os.readlink(link.pointer)}, where nothing is, expected a "
+                    f"pointer that a run has written. Remove it and its like (find {REFS} -xtype l -delete) "
+                    "and run the same command again: what the store knows is restored."
+                )
             return f"{there[0]} is there without its pointer" if there else ""
         if not chain:
             return "it does not say what it was made from"

@@ -37,8 +37,12 @@ _USUAL = re.compile(
     r"|Assuming unrestricted shared|Provided remote nodes|SLURM run ID"
 )
 _RESTART = re.compile(r"Trying to restart job (\d+)\.")
-# An error of ours, raised while the Snakefile was read or by a hook: its sentences are what counts.
-_OURS = re.compile(r'WorkflowError in file ".*", line \d+:\n(.*?)(?:\n  File ".*)?', re.S)
+# An error of ours, raised while the Snakefile was read, by a hook, or before the DAG was built: its sentences
+# are what counts.
+_OURS = re.compile(
+    r'WorkflowError(?: in file ".*", line \d+:\n(.*?)(?:\n  File ".*)?|:\n(.*?)\n  File ".*/clipsteer/workflow/.*)',
+    re.S,
+)
 # That some job failed, which the closing lines say better.
 _FAILED = re.compile(
     r"Exiting because a job exec|WorkflowError:\nAt least one job did not complete"
@@ -120,7 +124,7 @@ class Brief(logging.Formatter):
         ):
             return ""
         if ours := _OURS.fullmatch(text):
-            return ours[1]
+            return ours[1] or ours[2]
         return self._usual.format(record)
 
     def _finished(self, job: Job) -> str:

@@ -220,6 +220,24 @@ def test_results_are_vouched_for_by_their_pointer(
     assert toy.chains().stale([LEFT]) == {}
 
 
+def test_a_pointer_that_leads_nowhere_is_named(toy: Toy) -> None:
+    """Pointers of another clone that were linked to, and have gone since."""
+    toy.run()
+    Path(LEFT).rename("other.json")
+    Path(LEFT).symlink_to(Path("other.json").resolve())
+    assert toy.chains().stale([CSV]) == {}
+    Path("other.json").unlink()
+    with pytest.raises(
+        ClipsteerError, match=f"^{LEFT}: found a link to .*other.json, where nothing"
+    ):
+        toy.chains().stale([CSV])
+    assert toy.chains().stale([RIGHT]) == {}
+    Path(CSV).unlink()
+    Path(CSV).symlink_to("nowhere")  # a result is simply made again
+    Path(LEFT).unlink()
+    assert toy.chains().stale([CSV]) == {TABLE: f"{CSV} is missing"}
+
+
 def test_results_without_a_pointer_of_another_configuration(toy: Toy) -> None:
     toy.run()
     Path(TABLE).unlink()

@@ -155,10 +155,22 @@ def test_what_is_not_usual_is_shown(stage: Stage) -> None:
 
 
 def test_an_error_of_ours_is_its_sentences(stage: Stage) -> None:
-    text = 'WorkflowError in file "/x/rules/common.smk", line 59:\n{}\n  File "/x", line 9, in <module>'
-    for sentence in ("seed: found x, expected y.", "two\n  - faults"):
-        stage.logger.error(text.format(sentence), extra={"event": LogEvent.ERROR})
-    assert stage.lines == ["seed: found x, expected y.", "two", "  - faults"]
+    read = 'WorkflowError in file "/x/rules/common.smk", line 59:\n{}\n  File "/x", line 9, in <module>'
+    compared = 'WorkflowError:\n{}\n  File "/x/clipsteer/workflow/chains.py", line 9, in prepared'
+    for text in (read, compared):
+        for sentence in ("seed: found x, expected y.", "two\n  - faults"):
+            stage.logger.error(text.format(sentence), extra={"event": LogEvent.ERROR})
+    assert stage.lines == ["seed: found x, expected y.", "two", "  - faults"] * 2
+
+
+def test_an_error_of_snakemakes_stays_as_it_is(stage: Stage) -> None:
+    for text in (
+        "WorkflowError:\nno mtime",
+        'WorkflowError:\nx\n  File "/lib/snakemake/dag.py", line 2',
+    ):
+        stage.logger.error(text, extra={"event": LogEvent.ERROR})
+    assert stage.lines[:2] == ["WorkflowError:", "no mtime"]
+    assert stage.lines[2] == "WorkflowError:"
 
 
 def test_a_job_that_failed_is_named_and_its_sentence_kept_for_the_end(stage: Stage) -> None:
