@@ -14,7 +14,7 @@ from tests.faults.mixtures import DAMAGED, Mixture, State, mixtures, settle, tri
 from tests.faults.scene import Cell, Change
 from tests.workflow.runs import BASE, Outcome
 
-sys.path.append(str(BASE / "benchmarks"))  # last: its modules are named like some of the library's
+sys.path.append(str(BASE / "experiments"))  # last: its modules are named like some of the library's
 
 from staleness_peers_tools import TOOLS, Place
 
