@@ -59,7 +59,7 @@ def ordered(step: str, kind: str) -> Cause:
     """A fault that is put into a step."""
     assert kind in KINDS
     config = DROPPING if step == "drop_activations" else {}
-    return Cause(step, kind, (f"logs/{step}", SAYS[kind]), f"{step} {kind}", config=config)
+    return Cause(step, kind, (f"see logs/{step}", SAYS[kind]), f"{step} {kind}", config=config)
 
 
 def users(step: str, kind: str, name: str, change: Callable[[bytes], bytes], *says: str) -> Cause:
@@ -96,7 +96,7 @@ WEIGHTS = users(
 USERS = (
     WEIGHTS,
     users("import_clip", "config cut short", "clip/config.json", _half, "config.json"),
-    users("build_manifest", "a short row", ATTRIBUTES, _short_row, "logs/build_manifest"),
+    users("build_manifest", "a short row", ATTRIBUTES, _short_row, "see logs/build_manifest"),
     users("extract_activations", "an image cut short", IMAGE, _half, Path(IMAGE).name),
     users("extract_activations", "an empty image", IMAGE, lambda data: b"", Path(IMAGE).name),
 )

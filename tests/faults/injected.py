@@ -34,7 +34,7 @@ VARIABLE = "CLIPSTEER_TEST_FAULT"  # "STEP KIND"
 KINDS = ("error", "kill", "write", "pointer", "input")
 SAYS = {
     "error": "RuntimeError: injected",
-    "kill": "Error in rule",
+    "kill": "killed by SIGKILL",
     "write": "the disk is full",
     "pointer": "the disk is full",
     "input": "found a damaged or edited pointer",

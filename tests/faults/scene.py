@@ -8,8 +8,8 @@ however often, the end is to be what the new state makes from nothing.
 from __future__ import annotations
 
 import json
+import re
 import shlex
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,18 +25,10 @@ from tests.workflow.runs import BASE, REFS, Outcome, WorkingCopy, merged, nested
 STEPS = tuple(sorted(path.stem for path in (BASE / "workflow_scripts").glob("*.py")))
 TABLE, CONTROL = "results/celeba_table.csv", "results/celeba_negative_control.csv"
 SHUFFLED = nested("steering.shuffles", 2)
-# The files that a step writes together: each of these sets is to be of one run.
-TABLE_FILES = (
-    "table.csv",
-    "table.md",
-    "layers.png",
-    "dictionaries.csv",
-    "summary.txt",
-    "headline.json",
-)
+# The results that a step writes: what is there of each is to be of one run.
 RESULTS = {
-    "make_table": [f"celeba_{name}" for name in TABLE_FILES],
-    "control_table": ["celeba_negative_control.csv"],
+    "make_table": re.compile(r"celeba_(?!negative_control)"),
+    "control_table": re.compile(r"celeba_negative_control"),
 }
 
 
@@ -107,8 +99,9 @@ class Cell:
         for name, data in old.pointers().items():
             if json.loads(data).get("step") == step:
                 (self.copy.folder / REFS / name).write_bytes(data)
-        for name in RESULTS.get(step, ()):
-            shutil.copy(old.folder / "results" / name, self.copy.folder / "results")
+        for name, data in old.exported().items():
+            if step in RESULTS and RESULTS[step].match(name):
+                (self.copy.folder / "results" / name).write_bytes(data)
 
     def fails(self, cause: Cause) -> None:
         """The command fails at the step, says why, and leaves no old result that looks like a new one."""
@@ -117,10 +110,10 @@ class Cell:
         for says in cause.says:
             assert says in outcome.text, f"{cause}: does not say {says!r}\n{outcome.text}"
         here = self.copy.exported()
-        for result in RESULTS.values():
-            mine = {name: here[name] for name in here if name in result}
-            wholes = (change.exported().items() for change in (self.change.old, self.change.new))
-            assert any(mine.items() <= whole for whole in wholes), f"{cause}: mixed {result}"
+        wholes = [copy.exported().items() for copy in (self.change.old, self.change.new)]
+        for written in RESULTS.values():
+            mine = {name: here[name] for name in here if written.match(name)}
+            assert any(mine.items() <= whole for whole in wholes), f"{cause}: mixed {[*mine]}"
 
     def is_to_be_done(self, cause: Cause) -> None:
         """A dry run after a failure sees that there is something to do."""
