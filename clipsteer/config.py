@@ -293,8 +293,13 @@ def _painted_images(dataset: Config) -> int | None:
     """Training images of a painted data set, with their augmented copies; None where it is not painted."""
     if dataset["root"] != "painted" or "painted" not in dataset:
         return None
-    count = dataset["painted"]["counts"]["train"]
-    return int(sum(count) if isinstance(count, list) else count) * int(1 + dataset["augment"])
+    return painted_count(dataset, "train") * int(1 + dataset["augment"])
+
+
+def painted_count(dataset: Config, split: str) -> int:
+    """Images of a split of a painted data set; 0 where the config names none."""
+    count = dataset["painted"]["counts"].get(split, 0)
+    return int(sum(count) if isinstance(count, list) else count)
 
 
 def config_warnings(config: Config, base: Path) -> list[str]:
@@ -331,12 +336,31 @@ def vision(config: Config, base: Path) -> Vision | None:
 
     Raises ClipsteerError where `model.source` is a folder that is not a CLIP's, or nothing at all.
     """
+    sizes = _tower_sizes(config, base)
+    if sizes is None:
+        return None
+    patches = sizes["image_size"] // sizes["patch_size"]
+    return Vision(sizes["num_hidden_layers"], sizes["hidden_size"], patches**2 + 1)
+
+
+def picture_size(config: Config, base: Path) -> int | None:
+    """Side of the pictures that the vision tower takes, in pixels; None and raises as `vision`."""
+    sizes = _tower_sizes(config, base)
+    return sizes["image_size"] if sizes else None
+
+
+def _tower_sizes(config: Config, base: Path) -> dict[str, int] | None:
+    """The vision tower's sizes by the names that transformers has for them."""
     model = config["model"]
     source = model["source"]
     if source == "tiny":
         tiny = model["tiny"]
-        patches = tiny["image_size"] // tiny["patch_size"]
-        return Vision(tiny["vision_layers"], tiny["vision_width"], patches**2 + 1)
+        return {
+            "num_hidden_layers": tiny["vision_layers"],
+            "hidden_size": tiny["vision_width"],
+            "image_size": tiny["image_size"],
+            "patch_size": tiny["patch_size"],
+        }
     folder = base / Path(source).expanduser()
     if not folder.is_dir():
         if _HUB_NAME.match(source) and not source.startswith("."):
@@ -352,13 +376,16 @@ def vision(config: Config, base: Path) -> Vision | None:
         # as transformers reads it: the older name overrules, and these are the sizes of what is left out
         sizes = {"image_size": 224, "patch_size": 32, **content["vision_config"]}
         sizes |= content.get("vision_config_dict") or {}
-        patches = int(sizes["image_size"]) // int(sizes["patch_size"])
-        return Vision(int(sizes["num_hidden_layers"]), int(sizes["hidden_size"]), patches**2 + 1)
+        names = ("num_hidden_layers", "hidden_size", "image_size", "patch_size")
+        found = {name: int(sizes[name]) for name in names}
+        if not found["patch_size"]:
+            raise ValueError("patches of nothing")
+        return found
     except FileNotFoundError:
         raise ClipsteerError(
             f"model.source: {folder} has no config.json; expected a folder saved by transformers."
         ) from None
-    except (KeyError, ValueError, TypeError, ZeroDivisionError):
+    except (KeyError, ValueError, TypeError):
         check_content(file.read_bytes(), f"model.source: {file}")
         raise ClipsteerError(
             f"model.source: {file} has no vision_config with num_hidden_layers and hidden_size; "

@@ -24,9 +24,8 @@ PROFILE = OVERRIDDEN or any(
 )
 
 
-@functools.lru_cache(
-    1
-)  # memory, minutes and disk of a job are asked for one after the other
+# The last one only: memory, minutes and disk of a job are asked for one after the other.
+@functools.lru_cache(1)
 def cost_of(step, wildcards, gpu):
     return COSTS.cost(step, dict(wildcards), gpu=gpu)
 

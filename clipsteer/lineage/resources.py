@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from clipsteer.config import layers_of, model_shape
+from clipsteer.config import layers_of, painted_count, picture_size, vision
 from clipsteer.number_formats import stored_dtype
 
 # Steps that the profile for Slurm gives a GPU.
@@ -99,22 +99,13 @@ class Model:
 
     @cached_property
     def _shape(self) -> tuple[dict[str, int], str]:
-        model, found, note = self.config["model"], dict(_CLIP_B32), ""
-        layers, width = model_shape(self.config, self.base)
-        if layers and width:
-            found |= {"layers": layers, "width": width}
-        else:
-            note = f"model.source: how large {model['source']} is, only the hub knows; ViT-B/32 is assumed"
-        sides: Mapping[str, Any] = {}
-        if model["source"] == "tiny":
-            sides = model["tiny"]
-        elif layers:
-            file = self.base / Path(model["source"]).expanduser() / "config.json"
-            sides = json.loads(file.read_text(encoding="utf-8"))["vision_config"]
-        if "image_size" in sides and "patch_size" in sides:
-            found["pixels"] = sides["image_size"]
-            found["tokens"] = (sides["image_size"] // sides["patch_size"]) ** 2 + 1
-        return found, note
+        tower, pixels = vision(self.config, self.base), picture_size(self.config, self.base)
+        if tower and pixels:
+            return {**tower._asdict(), "pixels": pixels}, ""
+        source = self.config["model"]["source"]
+        return dict(_CLIP_B32), (
+            f"model.source: how large {source} is, only the hub knows; ViT-B/32 is assumed"
+        )
 
     @cached_property
     def _layers(self) -> list[int]:
@@ -317,8 +308,7 @@ def known_images(
     def images(dataset: str, split: str) -> Count:
         settings = config["datasets"][dataset]
         if settings["root"] == "painted":
-            counts = settings["painted"]["counts"].get(split, 0)
-            return Count(int(sum(counts) if isinstance(counts, list) else counts))
+            return Count(painted_count(settings, split))
         manifest = refs / dataset / "manifest.json"
         found = _facts(manifest).get(f"images_{split}") if is_current(manifest) else None
         if found is not None:

@@ -41,7 +41,6 @@ class Link:
     read; `inputs`: the pointers that its own is made from, `before`: all files that have to be there.
     """
 
-    rule: str
     pointer: str
     exports: Mapping[str, str]
     inputs: Sequence[str]
@@ -144,7 +143,6 @@ class Chains:
         ]
         source = params.get("source", lambda wildcards: "")
         link = Link(
-            rule.name,
             pointer,
             outputs,
             [file for name, file in named if name != _ORDER],
