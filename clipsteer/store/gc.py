@@ -136,7 +136,7 @@ class _Run:
         records = {record["key"]: record for record in RecordIndex(self.actions).records()}
         trees = Trees(self.objects, strict=True)
         limit = self.now - max(self.options.older_than, self.options.grace) * DAY
-        recent = [key for key in records if self.used(self.actions.file(key)) >= limit]
+        recent = [key for key in records if self.used(self.actions.file(key)) > limit]
         kept = reach(trees, records, list(self.pointed()), recent)
         steps = _steps(trees, list(records.values()))
         found = []
@@ -145,7 +145,7 @@ class _Run:
                 with suppress(FileNotFoundError):
                     info = os.stat(self.root / self.objects.relative(digest))
                     item = Item(digest, info.st_size, steps.get(digest, ""))
-                    if info.st_mtime < self.young:
+                    if info.st_mtime <= self.young:
                         found.append((info.st_mtime, item))
                     else:
                         self.report.young += 1
@@ -193,7 +193,7 @@ class _Run:
         """Delete an object unless somebody has marked it as used in the meantime; whether it went."""
         path = self.root / self.objects.relative(item.digest)
         with _alone(self.root), suppress(FileNotFoundError):
-            if os.stat(path).st_mtime < self.young:
+            if os.stat(path).st_mtime <= self.young:
                 count, _ = drop(self.objects, [item.digest])
                 self.report.refused += not count
                 return bool(count)
