@@ -23,16 +23,17 @@ def compute(run: Run) -> None:
 
     from clipsteer.data.labels import SPLITS, LeftOut
     from clipsteer.data.manifest import build_manifest, group_counts, split_rows
+    from clipsteer.errors import ClipsteerError
     from clipsteer.store.scan import ScannedTree, cached_digests
     from clipsteer.tables import parquet_bytes
 
     recipe = run.recipe
     tree: FileTree
     digests: dict[str, str] | None = None
+    name = run.runtime.name
     if recipe["source"] == "painted":
         tree = run.tree("world")
     else:
-        name = run.runtime.name
         digests = cached_digests(CACHES / f"scan-{name}")
         tree = ScannedTree(run.runtime.roots[name], digests)
     layout = import_module(f"clipsteer.data.layouts.{recipe['layout']}")
@@ -44,6 +45,12 @@ def compute(run: Run) -> None:
         warnings.simplefilter("always")
         try:
             rows = layout.read(tree, **options)
+        except ClipsteerError as error:
+            if recipe["source"] == "painted":
+                raise
+            raise ClipsteerError(
+                f"datasets.{name}.root {run.runtime.roots[name]}: {error}"
+            ) from None
         finally:
             for warning in said:
                 run.say(f"warning: {warning.message}")

@@ -232,21 +232,29 @@ def attribute_fault(file: str, option: str, name: str, known: Sequence[str]) -> 
 
 
 def _attribute_faults(pair: Mapping[str, Any], root: Path | None) -> Iterator[str]:
-    file = _attribute_table(root) if root else None
-    if file is None:
-        return  # painted, or said later, by the reader
-    try:
-        with file.open(encoding="utf-8") as table:
-            known = attribute_names(
-                table.readline() + table.readline(), blanks=file.suffix == ".txt"
-            )
-    except (OSError, ValueError):
+    if root:
+        path = _attribute_table(root)
+        if path is None:
+            return  # said later, by the reader
+        file = str(path)
+        try:
+            with path.open(encoding="utf-8") as table:
+                known = attribute_names(
+                    table.readline() + table.readline(), blanks=path.suffix == ".txt"
+                )
+        except (OSError, ValueError):
+            return
+    elif set(pair.values()) != {TARGET, SPURIOUS}:
+        from clipsteer.data.painters.faces import ATTRIBUTES  # heavy, and seldom needed
+
+        file, known = "the painted list_attr_celeba.txt", ATTRIBUTES
+    else:
         return
     for option in ("target", "spurious"):
         name = pair[option]
         if not known or not isinstance(name, str):
             continue
-        if fault := attribute_fault(str(file), option, name, known):
+        if fault := attribute_fault(file, option, name, known):
             yield fault
 
 

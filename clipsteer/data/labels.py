@@ -43,7 +43,7 @@ ROW_SCHEMA = pl.Schema(
 # What polars makes of a name that stands in a header again.
 _AGAIN = re.compile(r"_duplicated_\d+$")
 _ARCHIVE = re.compile(r"(?i)\.(zip|tar|tgz|tbz2?|txz|7z|rar|gz|bz2|xz|zst|(zip|7z|rar)\.\d+|z\d+)$")
-_IMAGE = r"(?i)\.(jpe?g|png|webp|bmp|gif|tiff?)$"
+_IMAGE = r"(?i)\.(jpe?g|png|webp|bmp|gif|tiff?|avif|ppm)$"
 
 # A path that is empty, absolute (POSIX or Windows), has a "", "." or ".." part, a backslash or NUL.
 _BAD_PATH = r"^$|^/|/$|//|\\|\x00|^[A-Za-z]:|(^|/)\.\.?(/|$)"

@@ -109,10 +109,18 @@ def make_folder(path: str) -> bool:
 
 
 def make_folders(path: Path) -> None:
-    """Make a folder, and those above it, where they are missing; their names are durable on return."""
+    """Make a folder, and those above it, where they are missing; their names are durable on return.
+
+    Raises ClipsteerError where a file stands in the way.
+    """
     if not path.is_dir():
         make_folders(path.parent)
-        path.mkdir(exist_ok=True)
+        try:
+            path.mkdir(exist_ok=True)
+        except FileExistsError:
+            raise ClipsteerError(
+                f"{path}: found a file, expected a folder. Move the file away and run the same command again."
+            ) from None
         flush_folder(path.parent)
 
 

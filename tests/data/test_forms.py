@@ -99,6 +99,15 @@ def test_a_table_that_cannot_be_looked_up_is_left_to_the_reader(tmp_path: Path) 
     assert faults("celeba", tmp_path, target="Mael") == []
 
 
+def test_attributes_of_painted_faces_are_looked_up_before_they_are_painted() -> None:
+    dataset = {"layout": "celeba", "options": {"target": "Eyeglases"}}
+    (fault,) = option_faults("datasets.faces", dataset, None)
+    assert fault.startswith("the painted list_attr_celeba.txt: found no attribute 'Eyeglases'")
+    assert "Eyeglasses" in fault
+    dataset["options"] = {"target": "Eyeglasses"}
+    assert list(option_faults("datasets.faces", dataset, None)) == []
+
+
 def test_attribute_names() -> None:
     assert attribute_names("3\r\nA B_C  D \r\n", blanks=True) == ["A", "B_C", "D"]
     assert attribute_names("\ufeffimage_id A B\n", blanks=True) == ["A", "B"]

@@ -57,6 +57,18 @@ def test_imagenet_100_has_the_order_of_its_merged_form(
     assert names == {"n02012849": "crane", "n03126707": "crane, hoist"}
 
 
+def test_files_of_class_folders_that_are_not_read_are_said(root: Path) -> None:
+    write(root / "train/n02012849/n02012849_3.heic", b"?")
+    write(root / "train/n03126707.tar", b"?")
+    write(root / "val/n03126707/all.tar", b"?")
+    write(root / "train/n02012849/n02012849_boxes.txt", "x")
+    with pytest.warns(
+        UserWarning, match=r"2 files of class folders .*'train/n02012849/n02012849_3.heic', 'val"
+    ):
+        rows = imagenet.read(FolderTree(root))
+    assert rows.height == len(TRAIN)
+
+
 def test_cls_loc_with_a_flat_validation_folder(tmp_path: Path) -> None:
     deep = "ILSVRC/Data/CLS-LOC"
     touch(tmp_path, *(f"{deep}/train/{wnid}/{name}" for wnid, name in TRAIN))

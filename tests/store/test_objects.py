@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import digest_bytes
-from clipsteer.store.layout import FOLDERS, FORMAT_FILE
+from clipsteer.store.layout import FOLDERS, FORMAT_FILE, open_root
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from tests.store.places import quick_folder
 
@@ -78,6 +78,14 @@ def test_a_file_in_place_of_the_root(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("")
     with pytest.raises(ClipsteerError, match="found a file"):
         ObjectStore(tmp_path / "store")
+
+
+def test_a_file_in_place_of_a_folder_of_the_root(tmp_path: Path) -> None:
+    open_root(tmp_path / "store")
+    (tmp_path / "store/scratch").rmdir()
+    (tmp_path / "store/scratch").write_text("x")
+    with pytest.raises(ClipsteerError, match="store/scratch: found a file, expected a folder"):
+        open_root(tmp_path / "store")
 
 
 # ---- round trips

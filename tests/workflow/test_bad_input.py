@@ -176,6 +176,18 @@ def test_folder_that_is_not_there(fresh: WorkingCopy) -> None:
     nothing_done(fresh, "results/celeba_table.csv")
 
 
+@pytest.mark.parametrize("found", ["nothing", "other files"])
+def test_a_folder_without_the_data_set(
+    fresh: WorkingCopy, model: Path, tmp_path: Path, found: str
+) -> None:
+    """The job's own sentence names the key and the folder, too."""
+    (root := tmp_path / "empty").mkdir()
+    if found != "nothing":
+        write(root / "readme.txt", "x")
+    outcome = fresh.run("results/celeba_table.csv", config=real_config(model, root))
+    outcome.refused(f"datasets.celeba.root {root}: the data set's folder has no list_attr_celeba")
+
+
 def test_names_that_belong_to_other_attributes(fresh: WorkingCopy, celeba: Path) -> None:
     dataset = {"root": str(celeba), "options": {"target": "Blond_Hair", "spurious": "Male"}}
     outcome = fresh.run(MANIFEST, config={"datasets": {"celeba": dataset}}, cores=1)

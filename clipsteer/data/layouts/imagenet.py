@@ -25,7 +25,8 @@ from clipsteer.data.forms import NAME_FILES, VAL_FILES
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FileTree
 
-_IMAGE = r"(?i)(^|/)[^./][^/]*\.(jpe?g|png|webp|bmp|gif|tiff?)$"
+_IMAGE = r"(?i)(^|/)[^./][^/]*\.(jpe?g|png|webp|bmp|gif|tiff?|avif|ppm)$"
+_TABLE = r"(?i)\.(txt|csv|tsv|json|xml|md|mat|npy|parquet)$"
 _WNID = r"^n\d{8}$"
 _FOLDER = r"train(?:\.X\d+)?|val(?:\.X\d*)?|validation|test"
 # From the last of several folders called so on (train/train/...); what lies above is no part of a name.
@@ -61,6 +62,7 @@ def read(tree: FileTree, *, val_labels: str | None = None) -> pl.DataFrame:
         pl.col("path").str.contains(_IMAGE)
     )
     classed = _classed(images)
+    _warn_of_others(listing, images["path"])
     if not (classed["split"] == "train").any():
         raise ClipsteerError(
             f"found no image under train/<class>/ among {len(listing)} files; expected class "
@@ -113,6 +115,20 @@ def read(tree: FileTree, *, val_labels: str | None = None) -> pl.DataFrame:
         pl.lit("").alias("text"),
     )
     return labels.fill_text(rows, tree, listing)
+
+
+def _warn_of_others(listing: Sequence[str], images: pl.Series) -> None:
+    """Say which files of class folders are no images that are read, tables and notes aside."""
+    others = pl.Series("path", listing, dtype=pl.String).filter(
+        ~pl.Series(listing, dtype=pl.String).is_in(images.implode())
+    )
+    others = others.filter(others.str.contains(_CLASSED) & ~others.str.contains(_TABLE))
+    if len(others):
+        warnings.warn(
+            f"{labels.folder_of(others[0])}: {len(others)} files of class folders are not read as images and "
+            f"are left out: {labels.few(others)}; expected .jpg, .png, .webp, .bmp, .gif, .tif, .avif or .ppm",
+            stacklevel=3,
+        )
 
 
 def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, Any]) -> pl.Series:
