@@ -56,8 +56,9 @@ TAIL = """## What each of these rests on
 
 - **A comment, a docstring, a format** do not count because a step's code counts by its syntax tree, without
   docstrings (code fingerprint, `clipsteer/store/fingerprint.py`). A renamed variable gives another tree. **A
-  helper's change** counts for the steps whose import closure has it, and for no other; an architecture, a
-  layout or a painter, imported by a name in the configuration, is in the closure of the steps that name it.
+  helper's change** counts for the steps whose names lead to it, function by function, and for no other
+  (store-protocol.md, section 5); an architecture, a layout or a painter, imported by a name in the
+  configuration, counts as a whole for the steps that name it.
 - **What follows is restored, not computed,** where a step's outputs come out with equal bytes: the key of an
   action is the digest of its recipe, its code and the digests of its *inputs*, so equal inputs lead to the
   record that is there (early cutoff, within the same run). That is also why going back to an earlier

@@ -128,7 +128,9 @@ def reason_words(reason: Reason, step: str, name: str, script: str = "") -> str:
         key = config_key(step, name, reason.name) or f"{reason.name} (of {step})"
         return f"{key}: {value_words(old)} -> {value_words(new)}"
     if reason.kind == "module":
-        module = script or f"{step}'s script" if reason.name == "__main__" else reason.name
+        module, script_itself, name = reason.name.partition("__main__")
+        if script_itself:
+            module = (script or f"{step}'s script") + name.replace(".", ", ")
         return f"code of {module}: {_side(old)} -> {_side(new)}"
     if reason.kind == "package":
         return f"package {reason.name}: {old} -> {new}"

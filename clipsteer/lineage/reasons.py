@@ -25,8 +25,8 @@ class Reason:
     """One difference between two actions.
 
     kind `config`: `name` is the dotted path in the recipe; entries of a list of named mappings go by
-    their names. `module`: a module of the project (`__main__` is the step's script), old and new
-    are digests of its normalised AST. `package`: a top-level import name, old and new are
+    their names. `module`: a module of the project (`__main__` is the step's script) and what of it
+    counts, old and new are digests (`Code`). `package`: a top-level import name, old and new are
     "distribution version". `input`: an input's name and digests; or, where old or new is a token
     (`is_token`), the user's own files and the place of their token in the recipe. `semantics`: the
     integer that stands for the store's own code was raised.

@@ -1,96 +1,131 @@
-"""One Python file as a fingerprint sees it: a digest of what it says, and what it imports."""
+"""One Python file as a fingerprint sees it: its statements, what each binds, and where its names lead.
+
+A *unit* is one statement at the top of a file (a function, a class, an assignment, whatever has an effect).
+What a unit says is a digest of its normalised syntax tree; comments, docstrings, formatting and what stands
+under `if TYPE_CHECKING:` leave no trace. Imports at the top are no units: they are followed by name.
+"""
 
 from __future__ import annotations
 
+import builtins
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.digest import digest_bytes
-
-if TYPE_CHECKING:
-    import ast
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-@dataclass(frozen=True)
-class Import:
-    """`import module`, or, where names is not None, `from module import names`."""
+# What Python itself sets in every module, or knows in a method.
+_GIVEN = {
+    *dir(builtins),
+    "__annotations__",
+    "__builtins__",
+    "__cached__",
+    "__class__",
+    "__file__",
+    "__path__",
+}
+
+
+def is_given(name: str) -> bool:
+    """Whether a name that a module does not bind is Python's own."""
+    return name in _GIVEN
+
+
+class Import(NamedTuple):
+    """`import module` (name is ""), or `from module import name` (`*` for all of its names)."""
 
     level: int
     module: str
-    names: tuple[str, ...] | None
+    name: str = ""
 
 
-@dataclass(frozen=True)
-class Source:
-    """What a file contributes: the digest of its normalised AST and the imports it can run."""
+class Unit(NamedTuple):
+    """One statement at the top of a file.
 
+    names: what it binds in the module. digest: 32 hexadecimal digits of its normalised syntax tree. waits:
+    the top-level packages that must be installed ones, not the project's own, for it to count only where
+    one of its names is reached; None for a statement that always counts (`waiting.py`). bases: dotted names
+    of the classes that a class inherits from, as far as they may be the project's (None: no class). heirs:
+    whether it is told of classes that inherit from it. loads: dotted names of the module that it can reach;
+    those whose last part it sets or deletes end in "=". far: the same of names that it imports itself, with
+    the import. imports: what it imports when it runs. strings: how the names begin of modules that it
+    imports by a text put together at run time ("": not known). looks: the "own" module, or "all", if it takes
+    names where they cannot be seen.
+    """
+
+    names: Sequence[str]
     digest: str
-    imports: tuple[Import, ...]
+    waits: Sequence[str] | None
+    bases: Sequence[str] | None
+    heirs: bool
+    loads: Sequence[str]
+    far: Sequence[tuple[Import, str]]
+    imports: Sequence[Import]
+    strings: Sequence[str]
+    looks: str
+
+
+class Source:
+    """A file's units, its imports at the top in order, and what names these bind.
+
+    absent: names that are bound for type checkers only.
+    """
+
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        imports: Sequence[Import],
+        bound: Sequence[tuple[str, Import]],
+        absent: Sequence[str],
+    ) -> None:
+        self.units, self.imports, self.bound, self.absent = units, imports, bound, absent
+
+    def as_json(self) -> list[Any]:
+        """JSON-ready values, for `of_json`."""
+        return [self.units, self.imports, self.bound, self.absent]
+
+    @classmethod
+    def of_json(cls, value: list[Any]) -> Source:
+        """The source that gave `value`."""
+        units, imports, bound, absent = value
+        return cls(
+            [Unit(*unit) for unit in units],
+            [Import(*item) for item in imports],
+            [(name, Import(*item)) for name, item in bound],
+            absent,
+        )
+
+    @cached_property
+    def stars(self) -> list[Import]:
+        """The imports of all names of another module."""
+        return [item for item in self.imports if item.name == "*"]
+
+    @cached_property
+    def names(self) -> dict[str, tuple[list[int], list[Import]]]:
+        """Every name of the module -> the units and the imports that bind it."""
+        found: dict[str, tuple[list[int], list[Import]]] = {}
+        for number, unit in enumerate(self.units):
+            for name in unit.names:
+                found.setdefault(name, ([], []))[0].append(number)
+        for name, item in self.bound:
+            found.setdefault(name, ([], []))[1].append(item)
+        return found
 
 
 def parse_source(data: bytes, path: str) -> Source:
-    """Normalise one file: docstrings, comments and formatting leave no trace in the digest.
-
-    Raises ClipsteerError where the file is not Python.
-    """
-    import ast
+    """Read one file. Raises ClipsteerError where it is not Python."""
+    # `ast` is needed only for what was not read before.
+    from clipsteer.store.names import read_module
 
     try:
-        tree = ast.parse(data, filename=path)
+        return read_module(data, path)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise ClipsteerError(
             f"{path}{'' if line is None else f', line {line}'}: not valid Python {PYTHON}"
             f" ({error.args[0]}); mend the file and run again."
         ) from error
-    imports = tuple(_imports(tree))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body[:1] = [] if len(node.body) > 1 else [ast.Pass()]
-        elif isinstance(node, ast.Constant):
-            node.kind = None  # u"x" and "x" are the same string
-    text = ast.dump(tree, annotate_fields=False, include_attributes=False)
-    return Source(digest_bytes(text.encode("utf-8", "surrogatepass")), imports)
-
-
-def _imports(node: ast.AST) -> Iterator[Import]:
-    """Every import below `node` that can run, and `import_module` of a name written out."""
-    import ast
-
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            yield Import(0, alias.name, None)
-    elif isinstance(node, ast.ImportFrom):
-        yield Import(node.level, node.module or "", tuple(alias.name for alias in node.names))
-    elif (
-        isinstance(node, ast.Call)
-        and node.args
-        and _called(node) in ("import_module", "__import__")
-    ):
-        name = node.args[0]
-        if isinstance(name, ast.Constant) and isinstance(name.value, str) and name.value[:1] != ".":
-            yield Import(0, name.value, None)
-    children = ast.iter_child_nodes(node)
-    if isinstance(node, ast.If) and _is_type_checking(node.test):
-        children = iter(node.orelse)
-    for child in children:
-        yield from _imports(child)
-
-
-def _called(node: ast.Call) -> str:
-    return str(getattr(node.func, "id", None) or getattr(node.func, "attr", ""))
-
-
-def _is_type_checking(test: ast.expr) -> bool:
-    return "TYPE_CHECKING" in (getattr(test, "id", None), getattr(test, "attr", None))

@@ -105,6 +105,10 @@ def test_raw_files_in_words() -> None:
             Reason("module", "__main__", ABSENT, DIGEST),
             f"code of workflow_scripts/x.py: (absent) -> {DIGEST[7:19]}",
         ),
+        (
+            Reason("module", "__main__.compute", "1f" * 16, ABSENT),
+            "code of workflow_scripts/x.py, compute: 1f1f1f1f1f1f -> (absent)",
+        ),
         (Reason("module", "a.b", DIGEST, ABSENT), f"code of a.b: {DIGEST[7:19]} -> (absent)"),
         (Reason("package", "torch", "torch 1", "torch 2"), "package torch: torch 1 -> torch 2"),
         (Reason("python", "", "3.11", "3.12"), "Python: 3.11 -> 3.12"),

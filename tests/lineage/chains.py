@@ -19,8 +19,9 @@ def material(**modules: str) -> dict[str, Any]:
     """A code fingerprint's material; `__main__` is the script."""
     known = {"__main__": "one", **modules}
     return {
-        "format": "clipsteer-code/1",
-        "modules": {name: digest_bytes(text.encode()) for name, text in known.items()},
+        "format": "clipsteer-code/2",
+        "modules": {name: {"import": digest_bytes(text.encode())} for name, text in known.items()},
+        "order": digest_bytes(b"order"),
         "packages": {"numpy": "numpy 2.4.6"},
         "python": "3.11",
     }

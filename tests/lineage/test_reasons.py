@@ -81,13 +81,15 @@ def test_lists_of_named_things_are_compared_by_name(record: dict[str, Any]) -> N
 
 def test_changed_code_is_told_by_module_package_and_python(record: dict[str, Any]) -> None:
     code = material(**{"clipsteer.steering": "two"})
-    code["modules"]["__main__"] = "blake3:other"
+    code["modules"]["__main__"] = {"compute": "ab", **material()["modules"]["__main__"]}
+    code["modules"]["clipsteer.steering"]["choose"] = "cd"
     code["packages"] = {"numpy": "numpy 2.5.0", "torch": "torch 2.13.0"}
     code["python"] = "3.12"
     found = explain_change(record, RECIPE, code, {"x": INPUT})
     assert found == [
-        Reason("module", "__main__", material()["modules"]["__main__"], "blake3:other"),
+        Reason("module", "__main__.compute", ABSENT, "ab"),
         Reason("module", "clipsteer.steering", ABSENT, digest_bytes(b"two")),
+        Reason("module", "clipsteer.steering.choose", ABSENT, "cd"),
         Reason("package", "numpy", "numpy 2.4.6", "numpy 2.5.0"),
         Reason("package", "torch", ABSENT, "torch 2.13.0"),
         Reason("python", "", "3.11", "3.12"),

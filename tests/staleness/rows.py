@@ -82,6 +82,12 @@ NOTHING_THAT_COUNTS = (
         idle=True,
     ),
     row(
+        "not_reached",
+        "one more name in data/manifest.py, to which nothing leads",
+        edits.one_more_name("clipsteer/data/manifest.py"),
+        idle=True,
+    ),
+    row(
         "config_order", "comments and order of keys in config.yaml", edits.reorder_config, idle=True
     ),
     row(
@@ -147,14 +153,21 @@ CODE = (
     ),
     row(
         "helper",
-        "a real change in data/manifest.py, which two steps import",
-        edits.one_more_name("clipsteer/data/manifest.py"),
+        "a real change in a function of data/manifest.py that two steps reach",
+        edits.one_more_line("clipsteer/data/manifest.py", "split_rows"),
         computed=["build_manifest *", "list_shards *"],
         restored=_below_all_manifests,
     ),
     row(
+        "one_of_two",
+        "a real change in a function of data/manifest.py that one of these steps reaches",
+        edits.one_more_line("clipsteer/data/manifest.py", "group_counts"),
+        computed=["build_manifest *"],
+        restored=lambda ground: ("list_shards *", *_below_all_manifests(ground)),
+    ),
+    row(
         "architecture",
-        "a real change in dictionaries/topk.py",
+        "one more name in dictionaries/topk.py, which counts as a whole where it is named",
         edits.one_more_name("clipsteer/dictionaries/topk.py"),
         computed=TOPK,
         restored=[TABLE],
@@ -341,7 +354,7 @@ LOSSES = (
         "one bit flipped in a result, and a change in report/markdown.py that needs it",
         edits.all_of(
             edits.flip_bit("ablate_features topk/layer_00", "ablation"),
-            edits.one_more_name("clipsteer/report/markdown.py"),
+            edits.one_more_line("clipsteer/report/markdown.py", "render"),
         ),
         computed=["ablate_features topk/layer_00", TABLE],
     ),

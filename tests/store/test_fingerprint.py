@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from clipsteer.errors import ClipsteerError
+from clipsteer.store import fingerprint as fingerprint_module
 from clipsteer.store import packages
-from clipsteer.store.fingerprint import closure, code_fingerprint, explain, inspect_code
+from clipsteer.store.fingerprint import code_fingerprint, explain, inspect_code
 
 SCRIPT = "workflow_scripts/select.py"
 FILES = {
@@ -68,6 +69,10 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
+def imported(project: Path, *extra: str) -> set[str]:
+    return set(inspect_code(project / SCRIPT, project, extra).imported)
+
+
 def fingerprint(project: Path, *extra: str) -> str:
     return code_fingerprint(project / SCRIPT, project, extra)
 
@@ -78,7 +83,7 @@ def write(project: Path, name: str, text: str) -> None:
 
 
 def test_closure_holds_function_level_relative_and_from_imports(project: Path) -> None:
-    assert set(closure(project / SCRIPT, project)) == CLOSURE
+    assert imported(project) == CLOSURE
 
 
 def test_packages_are_direct_imports_without_the_standard_library(project: Path) -> None:
@@ -104,6 +109,9 @@ def test_packages_are_direct_imports_without_the_standard_library(project: Path)
         ("clipsteer/store/step.py", "def main(): return 1\n"),
         ("clipsteer/errors.py", "class ClipsteerError(ValueError): ...\n"),
         ("clipsteer/steering/new.py", "X = 1\n"),
+        (SCRIPT, FILES[SCRIPT] + "\nX = 1\n"),
+        ("clipsteer/__init__.py", "X = 1\n"),
+        ("clipsteer/steering/grid.py", "START = 1e-6\ndef steps(): return START\n"),
         ("workflow_scripts/other.py", "X = 1\n"),
     ],
 )
@@ -117,9 +125,10 @@ def test_what_does_not_count(project: Path, name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        (SCRIPT, FILES[SCRIPT] + "\nX = 1\n"),
-        ("clipsteer/__init__.py", "X = 1\n"),
-        ("clipsteer/steering/__init__.py", "X = 1\n"),
+        (SCRIPT, FILES[SCRIPT].replace("choose(rows)", "choose(rows) + 1")),
+        (SCRIPT, FILES[SCRIPT] + "\nprint(1)\n"),
+        ("clipsteer/__init__.py", "print(1)\n"),
+        ("clipsteer/steering/__init__.py", "X = print(1)\n"),
         ("clipsteer/steering/grid.py", "START = 1e-5\n"),
         ("clipsteer/steering/grid.py", "START = '1e-6'\n"),
         ("clipsteer/data/tables.py", FILES["clipsteer/data/tables.py"].replace("2", "2.0")),
@@ -133,9 +142,12 @@ def test_what_counts(project: Path, name: str, text: str) -> None:
 
 
 def test_a_string_that_is_not_a_docstring_counts(project: Path) -> None:
-    write(project, "clipsteer/steering/grid.py", "START = 1\n'note'\n")
+    name = "clipsteer/steering/statistics.py"
+    write(project, name, "def mean(rows):\n    'Words.'\n    'note'\n    return 1\n")
     before = fingerprint(project)
-    write(project, "clipsteer/steering/grid.py", "START = 1\n'other'\n")
+    write(project, name, "def mean(rows):\n    'Others.'\n    'note'\n    return 1\n")
+    assert fingerprint(project) == before
+    write(project, name, "def mean(rows):\n    'Words.'\n    'other'\n    return 1\n")
     assert fingerprint(project) != before
 
 
@@ -185,7 +197,7 @@ def test_type_checking_imports_are_not_followed(project: Path) -> None:
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import clipsteer.unrelated\n"
         "else:\n    import clipsteer.dictionaries.topk\nSTART = 1\n",
     )
-    assert set(closure(project / SCRIPT, project)) - CLOSURE == {
+    assert imported(project) - CLOSURE == {
         "clipsteer.dictionaries",
         "clipsteer.dictionaries.topk",
     }
@@ -195,7 +207,7 @@ def test_type_checking_imports_are_not_followed(project: Path) -> None:
     "text",
     [
         "import importlib\nimportlib.import_module('clipsteer.unrelated')\n",
-        "def f():\n    return __import__('clipsteer.unrelated')\n",
+        "X = (lambda: __import__('clipsteer.unrelated'))()\n",
         "try:\n    import clipsteer.unrelated as u\nexcept ImportError:\n    u = None\n",
         "from clipsteer import *\n",
         "from .. import unrelated\n",
@@ -203,18 +215,19 @@ def test_type_checking_imports_are_not_followed(project: Path) -> None:
 )
 def test_other_ways_to_import(project: Path, text: str) -> None:
     write(project, "clipsteer/steering/grid.py", text + "START = 1\n")
-    assert "clipsteer.unrelated" in closure(project / SCRIPT, project)
+    assert "clipsteer.unrelated" in imported(project)
 
 
 def test_import_cycles_end(project: Path) -> None:
     write(project, "clipsteer/steering/grid.py", "import clipsteer.steering.selection\nSTART = 1\n")
-    assert set(closure(project / SCRIPT, project)) == CLOSURE
+    assert imported(project) == CLOSURE
 
 
 def test_module_that_appears_later_counts(project: Path) -> None:
     text = "try:\n    import clipsteer.fast\nexcept ImportError:\n    pass\nSTART = 1\n"
     write(project, "clipsteer/steering/grid.py", text)
-    assert closure(project / SCRIPT, project)["clipsteer.fast"] == "absent"
+    code = inspect_code(project / SCRIPT, project)
+    assert code.modules["clipsteer.fast"] == {"import": "absent"}
     before = fingerprint(project)
     write(project, "clipsteer/fast.py", "X = 1\n")
     assert fingerprint(project) != before
@@ -223,10 +236,10 @@ def test_module_that_appears_later_counts(project: Path) -> None:
 def test_modules_beside_the_script_belong_to_the_project(project: Path) -> None:
     write(project, SCRIPT, "import shared_by_scripts\nimport statistics\n")
     write(project, "workflow_scripts/shared_by_scripts.py", "X = 1\n")
-    assert set(closure(project / SCRIPT, project)) == {"__main__", "shared_by_scripts"}
+    assert imported(project) == {"__main__", "shared_by_scripts"}
     # a namesake of a standard module in the script's own folder is what Python would import
     write(project, "workflow_scripts/statistics.py", "X = 1\n")
-    assert "statistics" in closure(project / SCRIPT, project)
+    assert "statistics" in imported(project)
 
 
 def test_version_of_a_dependency_counts(
@@ -298,7 +311,9 @@ def test_memo_gives_the_same_and_saves_parsing(
 ) -> None:
     memo = tmp_path / "cache" / "memo"
     plain = inspect_code(project / SCRIPT, project)
+    fingerprint_module._SOURCES.clear()  # as in another process
     assert inspect_code(project / SCRIPT, project, memo=memo) == plain
+    fingerprint_module._SOURCES.clear()
     monkeypatch.setattr("ast.parse", lambda *a, **k: pytest.fail("parsed in spite of the memo"))
     assert inspect_code(project / SCRIPT, project, memo=memo) == plain
 
@@ -308,12 +323,14 @@ def test_damaged_memo_is_as_good_as_none(
     project: Path, tmp_path: Path, damage: bytes | None
 ) -> None:
     memo = tmp_path / "memo"
+    fingerprint_module._SOURCES.clear()  # as in another process
     plain = code_fingerprint(project / SCRIPT, project, memo=memo)
     if damage is None:  # one digest altered
         data = memo.read_bytes()
-        place = data.rindex(b"blake3:") + 10
+        place = data.rindex(b"mean")
         damage = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
     memo.write_bytes(damage)
+    fingerprint_module._SOURCES.clear()
     assert code_fingerprint(project / SCRIPT, project, memo=memo) == plain
 
 
@@ -330,7 +347,9 @@ def test_explain_names_what_changed(project: Path) -> None:
     write(project, "clipsteer/steering/grid.py", "import PIL\nSTART = 2\n")
     lines = explain(before, inspect_code(project / SCRIPT, project).material())
     assert [line.partition(":")[0] for line in lines] == [
-        "module clipsteer.steering.grid",
+        "module clipsteer.steering.grid.START",
         "package PIL",
     ]
+    older = {**before, "format": "clipsteer-code/1", "modules": {"a": "blake3:..."}}
+    assert explain(older, before) == ["module (counted in another way): 1 -> 2"]
     assert explain(before, {**before, "python": "4.0"}) == [f"python: {before['python']} -> 4.0"]

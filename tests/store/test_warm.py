@@ -132,7 +132,16 @@ def test_a_fork_is_the_job(folder: Path) -> None:
     assert len(list(Path(f"/proc/{warm._kept[-1].pid}/task").iterdir())) == 1
     assert set(seen["library"]) <= {f"clipsteer.{m}" for m in ("errors", "store")} | {
         f"clipsteer.store.{m}"
-        for m in ("code", "digest", "durable", "fingerprint", "packages", "source", "warm")
+        for m in (
+            "closure",
+            "code",
+            "digest",
+            "durable",
+            "fingerprint",
+            "packages",
+            "source",
+            "warm",
+        )
     }
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from clipsteer.store import durable, step
-from clipsteer.store.code import loaded
+from clipsteer.store import durable, fingerprint, step
+from clipsteer.store.code import FINGERPRINTS, loaded
 from clipsteer.store.fingerprint import code_fingerprint
 from clipsteer.store.layout import ACTIONS, OBJECTS, ROOTS
 
@@ -124,7 +124,7 @@ def run(script: Path, members: dict[str, int]) -> None:
         "step": "written",
         "config": members,
         "modules": [],
-        "code": code_fingerprint(script, script.parents[1]),
+        "code": code_fingerprint(script, script.parents[1], (), FINGERPRINTS),
     }
     words = ["--recipe", json.dumps(recipe), "--store", "store", "--log", "logs/written.log"]
     words += ["--pointer", "artifacts/refs/a/b/written.json"]
@@ -139,6 +139,7 @@ def test_nothing_has_a_name_before_what_it_stands_for(
 ) -> None:
     """Few files are flushed one by one, many at once where the system can do that."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fingerprint, "_SOURCES", {})  # as in a process of its own
     disk = Disk(tmp_path, monkeypatch)
     if not syncfs:
         monkeypatch.setattr(durable, "_syncfs", lambda folder: False)

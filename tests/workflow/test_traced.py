@@ -1,0 +1,72 @@
+"""A real run, traced: every function of the project that ran in a job is in that job's fingerprint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from clipsteer.store.fingerprint import inspect_code
+from tests.staleness.grounds import PAINTED
+from tests.staleness.scene import Scene
+from tests.store.traces import Ran, left_out
+from tests.workflow.real_trees import celeba_tree, make_model, real_config
+from tests.workflow.runs import WorkingCopy, merged, nested
+
+# Python runs this at the start of every job, as the checkout is on its path.
+TRACER = """
+import atexit, json, os, sys, threading
+
+seen = set()
+
+
+def look(frame, event, argument):
+    seen.add(frame.f_code)  # and nothing of its lines
+
+
+def tell():
+    sys.settrace(None)
+    recipe = json.loads(sys.argv[sys.argv.index("--recipe") + 1])
+    kept = [c for c in list(seen) if c.co_filename.startswith({root!r} + os.sep)]
+    outside = ("clipsteer/store/", "clipsteer/errors.py", "sitecustomize.py")
+    kept = [c for c in kept if not c.co_filename[len({root!r}) + 1 :].startswith(outside)]
+    told = [(c.co_filename, c.co_name, c.co_firstlineno, c.co_flags) for c in kept]
+    with open(os.path.join({place!r}, f"{{os.getpid()}}.json"), "w") as file:
+        json.dump([sys.argv[0], recipe["modules"], recipe["code"], told], file)
+
+
+if any("workflow_scripts" in word for word in sys.orig_argv):
+    atexit.register(tell)
+    threading.settrace(look)
+    sys.settrace(look)
+"""
+IN_ITSELF = nested("runtime.warm_worker", False)  # forks of the worker would not be traced
+EVERY_STEP = {
+    "activations": {"layers": [0], "keep": False},
+    "model": {"tiny": {"steps": 6}},
+    "steering": {"shuffles": 2},
+    "tables": {"celeba": ["topk"]},
+}
+TABLES = ("results/celeba_table.csv", "results/celeba_negative_control.csv")
+
+
+def test_every_function_that_ran_counts(tmp_path: Path) -> None:
+    scene, place = Scene.new(tmp_path, PAINTED), tmp_path / "traces"
+    place.mkdir()
+    tracer = TRACER.format(root=str(scene.clone), place=str(place))
+    (scene.clone / "sitecustomize.py").write_text(tracer)
+    copy = WorkingCopy(scene.clone, scene.store, base=scene.clone)
+    copy.run(*TABLES, config=merged(IN_ITSELF, EVERY_STEP)).ok()
+    # once more with files of the user's, which take other ways
+    files = real_config(make_model(tmp_path / "clip"), celeba_tree(tmp_path / "celeba"))
+    pointers = [f"artifacts/refs/{name}.json" for name in ("model/model", "celeba/manifest")]
+    copy.run(*pointers, config=merged(IN_ITSELF, files)).ok()
+
+    steps = set()
+    for path in place.iterdir():
+        script, modules, planned, told = json.loads(path.read_text())
+        code = inspect_code(Path(script), scene.clone, modules)
+        assert code.fingerprint == planned
+        ran = [Ran.of(*item) for item in told]
+        assert left_out(code, ran, scene.clone, Path(script)) == [], script
+        steps |= {Path(script).stem for item in ran if item.name in ("compute", "effect")}
+    assert steps == {path.stem for path in (scene.clone / "workflow_scripts").glob("*.py")}
