@@ -67,6 +67,7 @@ class Scope:
 
 
 def defaults(node: ast.AST) -> list[ast.expr]:
+    """The defaults of a function's parameters; none for any other node."""
     arguments = getattr(node, "args", None)
     if not isinstance(arguments, ast.arguments):
         return []
@@ -74,6 +75,7 @@ def defaults(node: ast.AST) -> list[ast.expr]:
 
 
 def parameters(arguments: ast.arguments) -> list[ast.arg]:
+    """All parameters, in no particular order."""
     extra = [item for item in (arguments.vararg, arguments.kwarg) if item]
     return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *extra]
 
