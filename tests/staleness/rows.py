@@ -128,8 +128,8 @@ CODE = (
             Stage(
                 "... then the first change alone (another way to the same number)",
                 edits.selection(edits.ANOTHER_NUMBER, edits.ANOTHER_WAY),
-                computed=["select_features *", TABLE],
-                restored=["ablate_features *"],
+                computed=["select_features *"],
+                restored=["ablate_features *", TABLE],
             ),
             Stage(
                 "... then the second change (another number)",
