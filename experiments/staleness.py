@@ -76,8 +76,8 @@ TAIL = """## What each of these rests on
 - **A fresh clone, deleted pointers, results or `.snakemake`** cost look-ups only: keys hold no path, host or
   time.
 - **Damage**: a pointer is mended from its copy in the store; one without a copy is restored by the job that makes
-  it, when one that reads it has to run. A damaged record or object goes to `quarantine/` and is made again, and the bytes must be
-  the same. Deleted objects are made again when, and only when, somebody needs their bytes.
+  it, when one that reads it has to run. A damaged record or object goes to `quarantine/` and is made again, and the
+  bytes must be the same. Deleted objects are made again when, and only when, somebody needs their bytes.
 """
 
 
