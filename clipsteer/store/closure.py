@@ -10,28 +10,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import canonical_json, digest_bytes
-from clipsteer.store.packages import ABSENT, is_installed, version_of
-from clipsteer.store.source import Import, Source, Unit, is_given
+from clipsteer.store.fingerprint import IMPORTED, IMPORTING
+from clipsteer.store.lookup import Lookup
+from clipsteer.store.packages import ABSENT, version_of
+from clipsteer.store.source import Import, Source, Unit, is_given, parse_source
 
 SCRIPT = "__main__"
-# Stand for what importing a module does, and for where the names come from that it imports and that count.
-# No name in Python can be these.
-IMPORTING, IMPORTED = "import", "from"
 _ENTRIES = ("plan", "compute", "effect")
 _OUTSIDE = ("clipsteer.store", "clipsteer.errors")
 _DIGITS = 32
-
-
-class Place(NamedTuple):
-    """path: a module's file, None for a folder without __init__. folder: where a package's modules lie."""
-
-    path: str | None
-    folder: str | None
+_SOURCES: dict[str, Source] = {}  # what this process has parsed, by the digest of the file
 
 
 class Reached:
@@ -46,17 +38,14 @@ class Reached:
 
 
 class Walk:
-    """The state of one walk. `read` gives the units of a file."""
+    """The state of one walk. `lookup` finds and reads files; `extra`: modules that count as a whole."""
 
-    def __init__(
-        self, root: str, folder: str, read: Callable[[str], Source], extra: Sequence[str]
-    ) -> None:
-        self.root, self.folder, self.read, self.extra = root, folder, read, extra
+    def __init__(self, lookup: Lookup, extra: Sequence[str]) -> None:
+        self.lookup, self.extra = lookup, extra
         self.modules: dict[str, Reached | None] = {}  # None: not there
         self.order: list[str] = []  # of modules, as Python carries out what has effects there
         self.outside: set[str] = set()
         self.imports: list[tuple[str, tuple[str, ...]]] = []  # of installed packages
-        self.places: dict[str, Place | None] = {}
         self.known: set[tuple[str, str, tuple[str, ...], str]] = set()
         self.todo: list[tuple[Reached, Unit]] = []
         self.asked: list[tuple[str, str]] = []  # classes that `_hears` looks at just now
@@ -127,12 +116,12 @@ class Walk:
 
     def _take_extra(self, name: str) -> None:
         top = name.partition(".")[0]
-        place = self._place(name)
+        place = self.lookup.place(name)
         if place and place.path:
             self._module(name, ())
-        elif self._place(top) is not None or version_of(top) == ABSENT:
+        elif self.lookup.place(top) is not None or version_of(top) == ABSENT:
             raise ClipsteerError(
-                f"module '{name}' was not found in {self.root}; expected a module of the project or"
+                f"module '{name}' was not found in {self.lookup.root}; expected a module of the project or"
                 " of an installed package. Check the spelling of the name it was derived from."
             )
         else:
@@ -148,9 +137,9 @@ class Walk:
                 ' with the package, such as import_module(f"package.{name}").'
             )
         if not any(name.startswith(text) for name in self.extra):
-            if not self._is_ours(package):
+            if not self.lookup.is_ours(package):
                 self._leave(package)
-            for child in self._children(package):
+            for child in self.lookup.children(package):
                 if child.startswith(text):
                     self._module(child, ())
 
@@ -179,7 +168,7 @@ class Walk:
     ) -> None:
         """What an import stands for, and attributes of it."""
         target = _absolute(item, module.package)
-        if target and self._is_ours(target):
+        if target and self.lookup.is_ours(target):
             if item.name:
                 self._attribute(target, item.name, chain, owner)
             else:
@@ -202,7 +191,7 @@ class Walk:
         known = module is not None and name in module.source.names
         if module and known:
             self._name(module, name, chain, owner)
-        if self._place(child) is not None:
+        if self.lookup.place(child) is not None:
             self._module(child, chain, owner)
         elif module and not known and (name == "__dict__" or not is_given(name)):
             self._take_whole(module)
@@ -214,16 +203,16 @@ class Walk:
         target = _absolute(item, package)
         if target is None:
             return  # Python would refuse it at run time
-        if not self._is_ours(target):
+        if not self.lookup.is_ours(target):
             self._leave(target, (item.name,) if item.name else ())
             return
         module = self._load(target)
         if item.name == "*":
-            for child in self._children(target):  # of a package, as its __all__ may say
+            for child in self.lookup.children(target):  # of a package, as its __all__ may say
                 self._module(child, ())
             if module:
                 self._take_whole(module)
-        elif item.name and self._place(f"{target}.{item.name}") is not None:
+        elif item.name and self.lookup.place(f"{target}.{item.name}") is not None:
             self._load(f"{target}.{item.name}")
 
     def _leave(self, target: str, names: tuple[str, ...] = ()) -> None:
@@ -241,7 +230,7 @@ class Walk:
             part = ".".join(parts[:end])
             if part in self.modules or _is_outside(part):
                 continue
-            found = self._place(part)
+            found = self.lookup.place(part)
             if found is None:
                 self.modules[part] = None
                 break
@@ -251,7 +240,7 @@ class Walk:
 
     def _begin(self, name: str, path: str, package: str) -> Reached:
         """Import one module: what it imports first, then what has effects."""
-        source = self.read(path)
+        source = self._read(path)
         module = self.modules[name] = Reached(name, path, package, source)
         for item in source.imports:
             self._import(item, package)
@@ -264,11 +253,17 @@ class Walk:
             self._take_whole(module)
         return module
 
+    def _read(self, path: str) -> Source:
+        digest, data = self.lookup.read(path)
+        if digest not in _SOURCES:
+            _SOURCES[digest] = parse_source(data, path)
+        return _SOURCES[digest]
+
     def _acts(self, module: Reached, unit: Unit) -> bool:
         """Whether a statement counts wherever its module is imported."""
         return (
             unit.waits is None
-            or any(self._is_ours(top) for top in unit.waits)
+            or any(self.lookup.is_ours(top) for top in unit.waits)
             or any(self._hears(module, *_chain(base, module)[0]) for base in unit.bases or ())
         )
 
@@ -291,61 +286,12 @@ class Walk:
             return bool(chain) or unit.bases is None or unit.heirs or self._acts(module, unit)
         target = _absolute(items[0], module.package)
         names = [part for part in (items[0].name, *chain) if part]
-        while target and len(names) > 1 and self._place(f"{target}.{names[0]}") is not None:
+        while target and len(names) > 1 and self.lookup.place(f"{target}.{names[0]}") is not None:
             target = f"{target}.{names.pop(0)}"
         if target and _is_outside(target):
             return False
-        above = self._load(target) if target and self._is_ours(target) else None
+        above = self._load(target) if target and self.lookup.is_ours(target) else None
         return above is None or len(names) != 1 or self._hears(above, names[0])
-
-    # ---- files
-
-    def _is_ours(self, name: str) -> bool:
-        """Whether a dotted name is the project's, by its first part."""
-        top = name.partition(".")[0]
-        found = self._place(top)
-        # An installed package of the same name as a folder of scripts (no __init__) wins, as it
-        # does in Python.
-        return found is not None and not (found.path is None and is_installed(top))
-
-    def _place(self, name: str) -> Place | None:
-        """Where a module of the project lies; None if there is none of this name."""
-        if name not in self.places:
-            self.places[name] = self._search(name)
-        return self.places[name]
-
-    def _search(self, name: str) -> Place | None:
-        above, _, last = name.rpartition(".")
-        if above:
-            package = self._place(above)
-            bases = [package.folder] if package and package.folder else []
-        else:
-            # The script's folder comes before the standard library, as on `sys.path`; the project's
-            # root after.
-            bases = [self.folder, *([] if name in sys.stdlib_module_names else [self.root])]
-        for base in bases:
-            stem = os.path.join(base, last)
-            init = os.path.join(stem, "__init__.py")
-            if os.path.isfile(init):
-                return Place(init, stem)
-            if os.path.isfile(stem + ".py"):
-                return Place(stem + ".py", None)
-        for base in bases:  # a folder without __init__ is the last thing Python would take
-            stem = os.path.join(base, last)
-            if os.path.isdir(stem) and (above or _has_python(stem)):
-                return Place(None, stem)
-        return None
-
-    def _children(self, name: str) -> Iterator[str]:
-        """The modules of a package, packages too."""
-        found = self._place(name)
-        if found is None or found.folder is None:
-            return
-        for entry in sorted(os.listdir(found.folder)):
-            stem, extension = os.path.splitext(entry)
-            package = os.path.isfile(os.path.join(found.folder, entry, "__init__.py"))
-            if stem.isidentifier() and stem != "__init__" and (extension == ".py" or package):
-                yield f"{name}.{stem}"
 
 
 def _material(module: Reached) -> dict[str, str]:
@@ -390,7 +336,3 @@ def _absolute(item: Import, package: str) -> str | None:
 
 def _is_outside(name: str) -> bool:
     return any(name == out or name.startswith(out + ".") for out in _OUTSIDE)
-
-
-def _has_python(folder: str) -> bool:
-    return any(entry.endswith(".py") for entry in os.listdir(folder))

@@ -14,7 +14,7 @@ from clipsteer.store.fingerprint import Code, inspect_code
 
 # Caches of a working copy, beside Snakemake's own: losing them costs time, nothing else.
 CACHES = Path(".snakemake/clipsteer")
-FINGERPRINTS = CACHES / "fingerprints.json"
+FINGERPRINTS = CACHES / "code"
 
 
 @dataclass(frozen=True)

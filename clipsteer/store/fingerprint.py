@@ -22,15 +22,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.closure import IMPORTING, Walk
 from clipsteer.store.digest import canonical_json, digest_bytes
 from clipsteer.store.durable import write_atomic
-from clipsteer.store.packages import with_companions
-from clipsteer.store.source import PYTHON, Source, parse_source
+from clipsteer.store.lookup import Lookup
+from clipsteer.store.packages import PYTHON, with_companions
 
 FORMAT = "clipsteer-code/2"
 Part = Literal["module", "package", "python"]
-_MEMO_LIMIT = 4000
+# Stand for what importing a module does, and for where the names come from that it imports and that count.
+# No name in Python can be these.
+IMPORTING, IMPORTED = "import", "from"
+_WALKER = ("closure", "lookup", "names", "scopes", "source", "waiting")
 
 
 @dataclass(frozen=True)
@@ -132,31 +134,19 @@ def inspect_code(
 ) -> Code:
     """Follow the names of `script` through the project.
 
-    `extra_modules` are dotted names of modules that count as a whole. `memo` is a JSON file of what was parsed
-    before, by the raw digest of each file's bytes; it is only a cache, several processes may write
-    it.
+    `extra_modules` are dotted names of modules that count as a whole. `memo` is a folder of earlier walks; it
+    is only a cache, and several processes may write it.
 
     Raises ClipsteerError for a script or extra module that is not there, for a file that does not
     parse, and for an import by a text of which nothing is known.
     """
-    walk = _walked(script, project_root, extra_modules, memo)
+    walked = _walked(script, project_root, extra_modules, memo)
     return Code(
-        modules=walk.material(),
-        order=digest_bytes(canonical_json(walk.order)),
-        packages=with_companions(walk.outside),
-        imported=tuple(sorted(walk.modules)),
+        modules=walked["modules"],
+        order=walked["order"],
+        packages=with_companions(walked["outside"]),
+        imported=tuple(walked["imported"]),
     )
-
-
-def _walked(
-    script: Path, project_root: Path, extra_modules: Sequence[str], memo: Path | None
-) -> Walk:
-    files = _Files(memo)
-    folder = os.path.dirname(os.path.abspath(script))
-    walk = Walk(os.path.abspath(project_root), folder, files.read, extra_modules)
-    walk.run(os.path.abspath(script))
-    files.keep()
-    return walk
 
 
 def packages_imported(
@@ -169,71 +159,59 @@ def packages_imported(
 
     In the order of the walk, each once. Arguments and errors as of `inspect_code`.
     """
-    walk = _walked(script, project_root, extra_modules, memo)
-    return list(dict.fromkeys(walk.imports))
+    imports = _walked(script, project_root, extra_modules, memo)["imports"]
+    return [(module, tuple(names)) for module, names in imports]
 
 
-# --- the memo -----------------------------------------------------------------------------------
-# One line with the digest of the rest; then, a line each, the digests of files' bytes and their units. A job
-# parses only the lines of its own files.
+def _walked(
+    script: Path, project_root: Path, extra_modules: Sequence[str], memo: Path | None
+) -> dict[str, Any]:
+    """What a walk from the script has found: as an earlier one did, if all that it looked at is as it was."""
+    root, start = os.path.abspath(project_root), os.path.abspath(script)
+    lookup = Lookup(root, os.path.dirname(start))
+    place = None
+    if memo is not None:
+        name = digest_bytes(canonical_json([root, start, list(extra_modules)]))
+        place = memo / f"{name.rpartition(':')[2][:32]}.json"
+        found = _recalled(place)
+        if found is not None and lookup.confirms(found["answers"]):
+            return found
+        lookup = Lookup(root, os.path.dirname(start))
+    from clipsteer.store.closure import Walk  # needed only for what was not walked before
 
-_SOURCES: dict[str, Source] = {}  # what this process has read, by the same digest
-
-
-class _Files:
-    """Reads files; those read before, by this process or another, are not parsed again."""
-
-    def __init__(self, memo: Path | None) -> None:
-        self.memo = memo
-        self.known: dict[str, bytes] | None = None  # of the memo, once it is needed
-        self.used: set[str] = set()
-        self.parsed = False
-
-    def read(self, path: str) -> Source:
-        """The units of a file."""
-        with open(path, "rb") as file:
-            data = file.read()
-        key = digest_bytes(data)
-        self.used.add(key)
-        if key not in _SOURCES:
-            if self.known is None:
-                self.known = _memo(self.memo)
-            if key in self.known:
-                _SOURCES[key] = Source.of_json(json.loads(self.known[key]))
-            else:
-                _SOURCES[key] = parse_source(data, path)
-                self.known[key] = canonical_json(_SOURCES[key].as_json())
-                self.parsed = True
-        return _SOURCES[key]
-
-    def keep(self) -> None:
-        """Replace the memo in one rename; of several writers the last wins, the others parse again."""
-        if self.memo is None or self.known is None or not self.parsed:
-            return
-        if len(self.known) > _MEMO_LIMIT:
-            self.known = {key: line for key, line in self.known.items() if key in self.used}
-        body = b"\n".join(b"%s %s" % (key.encode(), line) for key, line in self.known.items())
+    walk = Walk(lookup, extra_modules)
+    walk.run(start)
+    found = {
+        "modules": walk.material(),
+        "order": digest_bytes(canonical_json(walk.order)),
+        "outside": sorted(walk.outside),
+        "imports": list(dict.fromkeys(walk.imports)),
+        "imported": sorted(walk.modules),
+        "answers": lookup.answers(),
+    }
+    if place is not None:
+        body = json.dumps(found).encode()
         with suppress(OSError, ClipsteerError):  # a cache that cannot be written only costs time
-            write_atomic(self.memo, _memo_head(body) + b"\n" + body)
+            write_atomic(place, _head(body) + b"\n" + body)
+    return found
 
 
-def _memo(path: Path | None) -> dict[str, bytes]:
-    """What was parsed before."""
-    if path is None:
-        return {}
+def _recalled(place: Path) -> dict[str, Any] | None:
+    """An earlier walk; what is damaged, or from another Python or way of walking, is as good as nothing."""
     with suppress(OSError):
-        found = os.stat(path)
-        return _read_memo(path, (found.st_ino, found.st_size, found.st_mtime_ns))
-    return {}
+        head, _, body = place.read_bytes().partition(b"\n")
+        if head == _head(body):
+            found: dict[str, Any] = json.loads(body)
+            return found
+    return None
+
+
+def _head(body: bytes) -> bytes:
+    return f"{FORMAT} {PYTHON} {_walker()} {digest_bytes(body)}".encode()
 
 
 @lru_cache(maxsize=1)
-def _read_memo(path: Path, stamp: tuple[int, ...]) -> dict[str, bytes]:
-    """The memo of that stamp; what is damaged or from another Python is as good as nothing."""
-    head, _, body = path.read_bytes().partition(b"\n")
-    lines = body.splitlines() if head == _memo_head(body) else []
-    return {key.decode(): line for key, _, line in (line.partition(b" ") for line in lines)}
-
-
-def _memo_head(body: bytes) -> bytes:
-    return f"{FORMAT} {PYTHON} {digest_bytes(body)}".encode()
+def _walker() -> str:
+    """Stands for the code that walks, which somebody may be at work on."""
+    found = [os.stat(Path(__file__).with_name(f"{name}.py")) for name in _WALKER]
+    return digest_bytes(canonical_json([[info.st_size, info.st_mtime_ns] for info in found]))

@@ -17,6 +17,7 @@ from pathlib import Path
 from clipsteer.store.digest import digest_bytes
 
 ABSENT = "absent"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 # Top-level module -> distribution, where the two names differ.
 _DISTRIBUTIONS = {

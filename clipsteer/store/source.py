@@ -8,15 +8,12 @@ under `if TYPE_CHECKING:` leave no trace. Imports at the top are no units: they 
 from __future__ import annotations
 
 import builtins
-import sys
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from clipsteer.errors import ClipsteerError
-
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-
+from clipsteer.store.packages import PYTHON
 
 # What Python itself sets in every module, or knows in a method.
 _GIVEN = {
@@ -83,21 +80,6 @@ class Source:
         absent: Sequence[str],
     ) -> None:
         self.units, self.imports, self.bound, self.absent = units, imports, bound, absent
-
-    def as_json(self) -> list[Any]:
-        """JSON-ready values, for `of_json`."""
-        return [self.units, self.imports, self.bound, self.absent]
-
-    @classmethod
-    def of_json(cls, value: list[Any]) -> Source:
-        """The source that gave `value`."""
-        units, imports, bound, absent = value
-        return cls(
-            [Unit(*unit) for unit in units],
-            [Import(*item) for item in imports],
-            [(name, Import(*item)) for name, item in bound],
-            absent,
-        )
 
     @cached_property
     def stars(self) -> list[Import]:

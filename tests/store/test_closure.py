@@ -24,7 +24,11 @@ def write(root: Path, files: dict[str, str], number: int = 1) -> Path:
 
 
 def inspect(root: Path, *extra: str) -> Code:
-    return inspect_code(root / SCRIPT, root, extra)
+    """Of the files as they are now; what an earlier walk is remembered for must not show."""
+    found = inspect_code(root / SCRIPT, root, extra)
+    for _ in range(2):  # walked or recalled, then recalled
+        assert inspect_code(root / SCRIPT, root, extra, root.parent / f"{root.name}-memo") == found
+    return found
 
 
 # What a case is about -> its files; `@@` is the number.

@@ -231,7 +231,11 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 
 def inspect(root: Path) -> Code:
-    return inspect_code(root / "steps/step.py", root)
+    found = inspect_code(root / "steps/step.py", root)
+    assert (
+        inspect_code(root / "steps/step.py", root, memo=root.parent / f"{root.name}-memo") == found
+    )
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store import fingerprint as fingerprint_module
 from clipsteer.store import packages
-from clipsteer.store.fingerprint import code_fingerprint, explain, inspect_code
+from clipsteer.store.closure import Walk
+from clipsteer.store.fingerprint import code_fingerprint, explain, inspect_code, packages_imported
 
 SCRIPT = "workflow_scripts/select.py"
 FILES = {
@@ -306,32 +307,69 @@ def test_module_without_a_distribution_counts_by_its_file(
     assert fingerprint(project) != before
 
 
-def test_memo_gives_the_same_and_saves_parsing(
+def test_memo_gives_the_same_and_saves_the_walk(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memo = tmp_path / "cache" / "memo"
+    memo = tmp_path / "cache"
     plain = inspect_code(project / SCRIPT, project)
-    fingerprint_module._SOURCES.clear()  # as in another process
     assert inspect_code(project / SCRIPT, project, memo=memo) == plain
-    fingerprint_module._SOURCES.clear()
-    monkeypatch.setattr("ast.parse", lambda *a, **k: pytest.fail("parsed in spite of the memo"))
+    imported = packages_imported(project / SCRIPT, project, memo=memo)
+    monkeypatch.setattr(Walk, "run", lambda *a: pytest.fail("walked in spite of the memo"))
     assert inspect_code(project / SCRIPT, project, memo=memo) == plain
+    assert packages_imported(project / SCRIPT, project, memo=memo) == imported
+    monkeypatch.undo()
+    assert inspect_code(project / SCRIPT, project, ["clipsteer.unrelated"], memo) != plain
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda root: write(root, "clipsteer/steering/grid.py", "START = 2e-6\n"),
+        # nothing that was read is another file; Python would import another one
+        lambda root: write(root, "workflow_scripts/numpy.py", "def argmax(x): ...\n"),
+        lambda root: write(root, "clipsteer/steering/grid/__init__.py", "START = 1\n"),
+        lambda root: (root / "clipsteer/data/__init__.py").unlink(),
+        lambda root: (root / "clipsteer/steering/grid.py").unlink(),
+    ],
+    ids=["content", "script's folder", "package before module", "package gone", "module gone"],
+)
+def test_memo_sees_what_has_changed(
+    project: Path, tmp_path: Path, edit: Callable[[Path], None]
+) -> None:
+    memo = tmp_path / "cache"
+    before = inspect_code(project / SCRIPT, project, memo=memo)
+    edit(project)
+    after = inspect_code(project / SCRIPT, project)
+    assert inspect_code(project / SCRIPT, project, memo=memo) == after != before
+
+
+def test_memo_sees_another_module_of_a_package_that_is_named_by_a_text(
+    project: Path, tmp_path: Path
+) -> None:
+    write(project, "clipsteer/data/kinds/__init__.py", "")
+    write(project, "clipsteer/data/kinds/a.py", "X = 1\n")
+    imported = "from importlib import import_module\n"
+    called = "def compute(run):\n    import_module(f'clipsteer.data.kinds.{run}')\n"
+    write(project, SCRIPT, imported + called)
+    memo = tmp_path / "cache"
+    before = inspect_code(project / SCRIPT, project, memo=memo)
+    write(project, "clipsteer/data/kinds/b.py", "X = 2\n")
+    after = inspect_code(project / SCRIPT, project, memo=memo)
+    assert set(after.modules) - set(before.modules) == {"clipsteer.data.kinds.b"}
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"clipsteer-code/1\n{}", None])
 def test_damaged_memo_is_as_good_as_none(
     project: Path, tmp_path: Path, damage: bytes | None
 ) -> None:
-    memo = tmp_path / "memo"
-    fingerprint_module._SOURCES.clear()  # as in another process
-    plain = code_fingerprint(project / SCRIPT, project, memo=memo)
-    if damage is None:  # one digest altered
-        data = memo.read_bytes()
+    plain = code_fingerprint(project / SCRIPT, project, memo=tmp_path / "memo")
+    (file,) = (tmp_path / "memo").iterdir()
+    if damage is None:  # one letter altered
+        data = file.read_bytes()
         place = data.rindex(b"mean")
         damage = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
-    memo.write_bytes(damage)
-    fingerprint_module._SOURCES.clear()
-    assert code_fingerprint(project / SCRIPT, project, memo=memo) == plain
+    file.write_bytes(damage)
+    assert code_fingerprint(project / SCRIPT, project, memo=tmp_path / "memo") == plain
 
 
 def test_memo_that_cannot_be_written_is_no_error(project: Path, tmp_path: Path) -> None:

@@ -133,13 +133,12 @@ def test_a_fork_is_the_job(folder: Path) -> None:
     assert set(seen["library"]) <= {f"clipsteer.{m}" for m in ("errors", "store")} | {
         f"clipsteer.store.{m}"
         for m in (
-            "closure",
             "code",
             "digest",
             "durable",
             "fingerprint",
+            "lookup",
             "packages",
-            "source",
             "warm",
         )
     }

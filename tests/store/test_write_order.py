@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from clipsteer.store import durable, fingerprint, step
+from clipsteer.store import durable, step
 from clipsteer.store.code import FINGERPRINTS, loaded
 from clipsteer.store.fingerprint import code_fingerprint
 from clipsteer.store.layout import ACTIONS, OBJECTS, ROOTS
@@ -139,7 +139,6 @@ def test_nothing_has_a_name_before_what_it_stands_for(
 ) -> None:
     """Few files are flushed one by one, many at once where the system can do that."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(fingerprint, "_SOURCES", {})  # as in a process of its own
     disk = Disk(tmp_path, monkeypatch)
     if not syncfs:
         monkeypatch.setattr(durable, "_syncfs", lambda folder: False)
