@@ -27,6 +27,8 @@ _VALUE = re.compile(r"[a-zA-Z_][\w-]*=")
 # What Snakemake says before it comes to the point.
 _PREAMBLE = re.compile(r"(?:Using (?:work|pro)|Config file .* extended|Assuming|Building DAG)")
 _PLACE = re.compile(r'File ".*", line \d+, in ')
+# What comes before a sentence of ours.
+_OURS = re.compile(r'WorkflowError in file ".*", line \d+:$')
 
 
 def add(subparsers: Any) -> None:
@@ -142,6 +144,8 @@ def _complaint(text: str) -> str:
         for line in parts[-1].splitlines()
         if line.strip() and not _PREAMBLE.match(line) and not _PLACE.match(line.strip())
     ]
+    if lines and _OURS.match(lines[0]):
+        del lines[0]
     return "\n".join(lines) or "it gave no DAG and said nothing"
 
 

@@ -124,7 +124,7 @@ class Brief(logging.Formatter):
         ):
             return ""
         if ours := _OURS.fullmatch(text):
-            return ours[1] or ours[2]
+            return re.sub(r"^(?=\S)", "clipsteer: ", ours[1] or ours[2], flags=re.M)
         return self._usual.format(record)
 
     def _finished(self, job: Job) -> str:

@@ -160,7 +160,8 @@ def test_an_error_of_ours_is_its_sentences(stage: Stage) -> None:
     for text in (read, compared):
         for sentence in ("seed: found x, expected y.", "two\n  - faults"):
             stage.logger.error(text.format(sentence), extra={"event": LogEvent.ERROR})
-    assert stage.lines == ["seed: found x, expected y.", "two", "  - faults"] * 2
+    ours = ["clipsteer: seed: found x, expected y.", "clipsteer: two", "  - faults"]
+    assert stage.lines == ours * 2
 
 
 def test_an_error_of_snakemakes_stays_as_it_is(stage: Stage) -> None:
