@@ -88,7 +88,7 @@ def test_a_clone_with_a_name_that_cannot_be(tmp_path: Path, name: str) -> None:
     folder = clone(tmp_path / name)
     outcome = run(folder, WORLD)
     outcome.refused(str(folder), "in the path of the clone", "Rename")
-    assert outcome.text.splitlines()[-1].startswith(str(folder))
+    assert outcome.text.splitlines()[-1].startswith(f"clipsteer: {folder}")
 
 
 def test_a_table_that_is_a_folder(fresh: WorkingCopy) -> None:
