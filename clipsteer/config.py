@@ -1,9 +1,9 @@
 """Checks the configuration: every fault at once, each with its dotted key and what to do about it.
 
-The shape is schemas/config.schema.yaml (JSON Schema 2020-12), looked at in `clipsteer.config_shape`; what a
-schema cannot say (a dictionary's data set exists, k fits the dictionary) is checked here. Nothing here reads
-data, but it is seen whether the folders are there; of a CLIP folder config.json is read, because the number
-of layers shapes the DAG.
+Types, ranges and defaults are those of the classes in `clipsteer.sections`; what no field can say (a
+dictionary's data set exists, k fits the dictionary) is checked here. Nothing here reads data, but it is seen
+whether the folders are there; of a CLIP folder config.json is read, because the number of layers shapes the
+DAG.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clipsteer.activations.buffer import buffer_fault, shuffled_images
-from clipsteer.config_shape import as_meant, shape_faults
 from clipsteer.data.forms import name_faults, option_faults
 from clipsteer.errors import ClipsteerError, close_match
 from clipsteer.lookalikes import check_content
+from clipsteer.sections.check import filled
 from clipsteer.training_length import training_steps, without_effect
 
 Config = Mapping[str, Any]
@@ -34,14 +34,13 @@ _WORLD_LAYOUTS = {"faces": "celeba", "birds": "waterbirds", "general": "imagenet
 _HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
-def validate(config: Config, schema: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """`config` with its values as the schema means them (`as_meant`): what the workflow is to use.
+def validate(config: Config, base: Path) -> dict[str, Any]:
+    """`config` with its values as they are meant and its defaults filled in: what the workflow is to use.
 
-    `base` is the folder that relative paths in the config start from. Raises one ClipsteerError that lists
-    all faults.
+    A plain mapping, the same whether a default is written or left out. `base` is the folder that relative
+    paths in the config start from. Raises one ClipsteerError that lists all faults.
     """
-    meant: dict[str, Any] = as_meant(config, schema, schema)
-    faults = list(shape_faults(meant, schema))
+    meant, faults = filled(config)
     if not faults:  # the rules below take the shape for granted
         faults = list(_meaning(meant, base))
     if faults:

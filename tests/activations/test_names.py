@@ -16,9 +16,12 @@ SCHEMA = yaml.safe_load((Path(__file__).parents[2] / "schemas/config.schema.yaml
 
 
 def test_words_of_the_schema() -> None:
-    model, activations = (SCHEMA["properties"][k]["properties"] for k in ("model", "activations"))
+    model, activations, dictionary = (
+        SCHEMA["$defs"][name]["properties"] for name in ("Model", "Activations", "Dictionary")
+    )
     assert set(activations["dtype"]["enum"]) == set(DTYPES)
     assert set(activations["codec"]["enum"]) == set(CODECS)
-    assert set(SCHEMA["$defs"]["hook_point"]["enum"]) == set(HOOK_POINTS)
-    assert set(SCHEMA["$defs"]["dtype"]["enum"]) == set(MODEL_DTYPES)
+    for points in (activations["hook_points"]["items"], dictionary["hook_point"]):
+        assert set(points["enum"]) == set(HOOK_POINTS)
+    assert set(model["dtype"]["enum"]) == set(MODEL_DTYPES)
     assert set(model["crop"]["enum"]) == set(CROPS)
