@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from clipsteer.dictionaries.settings import CALLER_KEYS, Settings
 from clipsteer.sections import written
 from clipsteer.sections.check import filled
 from clipsteer.store.digest import canonical_json
@@ -89,6 +90,10 @@ def allowed(part: dict[str, Any]) -> st.SearchStrategy[Any]:
             return st.lists(items, min_size=least, max_size=most, unique=unique)
         case "string" if pattern := part.get("pattern"):
             return st.from_regex(pattern, fullmatch=pattern.startswith("^"))
+        case "object":
+            below = {name: allowed(value) for name, value in part["properties"].items()}
+            given = {name: below.pop(name) for name in part["required"]}
+            return st.fixed_dictionaries(given, optional=below)
         case _:
             return st.text("abc .1/", min_size=part.get("minLength", 0))
 
@@ -165,6 +170,16 @@ def test_a_key_that_is_misspelt_is_named(path: Path_, place: int, letter: str) -
     assert len(named) == 1
     if len(path[-1]) > 3:
         assert named[0].endswith(f"Did you mean {path[-1]}?")
+
+
+@few
+@given(allowed(SCHEMA["$defs"]["Training"]))
+def test_the_job_takes_every_training_that_is_allowed(training: dict[str, Any]) -> None:
+    """It has a class of its own, as a step may not hang on the whole configuration's."""
+    taken = {k: v for k, v in training.items() if k != "buffer_mb"}
+    found = Settings.parse(taken)
+    for key in set(taken) - CALLER_KEYS:
+        assert getattr(found, key) == taken[key]
 
 
 OTHERS = st.recursive(
