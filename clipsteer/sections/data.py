@@ -22,6 +22,7 @@ from clipsteer.sections.values import (
     Template,
     Text,
     key,
+    part,
 )
 
 # In the world's own shares, or as many of each group.
@@ -57,7 +58,7 @@ class Painted(Section):
     size: Annotated[int, Field(strict=True, ge=16, le=512), WHOLE] = key(
         "pixels of a side", "paint_world"
     )
-    counts: Counts = key("", "")
+    counts: Counts
 
 
 class Evaluation(Section):
@@ -108,11 +109,11 @@ class Dataset(Section):
         default=Absent,
         allowed="list of texts, each with `{}`",
     )
-    evaluation: Evaluation = key("", "", default={})
+    evaluation: Evaluation = part({})
     augment: Count = key(
         "augmented copies of each training image (Section 10.1), beside the original; only dictionaries trained on "
         "this data set see them",
         "extract_activations of the copies",
         default=0,
     )
-    painted: Painted = key("", "", default=Absent)
+    painted: Painted = part(Absent)

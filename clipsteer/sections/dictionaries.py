@@ -17,6 +17,7 @@ from clipsteer.sections.values import (
     Share,
     Truth,
     key,
+    part,
 )
 
 _AGAIN = "train_dictionary"
@@ -85,4 +86,4 @@ class Dictionary(Section):
     hook_point: HookPoint = key(
         "what it encodes and edits; must be in `activations.hook_points`", _AGAIN
     )
-    training: Training = key("", "", default=Absent)
+    training: Training = part(Absent)

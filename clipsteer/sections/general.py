@@ -148,7 +148,7 @@ class Steering(Section):
         "Eq. 9 over the whole training split (the paper), or within each target class and then averaged",
         _SELECT,
     )
-    thresholds: Thresholds = key("", "")
+    thresholds: Thresholds
     tokens: Literal["all", "spatial", "cls"] = key(
         "tokens that are edited", f"{_SELECT}, {_ABLATE}"
     )

@@ -20,6 +20,7 @@ from clipsteer.sections.values import (
     SomeText,
     Text,
     key,
+    part,
 )
 
 _AGAIN = "pretrain_clip"
@@ -84,4 +85,4 @@ class Model(Section):
         "whose centre crop images get, see below; numbers differ by one pixel's shift",
         "extract_activations and all that follows",
     )
-    tiny: Tiny = key("", "", default=Absent)
+    tiny: Tiny = part(Absent)

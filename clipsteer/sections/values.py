@@ -43,21 +43,21 @@ class Section(BaseModel):
 
 
 def key(meaning: str, again: str, *, default: Any = ..., allowed: str = "") -> Any:
-    """A field of a section.
+    """A field of a section: a key with a value.
 
     Args:
-        meaning: what it says, a sentence for docs/configuration.md; empty for a section of its own.
+        meaning: what it says, a sentence for docs/configuration.md.
         again: the step that runs again when it changes.
         default: what counts where it is left out; `Absent` for nothing at all. Without it the key must be given.
         allowed: for docs/configuration.md, where the type does not say it.
     """
     words: dict[str, Any] = {"again": again} | ({"allowed": allowed} if allowed else {})
-    return Field(
-        default,
-        validate_default=isinstance(default, dict),
-        description=meaning or None,
-        json_schema_extra={"x-docs": words} if again else None,
-    )
+    return Field(default, description=meaning, json_schema_extra={"x-docs": words})
+
+
+def part(default: Any) -> Any:
+    """A field that is a section of its own and may be left out: `default` is what it holds then, or `Absent`."""
+    return Field(default, validate_default=default is not Absent)
 
 
 # ------------------------------------------------------------------------------ values as they are meant

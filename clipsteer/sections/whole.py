@@ -24,18 +24,18 @@ class Configuration(Section):
         "paint_world, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, make_table; "
         "extract_activations for augmented copies",
     )
-    store: Store = key("", "")
-    runtime: Runtime = key("", "")
-    raw: Raw = key("", "")
-    datasets: Annotated[dict[Name, Dataset], Field(min_length=1)] = key("", "")
-    model: Model = key("", "")
-    activations: Activations = key("", "")
-    dictionaries: Annotated[dict[Name, Dictionary], Field(min_length=1)] = key("", "")
-    steering: Steering = key("", "")
+    store: Store
+    runtime: Runtime
+    raw: Raw
+    datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
+    model: Model
+    activations: Activations
+    dictionaries: Annotated[dict[Name, Dictionary], Field(min_length=1)]
+    steering: Steering
     tables: dict[Name, Annotated[list[Name], Once()]] = key(
         "`results/<name>_table.csv` for the data set `<name>`: which dictionaries stand in it, at least one of them an "
         "SAE; `[]` = no such table",
         "make_table, and what a new dictionary needs",
         allowed="list of dictionaries",
     )
-    jobs: Jobs = key("", "")
+    jobs: Jobs
