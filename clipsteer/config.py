@@ -1,9 +1,9 @@
 """Checks the configuration: every fault at once, each with its dotted key and what to do about it.
 
-The shape is schemas/config.schema.yaml (JSON Schema 2020-12), looked at in `clipsteer.config_shape`; what a
-schema cannot say (a dictionary's data set exists, k fits the dictionary) is checked here. Nothing here reads
-data, but it is seen whether the folders are there; of a CLIP folder config.json is read, because the number
-of layers shapes the DAG.
+Types, ranges and defaults are those of the classes in `clipsteer.sections`; what no field can say (a
+dictionary's data set exists, k fits the dictionary) is checked here. Nothing here reads data, but it is seen
+whether the folders are there; of a CLIP folder config.json is read, because the number of layers shapes the
+DAG.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clipsteer.activations.buffer import buffer_fault, shuffled_images
-from clipsteer.config_shape import as_meant, shape_faults
 from clipsteer.data.forms import name_faults, option_faults
 from clipsteer.errors import ClipsteerError, close_match
 from clipsteer.lookalikes import check_content
+from clipsteer.sections.check import filled
 from clipsteer.training_length import training_steps, without_effect
 
 Config = Mapping[str, Any]
@@ -34,14 +34,13 @@ _WORLD_LAYOUTS = {"faces": "celeba", "birds": "waterbirds", "general": "imagenet
 _HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
-def validate(config: Config, schema: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """`config` with its values as the schema means them (`as_meant`): what the workflow is to use.
+def validate(config: Config, base: Path) -> dict[str, Any]:
+    """`config` with its values as they are meant and its defaults filled in: what the workflow is to use.
 
-    `base` is the folder that relative paths in the config start from. Raises one ClipsteerError that lists
-    all faults.
+    A plain mapping, the same whether a default is written or left out. `base` is the folder that relative
+    paths in the config start from. Raises one ClipsteerError that lists all faults.
     """
-    meant: dict[str, Any] = as_meant(config, schema, schema)
-    faults = list(shape_faults(meant, schema))
+    meant, faults = filled(config)
     if not faults:  # the rules below take the shape for granted
         faults = list(_meaning(meant, base))
     if faults:
@@ -52,48 +51,15 @@ def validate(config: Config, schema: Mapping[str, Any], base: Path) -> dict[str,
 
 
 def _meaning(config: Config, base: Path) -> Iterator[str]:
-    datasets, dictionaries = config["datasets"], config["dictionaries"]
+    """What keys that fit their own class say amiss of each other, or of what is on the disk."""
     yield from _model_faults(config, base)
-    needed = needed_datasets(config)
-    for name, dataset in datasets.items():
-        if dataset["root"] == "painted" and "painted" not in dataset:
-            yield f"datasets.{name}.painted: missing, but datasets.{name}.root is `painted`."
-        elif dataset["root"] == "painted" and name in needed:
-            yield from _painted_faults(dataset, f"datasets.{name}")
-        yield from option_faults(f"datasets.{name}", dataset, _folder_of(dataset, base))
+    yield from _dataset_faults(config, base)
     yield from _root_faults(config, base)
-    for name in _RESERVED & set(datasets):
+    for name in _RESERVED & set(config["datasets"]):
         yield f"datasets.{name}: this name is taken (artifacts/refs/{name}); choose another."
     for table, names in config["tables"].items():
-        if not names:  # switched off
-            continue
-        if table not in datasets:
-            yield (
-                f"tables.{table}: no data set of that name; datasets: {', '.join(datasets)}."
-                + close_match(table, list(datasets))
-            )
-            continue
-        if datasets[table]["layout"] == "imagenet":
-            yield (
-                f"tables.{table}: layout imagenet has no target and spurious attribute; expected celeba, "
-                "waterbirds or folder."
-            )
-        if all(dictionaries.get(d, {}).get("architecture") == "neurons" for d in names):
-            yield f"tables.{table}: found only neurons; expected at least one trained dictionary."
-        neurons = [d for d in names if dictionaries.get(d, {}).get("architecture") == "neurons"]
-        hooks = [dictionaries[d]["hook_point"] for d in neurons]
-        if len(set(hooks)) < len(hooks):
-            yield f"tables.{table}: {', '.join(neurons)} are one neuron basis; expected one a hook point."
-        for key in ("class_names", "group_names", "templates"):
-            if key not in datasets[table]:
-                yield f"datasets.{table}.{key}: missing, but tables.{table} needs it."
-        yield from name_faults(f"datasets.{table}", datasets[table])
-        for name in names:
-            if name not in dictionaries:
-                yield (
-                    f"tables.{table}: found {name}, expected one of {', '.join(dictionaries)}."
-                    + close_match(name, list(dictionaries))
-                )
+        if names:  # not switched off
+            yield from _table_faults(config, table)
     for name in used_dictionaries(config):
         yield from _dictionary_faults(config, name, base)
     thresholds = config["steering"]["thresholds"]
@@ -101,6 +67,48 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
         yield (
             f"steering.thresholds: low {thresholds['low']} must be below high {thresholds['high']}."
         )
+
+
+def _dataset_faults(config: Config, base: Path) -> Iterator[str]:
+    needed = needed_datasets(config)
+    for name, dataset in config["datasets"].items():
+        if dataset["root"] == "painted" and "painted" not in dataset:
+            yield f"datasets.{name}.painted: missing, but datasets.{name}.root is `painted`."
+        elif dataset["root"] == "painted" and name in needed:
+            yield from _painted_faults(dataset, f"datasets.{name}")
+        yield from option_faults(f"datasets.{name}", dataset, _folder_of(dataset, base))
+
+
+def _table_faults(config: Config, table: str) -> Iterator[str]:
+    datasets, dictionaries = config["datasets"], config["dictionaries"]
+    names = config["tables"][table]
+    if table not in datasets:
+        yield (
+            f"tables.{table}: no data set of that name; datasets: {', '.join(datasets)}."
+            + close_match(table, list(datasets))
+        )
+        return
+    if datasets[table]["layout"] == "imagenet":
+        yield (
+            f"tables.{table}: layout imagenet has no target and spurious attribute; expected celeba, "
+            "waterbirds or folder."
+        )
+    neurons = [d for d in names if dictionaries.get(d, {}).get("architecture") == "neurons"]
+    if neurons == names:
+        yield f"tables.{table}: found only neurons; expected at least one trained dictionary."
+    hooks = [dictionaries[d]["hook_point"] for d in neurons]
+    if len(set(hooks)) < len(hooks):
+        yield f"tables.{table}: {', '.join(neurons)} are one neuron basis; expected one a hook point."
+    for key in ("class_names", "group_names", "templates"):
+        if key not in datasets[table]:
+            yield f"datasets.{table}.{key}: missing, but tables.{table} needs it."
+    yield from name_faults(f"datasets.{table}", datasets[table])
+    for name in names:
+        if name not in dictionaries:
+            yield (
+                f"tables.{table}: found {name}, expected one of {', '.join(dictionaries)}."
+                + close_match(name, list(dictionaries))
+            )
 
 
 def _folder_of(dataset: Config, base: Path) -> Path | None:

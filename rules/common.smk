@@ -52,11 +52,7 @@ from clipsteer.workflow.watch import ALL
 
 try:
     check_profile(sys.argv)
-    config = validate(
-        config,
-        yaml.safe_load((BASE / "schemas/config.schema.yaml").read_text()),
-        Path.cwd(),
-    )
+    config = validate(config, Path.cwd())
 except ClipsteerError as error:
     raise WorkflowError(str(error)) from None
 

@@ -39,18 +39,13 @@ CONFIG_KEY = Example(
     "A config key",
     {},
     {
-        "schemas/config.schema.yaml": (
+        "clipsteer/sections/dictionaries.py": (
             (
-                "      ghost_grads: {type: boolean}\n",
-                "      ghost_grads: {type: boolean}\n      project: {type: boolean}\n",
-            ),
-        ),
-        "docs/configuration.md": (
-            (
-                "| `dictionaries.<name>.training.dead_window` |",
-                "| `dictionaries.<name>.training.project` | true, false | as in `config.yaml` | whether the decoder's "
-                "gradient loses its part along the direction; true where it is not given | train_dictionary |\n"
-                "| `dictionaries.<name>.training.dead_window` |",
+                "    dead_window: Positive = key(\n",
+                "    project: Truth = key(\n"
+                '        "whether the decoder\'s gradient loses its part along the direction", _AGAIN, default=True\n'
+                "    )\n"
+                "    dead_window: Positive = key(\n",
             ),
         ),
         "clipsteer/dictionaries/settings.py": (
@@ -201,13 +196,11 @@ DICTIONARY = Jump
         "clipsteer/dictionaries/registry.py": (
             ('("vanilla", "topk", "neurons")', '("vanilla", "topk", "jump", "neurons")'),
         ),
-        "schemas/config.schema.yaml": (
-            ("[vanilla, topk, neurons]", "[vanilla, topk, jump, neurons]"),
-        ),
-        "docs/configuration.md": (
+        "clipsteer/sections/dictionaries.py": (
             (
-                "`vanilla`, `topk`, `neurons` | as the name says | ReLU with L1, Top-K,",
-                "`vanilla`, `topk`, `jump`, `neurons` | as the name says | ReLU with L1, Top-K, ReLU with a jump,",
+                'Literal["vanilla", "topk", "neurons"] = key(\n        "ReLU with L1, Top-K, ',
+                'Literal["vanilla", "topk", "jump", "neurons"] = key(\n'
+                '        "ReLU with L1, Top-K, ReLU with a jump, ',
             ),
         ),
         "tests/workflow/test_house.py": (
@@ -279,17 +272,13 @@ def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, An
                 '    "folder": Form(\n',
             ),
         ),
-        "schemas/config.schema.yaml": (
+        "clipsteer/sections/data.py": (
             (
-                "[celeba, waterbirds, imagenet, folder]",
-                "[celeba, waterbirds, imagenet, coded, folder]",
+                'Literal["celeba", "waterbirds", "imagenet", "folder"]',
+                'Literal["celeba", "waterbirds", "imagenet", "coded", "folder"]',
             ),
         ),
         "docs/configuration.md": (
-            (
-                "`celeba`, `waterbirds`, `imagenet`, `folder` | as the name says;",
-                "`celeba`, `waterbirds`, `imagenet`, `coded`, `folder` | as the name says;",
-            ),
             (
                 "| `folder` | a manifest and images,",
                 "| `coded` | images called `<split>_<target>_<spurious>_<anything>` | |\n"
@@ -307,14 +296,10 @@ HOOK_POINT = Example(
     "A hook point",
     {},
     {
-        "schemas/config.schema.yaml": (
-            ("[resid_post, mlp_out]", "[resid_pre, resid_post, mlp_out]"),
-        ),
-        "docs/configuration.md": (
-            ("list of `resid_post`, `mlp_out`", "list of `resid_pre`, `resid_post`, `mlp_out`"),
+        "clipsteer/sections/values.py": (
             (
-                "hook_point` | `resid_post`, `mlp_out` |",
-                "hook_point` | `resid_pre`, `resid_post`, `mlp_out` |",
+                'Literal["resid_post", "mlp_out"]',
+                'Literal["resid_pre", "resid_post", "mlp_out"]',
             ),
         ),
         "clipsteer/activations/extract.py": (

@@ -31,16 +31,13 @@ datasets:
     class_names: [cat, dog]
     group_names: [cat inside, cat outside, dog inside, dog outside]
     templates: ["a photo of a {}."]
-    evaluation: {validation: null, test: null}
-    augment: 0
 activations: {hook_points: [resid_pre, resid_post]}
 dictionaries:
   jumping:
     architecture: jump
     trained_on: mine
     hook_point: resid_pre
-    training: {expansion: 4, epochs: 1, batch_size: 16, lr: 1.0e-3, warmup_steps: 1, final_lr: 0.0, clip_norm: 1.0,
-      mse: sum, ghost_grads: false, project: false, dead_window: 5, buffer_mb: 1}
+    training: {expansion: 4, batch_size: 16, warmup_steps: 1, ghost_grads: false, project: false}
 tables: {mine: [jumping]}
 """
 
@@ -52,6 +49,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     check_out(folder, (*SOURCES, *BESIDE))
     for example in EXAMPLES:
         example.apply(folder)
+    python("-m", "clipsteer.sections.written", cwd=folder, checkout=folder)
     names = [
         f"{split}_{group // 2}_{group % 2}_{number}.png"
         for split in ("train", "val", "test")
@@ -62,6 +60,19 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     for seed, name in enumerate(names):
         (folder / "pictures" / name).write_bytes(photo("plain", seed))
     return WorkingCopy(folder, folder.parent / "store", base=folder)
+
+
+def python(*words: str, cwd: Path, checkout: Path) -> None:
+    """Run Python with the library of a checkout."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def config() -> dict[str, Any]:
@@ -80,6 +91,19 @@ def test_the_page_names_the_files_that_it_takes(example: Example) -> None:
     assert len(new) == len(example.new)
     for pattern in new:
         assert fnmatch.filter(example.new, pattern)
+
+
+def test_what_is_written_names_the_new_words(checkout: WorkingCopy) -> None:
+    text = (checkout.folder / "docs/configuration.md").read_text(encoding="utf-8")
+    for row in (
+        "| `dictionaries.<name>.training.project` | `true`, `false` | `true` | whether ",
+        "| `dictionaries.<name>.architecture` | `vanilla`, `topk`, `jump`, `neurons` | ",
+        "| `dictionaries.<name>.hook_point` | `resid_pre`, `resid_post`, `mlp_out` | ",
+        "| `datasets.<name>.layout` | `celeba`, `waterbirds`, `imagenet`, `coded`, `folder` | ",
+    ):
+        assert f"\n{row}" in text
+    schema = yaml.safe_load((checkout.folder / "schemas/config.schema.yaml").read_text())
+    assert schema["$defs"]["Training"]["properties"]["project"]["type"] == "boolean"
 
 
 def test_all_examples_pass_a_dry_run(checkout: WorkingCopy) -> None:
@@ -147,12 +171,4 @@ for layer, stream in enumerate(kept["resid_pre"]):
 def test_a_new_architecture_key_and_hook_point_work(
     checkout: WorkingCopy, tmp_path: Path, code: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(checkout.folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    python("-c", code, cwd=tmp_path, checkout=checkout.folder)

@@ -17,7 +17,6 @@ from clipsteer.store.digest import canonical_json
 from tests.data.small_trees import celeba
 
 BASE = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load((BASE / "schemas/config.schema.yaml").read_text())
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def config() -> dict[str, Any]:
 
 def faults(config: dict[str, Any], base: Path = BASE) -> str:
     with pytest.raises(ClipsteerError) as caught:
-        validate(config, SCHEMA, base)
+        validate(config, base)
     return str(caught.value)
 
 
@@ -46,7 +45,7 @@ def merge(into: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_default_is_valid(config: dict[str, Any]) -> None:
-    validate(config, SCHEMA, BASE)
+    validate(config, BASE)
     assert layers_of(config, BASE) == list(range(6))
     assert "waterbirds_topk" in used_dictionaries(config)
 
@@ -161,7 +160,7 @@ KEYS = {  # of each kind of number, with its value in words that people use for 
 def test_all_spellings_of_a_number_are_one(config: dict[str, Any], key: str, value: object) -> None:
     put(config, key, value)
     given = copy.deepcopy(config)
-    found: Any = validate(config, SCHEMA, BASE)
+    found: Any = validate(config, BASE)
     assert config == given  # it is a copy that has changed
     for part in key.split("."):
         found = found[part]
@@ -182,7 +181,7 @@ def test_all_spellings_of_a_number_are_one(config: dict[str, Any], key: str, val
 def test_words_of_the_command_line(config: dict[str, Any], key: str, value: object) -> None:
     """Snakemake hands on all that stands in the braces of --config as text."""
     put(config, key, json.dumps(value))
-    found: Any = validate(config, SCHEMA, BASE)
+    found: Any = validate(config, BASE)
     for part in key.split("."):
         found = found[part]
     assert found is value
@@ -192,7 +191,7 @@ def test_text_stays_text(config: dict[str, Any]) -> None:
     put(config, "datasets.celeba.class_names", ["1", "true"])
     put(config, "model.name", "1e5")
     put(config, "datasets.general.options", {"val_labels": "1.0"})
-    found = validate(config, SCHEMA, BASE)
+    found = validate(config, BASE)
     assert found["datasets"]["celeba"]["class_names"] == ["1", "true"]
     assert found["model"]["name"] == "1e5"
     assert found["datasets"]["general"]["options"] == {"val_labels": "1.0"}
@@ -227,14 +226,14 @@ def test_shares_of_painted_groups_are_not_known(config: dict[str, Any]) -> None:
     """Of one number for all groups, the smallest has a quarter at most."""
     put(config, "datasets.celeba.painted.counts.test", 403)
     put(config, "datasets.celeba.evaluation.test", 100)
-    validate(config, SCHEMA, BASE)
+    validate(config, BASE)
     put(config, "datasets.celeba.evaluation.test", 101)
     assert "datasets.celeba.evaluation.test: found 101" in faults(config)
     idle = merge(copy.deepcopy(config), {"tables": {"celeba": []}})
-    validate(merge(idle, {"model": {"tiny": {"worlds": ["general"]}}}), SCHEMA, BASE)
+    validate(merge(idle, {"model": {"tiny": {"worlds": ["general"]}}}), BASE)
     put(config, "datasets.celeba.evaluation.test", None)
     del config["datasets"]["celeba"]["painted"]["counts"]["test"]
-    validate(config, SCHEMA, BASE)
+    validate(config, BASE)
 
 
 def test_vanilla_needs_l1(config: dict[str, Any]) -> None:
@@ -256,7 +255,7 @@ def test_layers_come_from_the_models_own_config(config: dict[str, Any], tmp_path
 
 def faults_or_nothing(config: dict[str, Any], base: Path) -> str:
     try:
-        validate(config, SCHEMA, base)
+        validate(config, base)
     except ClipsteerError as error:
         return str(error)
     return ""
@@ -273,14 +272,14 @@ def test_home_folder(
     (tmp_path / "clip").mkdir()
     (tmp_path / "clip/config.json").write_text(json.dumps(shape))
     (tmp_path / "faces").mkdir()
-    validate(config, SCHEMA, BASE)
+    validate(config, BASE)
 
 
 def test_hub_name_needs_layers(config: dict[str, Any]) -> None:
     config["model"]["source"] = "openai/clip-vit-base-patch32"
     assert "set activations.layers to a list such as" in faults(config)
     config["activations"]["layers"] = [7, 8]
-    validate(config, SCHEMA, BASE)
+    validate(config, BASE)
     assert layers_of(config, BASE) == [7, 8]
 
 
@@ -298,11 +297,11 @@ def test_a_buffer_too_small_for_the_model(config: dict[str, Any]) -> None:
     assert "a batch of 1024 tokens and 64 images of 17 tokens of width 96" in text
     assert "vanilla" not in text
     put(config, "dictionaries.topk.training.buffer_mb", 2)
-    validate(config, SCHEMA, BASE)
+    validate(config, BASE)
     # a split that fits needs no more
     put(config, "dictionaries.topk.training.buffer_mb", 1)
     put(config, "datasets.general.painted.counts.train", 2**20 // (4 * 96 * 17))
-    validate(config, SCHEMA, BASE)
+    validate(config, BASE)
     put(config, "datasets.general.augment", 1)
     assert "topk.training.buffer_mb: found 1" in faults(config)
 
@@ -319,16 +318,16 @@ def test_a_buffer_too_small_for_a_folder(
     put(config, "dictionaries.celeba_topk.training.buffer_mb", 1)
     celeba(tmp_path / "faces", [(0, i % 2, 0) for i in range(training)] + [(2, 0, 0)] * 20)
     if training == 7:
-        validate(config, SCHEMA, tmp_path)
+        validate(config, tmp_path)
         return
     text = faults(config, tmp_path)
     assert "1 fault:" in text
     assert "celeba_topk.training.buffer_mb: found 1 (1048576 bytes), expected at least 2" in text
     put(config, "dictionaries.celeba_topk.training.buffer_mb", 2)
-    validate(config, SCHEMA, tmp_path)
+    validate(config, tmp_path)
     (tmp_path / "faces/list_attr_celeba.txt").unlink()  # for the manifest's step to say
     put(config, "dictionaries.celeba_topk.training.buffer_mb", 1)
-    validate(config, SCHEMA, tmp_path)
+    validate(config, tmp_path)
 
 
 def test_sizes_of_a_model(config: dict[str, Any], tmp_path: Path) -> None:
@@ -365,7 +364,7 @@ def test_warnings_before_a_run(config: dict[str, Any], tmp_path: Path) -> None:
     put(config, "dictionaries.vanilla.training.dead_window", 332)
     put(config, "dictionaries.waterbirds_topk.training.warmup_steps", 527)  # and the copies
     put(config, "model.tiny.warmup_steps", 400)
-    validate(config, SCHEMA, BASE)  # no fault
+    validate(config, BASE)  # no fault
     found = [warning.split(":")[0] for warning in config_warnings(config, BASE)]
     assert found == [
         "model.tiny.warmup_steps",
@@ -394,7 +393,7 @@ def test_paper_overlay(config: dict[str, Any], tmp_path: Path) -> None:
     model.mkdir(parents=True)
     shape = {"vision_config": {"num_hidden_layers": 12, "hidden_size": 768}}
     (model / "config.json").write_text(json.dumps(shape))
-    validate(merged, SCHEMA, tmp_path)
+    validate(merged, tmp_path)
     for name, training in ((n, d.get("training")) for n, d in merged["dictionaries"].items()):
         if name in used_dictionaries(merged) and training:
             assert training["expansion"] * 768 == 49_152

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ import yaml
 
 from clipsteer.config import validate
 from clipsteer.data.layouts import folder
+from clipsteer.dictionaries.settings import Settings
 from clipsteer.report.feature_sets import SCHEMA as SET_SCHEMA
 from clipsteer.report.table import COLUMNS
+from clipsteer.sections import written
 from clipsteer.store.fingerprint import inspect_code
 from clipsteer.store.trees import FolderTree
 from workflow_scripts import make_table
@@ -99,12 +102,39 @@ def test_defaults_are_those_of_the_file() -> None:
     assert compared > 40
 
 
-def test_defaults_of_named_parts_occur() -> None:
-    words = {"as in `config.yaml`", "as the name says", "as the name says; `general` is `imagenet`"}
-    for key, value in leaves(CONFIG):
-        if "<name>" in key and (shown := ROWS[key][2]) not in words:
-            given = [yaml.safe_load(word) for word in re.findall(r"`([^`]*)`", shown)]
-            assert value in given, f"{key}: {value} is not among {shown}"
+def test_defaults_of_named_parts_are_what_counts_where_they_are_left_out() -> None:
+    config = json.loads(json.dumps(CONFIG))
+    config["datasets"]["bare"] = {"layout": "folder", "root": "/"}
+    training = {"expansion": 1, "k": 1}
+    config["dictionaries"]["bare"] = config["dictionaries"]["topk"] | {"training": training}
+    found = validate(config, BASE)
+    given = {f"dictionaries.<name>.training.{key}" for key in training}
+    for section in ("datasets", "dictionaries"):
+        below = found[section]["bare"]
+        for key, value in leaves(
+            below if section == "datasets" else {"training": below["training"]}
+        ):
+            row = ROWS[f"{section}.<name>.{key}"][2]
+            if row != "must be given" and f"{section}.<name>.{key}" not in given:
+                assert yaml.safe_load(row.strip("`")) == value, key
+
+
+def test_training_that_is_left_out_is_the_papers() -> None:
+    paper = yaml.safe_load((BASE / "config/paper.yaml").read_text(encoding="utf-8"))
+    training = paper["dictionaries"]["vanilla"]["training"]
+    for key, value in training.items():
+        if key not in ("expansion", "l1"):
+            shown = ROWS[f"dictionaries.<name>.training.{key}"][2]
+            assert yaml.safe_load(shown.strip("`")) == value, key
+    for field in fields(Settings):
+        if field.name not in ("expansion", "k", "l1"):
+            assert field.default == training[field.name]
+
+
+def test_what_is_written_of_the_sections_is_up_to_date() -> None:
+    for path, text in written.files().items():
+        found = path.read_text(encoding="utf-8")
+        assert found == text, f"{path}: run `python -m clipsteer.sections.written`"
 
 
 def merge(into: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +161,7 @@ def test_example_overlays_are_valid(
         model.mkdir(parents=True)
         shape = {"vision_config": {"num_hidden_layers": 12, "hidden_size": 768}}
         (model / "config.json").write_text(json.dumps(shape))
-    validate(config, SCHEMA, tmp_path)
+    validate(config, tmp_path)
 
 
 def test_there_are_examples() -> None:

@@ -20,6 +20,7 @@ BASE = Path(__file__).parents[2]
 # What each room may import of the others; every room may import the modules beside the rooms.
 MAY_IMPORT = {
     "store": set(),
+    "sections": set(),
     "lineage": {"store"},
     "workflow": {"store"},
     "cli": {"store", "lineage"},
@@ -174,6 +175,16 @@ def test_an_edit_to_the_shard_writer_leaves_dictionaries_fresh() -> None:
     code = inspect_code(BASE / "workflow_scripts/train_dictionary.py", BASE)
     assert "token_batches" in code.modules["clipsteer.activations.batches"]
     assert "clipsteer.activations.writer" not in code.imported
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_no_step_sees_the_classes_of_the_configuration(rule: str) -> None:
+    """A key that is added to one of them leaves the results of all steps fresh."""
+    script = script_of(rule)
+    code = inspect_code(BASE / "workflow_scripts" / f"{script}.py", BASE, modules_by_name(script))
+    seen = {".".join(name.split(".")[:2]) for name in {*code.modules, *code.imported}}
+    assert not seen & {"clipsteer.sections", "clipsteer.config"}
+    assert "pydantic" not in {found.split(" ")[0] for found in code.packages.values()}
 
 
 @pytest.mark.parametrize("rule", RULES)

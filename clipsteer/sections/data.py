@@ -1,0 +1,119 @@
+"""The section `datasets`: where images are from, what their labels mean, what is painted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from clipsteer.sections.values import (
+    EITHER,
+    LIST,
+    OTHER,
+    WHOLE,
+    Absent,
+    Count,
+    Null,
+    Once,
+    Option,
+    Positive,
+    Section,
+    SomeText,
+    Template,
+    Text,
+    key,
+    part,
+)
+
+# In the world's own shares, or as many of each group.
+Images = Annotated[
+    Annotated[Positive, OTHER] | Annotated[list[Count], Field(min_length=4, max_length=4), LIST],
+    EITHER,
+]
+PerGroup = Annotated[Positive | None, Null]
+
+
+class Counts(Section):
+    """Images of a painted data set's splits."""
+
+    train: Images = key(
+        "images. A number is painted with the real correlation, four numbers are images of each group; the general "
+        "world takes one number only",
+        "paint_world",
+        allowed="a number, or four",
+    )
+    validation: Images = key("images", "paint_world", default=Absent, allowed="as above")
+    test: Images = key(
+        "images", "paint_world", default=Absent, allowed="as above; not for the general world"
+    )
+
+
+class Painted(Section):
+    """A world that is painted, read only where `root` is `painted`."""
+
+    world: Literal["faces", "birds", "general"] = key(
+        "which painter; its layout is `celeba`, `waterbirds`, `imagenet`, in this order",
+        "paint_world",
+    )
+    size: Annotated[int, Field(strict=True, ge=16, le=512), WHOLE] = key(
+        "pixels of a side", "paint_world"
+    )
+    counts: Counts
+
+
+class Evaluation(Section):
+    """How many images of each group are evaluated."""
+
+    validation: PerGroup = key(
+        "images of each group that validation uses, drawn by seed; null: every image of the split. Null where there "
+        "are no groups",
+        "build_manifest",
+        default=None,
+    )
+    test: PerGroup = key("the same for test", "build_manifest", default=None)
+
+
+class Dataset(Section):
+    """One data set."""
+
+    layout: Literal["celeba", "waterbirds", "imagenet", "folder"] = key(
+        "how the folder is read, see [real data](#real-data)", "build_manifest"
+    )
+    root: SomeText = key(
+        "where the images are. Moving a folder and changing its path here recomputes nothing",
+        "build_manifest",
+        allowed="`painted`, or a folder",
+    )
+    options: dict[Text, Option] = key(
+        "options of the layout, see [real data](#real-data); unknown ones and values of the wrong kind are faults",
+        "build_manifest",
+        default={},
+        allowed="words by name",
+    )
+    class_names: Annotated[list[Text], Field(min_length=2, max_length=2)] = key(
+        "names of target 0 and target 1, for the prompts. They belong to the attributes: see "
+        "[other attributes](#other-attributes). Not for layout `imagenet`",
+        "build_manifest, build_head",
+        default=Absent,
+        allowed="two words",
+    )
+    group_names: Annotated[list[Text], Field(min_length=4, max_length=4), Once()] = key(
+        "names of the groups `2 * target + spurious`, for the tables; they belong to the attributes too",
+        "make_table",
+        default=Absent,
+        allowed="four different words",
+    )
+    templates: Annotated[list[Template], Field(min_length=1)] = key(
+        "prompts; the unit embeddings of several are averaged",
+        "build_head",
+        default=Absent,
+        allowed="list of texts, each with `{}`",
+    )
+    evaluation: Evaluation = part({})
+    augment: Count = key(
+        "augmented copies of each training image (Section 10.1), beside the original; only dictionaries trained on "
+        "this data set see them",
+        "extract_activations of the copies",
+        default=0,
+    )
+    painted: Painted = part(Absent)

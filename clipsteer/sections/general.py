@@ -1,0 +1,178 @@
+"""The sections that are one for the whole run: store, runtime, raw, activations, steering, jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from clipsteer.sections.values import (
+    EITHER,
+    LIST,
+    OTHER,
+    WHOLE,
+    Count,
+    HookPoint,
+    Off,
+    Once,
+    Points,
+    Positive,
+    Rate,
+    Section,
+    SomeText,
+    Truth,
+    Whole,
+    key,
+)
+
+_NOTHING = "nothing"
+_FOLLOWS = "extract_activations and all that follows"
+_SELECT, _ABLATE = "select_features", "ablate_features"
+
+
+class Store(Section):
+    """Where results are kept."""
+
+    root: SomeText = key(
+        "where objects and action records live; may be shared, see [below](#sharing-a-store). The pointers stay in "
+        "`artifacts/refs` of the working copy",
+        _NOTHING,
+        allowed="path",
+    )
+    verify_below_mb: Count = key(
+        "objects below this size are hashed whenever they are read; larger ones by size, by Zarr's own checksums and "
+        "by `python -m clipsteer store verify`",
+        _NOTHING,
+    )
+
+
+class Runtime(Section):
+    """Where and how things are computed; nothing of it changes a result."""
+
+    device: Literal["auto", "cuda", "cpu"] = key(
+        "where torch computes; `auto` takes cuda where it is there. A Mac computes on its cpu: MPS has neither "
+        "float64 nor sparse products",
+        _NOTHING,
+    )
+    threads: Positive = key(
+        "threads of a job that extracts, trains, evaluates, selects or ablates (no more than `--cores`). "
+        "Pre-training has its own number",
+        _NOTHING,
+    )
+    checkpoint_steps: Count = key(
+        "steps of training between two checkpoints; 0: only when the job is asked to stop. [docs/resume.md](resume.md)",
+        _NOTHING,
+    )
+    warm_worker: Truth = key(
+        "a local run imports torch and other packages once, in a process that waits and forks for each job that "
+        "computes; off under a cluster executor. [docs/performance.md](performance.md)",
+        _NOTHING,
+    )
+    terminal: Literal["brief", "full"] = key(
+        "`brief`: about a line a job; `full`: all that Snakemake and its jobs say, see the "
+        "[README](../README.md#what-a-run-prints)",
+        _NOTHING,
+        default="brief",
+    )
+
+
+class Raw(Section):
+    """How the users' own folders are looked at."""
+
+    watch: Annotated[Literal["files", "labels", "off", False], Off] = key(
+        "what is looked at in your own data folders before each run, see [watch modes](#watch-modes)",
+        "build_manifest of these data sets",
+    )
+    threads: Positive = key("readers while your files are hashed or looked at", _NOTHING)
+
+
+# Which layers there are, the model knows: below 0, see clipsteer/config.py.
+Layers = Annotated[
+    Annotated[Literal["all"], OTHER] | Annotated[list[Whole], Field(min_length=1), Once(), LIST],
+    EITHER,
+]
+
+
+class Activations(Section):
+    """What is taken from the model, and how it is stored."""
+
+    hook_points: Annotated[list[HookPoint], Field(min_length=1), Once()] = key(
+        "what is stored: the output of an encoder layer, its MLP's output before the addition. `resid_post` is stored "
+        "in any case, since evaluation resumes from it",
+        "extract_activations; fewer hook points than before are restored",
+    )
+    layers: Layers = key(
+        "0-based layers that are stored, trained on and edited. With a hub name it must be a list",
+        "extract_activations, unless all of the layers were there before; layers that were restore all that follows",
+        allowed="`all`, or a list such as `[7, 8, 9]`",
+    )
+    dtype: Literal["float32", "bfloat16", "float16", "int8"] = key(
+        "number format on disk; `int8` has a scale per token and takes half of float16's bytes: docs/activations.md "
+        "has what that costs",
+        _FOLLOWS,
+    )
+    codec: Literal["none", "zstd", "blosc-lz4", "blosc-zstd", "blosc-zstd-bits"] = key(
+        "lossless compression; docs/activations.md has what was measured",
+        f"{_FOLLOWS} (values stay the same, so results do)",
+    )
+    keep: Truth = key(
+        "`false`: a split's values are taken out of the store as soon as nothing in the run reads them any more, and "
+        "made again where they are missed; [docs/activations.md](activations.md#keeping-or-dropping-them)",
+        "nothing (tables and markers are looked up again)",
+    )
+    images_per_shard: Positive = key(
+        "images of a shard; best a multiple of `batch_size` and of 64", "as `codec`"
+    )
+    batch_size: Positive = key(
+        "images of a forward pass; another value may change last bits", _FOLLOWS
+    )
+
+
+class Thresholds(Section):
+    """The grid of tau."""
+
+    low: Rate = key("smallest tau", _SELECT)
+    high: Rate = key("largest tau", _SELECT, allowed="above `low`")
+    points: Annotated[int, Field(strict=True, ge=2), WHOLE] = key(
+        "points of the logarithmic grid", _SELECT
+    )
+
+
+class Steering(Section):
+    """Selection, ablation and controls (Section 7.1), one setting for all tables."""
+
+    aggregate: Literal["mean", "max", "cls"] = key(
+        "how an image's tokens become one activation in Eq. 9", "feature_statistics"
+    )
+    balance: Literal["none", "group"] = key(
+        "Eq. 9 over the whole training split (the paper), or within each target class and then averaged",
+        _SELECT,
+    )
+    thresholds: Thresholds
+    tokens: Literal["all", "spatial", "cls"] = key(
+        "tokens that are edited", f"{_SELECT}, {_ABLATE}"
+    )
+    error_term: Literal["keep", "drop"] = key(
+        "whether what the SAE does not reconstruct stays in", f"{_SELECT}, {_ABLATE}"
+    )
+    relaxed_drop: Points = key(
+        "points that each other group may lose under the relaxed condition", _SELECT
+    )
+    random_pool: Literal["all", "alive"] = key(
+        "random controls from all features (the paper), or from living ones of like firing frequency",
+        _ABLATE,
+    )
+    random_seeds: Positive = key("random sets for each targeted one", _ABLATE)
+    shuffles: Positive = key("shuffles of the negative control", "shuffle_control")
+
+
+class Jobs(Section):
+    """How work is cut into Snakemake jobs."""
+
+    layers_per_job: Positive = key(
+        "layers that one job trains, selects or ablates. Each layer keeps its own key",
+        "nothing (jobs are cut anew and restored)",
+    )
+    extraction_parts: Positive = key(
+        "extraction jobs per split; part i takes shards i mod N", "nothing (as above)"
+    )

@@ -1,0 +1,88 @@
+"""The section `model`: the CLIP, and the tiny one that is trained here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from clipsteer.sections.values import (
+    WHOLE,
+    Absent,
+    Amount,
+    Count,
+    Name,
+    Null,
+    Once,
+    Positive,
+    Rate,
+    Section,
+    SomeText,
+    Text,
+    key,
+    part,
+)
+
+_AGAIN = "pretrain_clip"
+
+
+class Tiny(Section):
+    """The CLIP that learns the painted worlds; read only where `source` is `tiny`."""
+
+    worlds: Annotated[list[Name], Field(min_length=1), Once()] = key(
+        "whose captioned training images it learns from",
+        _AGAIN,
+        allowed="names of painted data sets",
+    )
+    image_size: Positive = key("pixels; images of another size are scaled", _AGAIN)
+    patch_size: Positive = key("pixels", _AGAIN, allowed="divides image_size")
+    vision_width: Positive = key("d, width of the residual stream", _AGAIN)
+    vision_layers: Positive = key("encoder layers, 0-based in the tables", _AGAIN)
+    vision_heads: Positive = key("attention heads", _AGAIN, allowed="divides vision_width")
+    text_width: Positive = key("width of the text tower", _AGAIN)
+    text_layers: Positive = key("its layers", _AGAIN)
+    text_heads: Positive = key("its attention heads", _AGAIN, allowed="divides text_width")
+    projection_dim: Positive = key("width of the space shared by images and texts", _AGAIN)
+    context_length: Annotated[int, Field(strict=True, ge=8), WHOLE] = key(
+        "tokens of a caption; longer ones are cut", _AGAIN
+    )
+    vocabulary: Annotated[int, Field(strict=True, ge=520), WHOLE] = key(
+        "entries of the tokenizer, learned from the captions", _AGAIN
+    )
+    hidden_act: Literal["quick_gelu", "gelu"] = key("activation of both towers", _AGAIN)
+    steps: Positive = key("training steps", _AGAIN)
+    batch_size: Positive = key("captioned images a step", _AGAIN)
+    lr: Rate = key("peak learning rate of AdamW", _AGAIN)
+    warmup_steps: Count = key(
+        "linear warm-up, then a cosine to 0; warned of where it is not shorter than `steps`", _AGAIN
+    )
+    weight_decay: Amount = key("on matrices, not on biases and norms", _AGAIN)
+    clip_norm: Rate = key("largest joint norm of the gradients", _AGAIN)
+    shift: Count = key(
+        "pixels by which an image may move in each direction, as augmentation", _AGAIN
+    )
+    max_logit_scale: Rate = key("bound of the learned temperature", _AGAIN)
+
+
+class Model(Section):
+    """The CLIP whose vision tower is steered."""
+
+    name: SomeText = key("stands in the tables", "make_table")
+    source: SomeText = key(
+        "`tiny` is trained here on painted worlds; for the others see [real weights](#real-weights)",
+        "pretrain_clip or import_clip",
+        allowed="`tiny`, a folder, or a hub name",
+    )
+    revision: Annotated[Text | None, Null] = key(
+        "branch, tag or commit of a hub name; null is its main branch. Read for hub names only",
+        "import_clip",
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = key(
+        "precision of the vision tower's forward pass; text embeddings are always float32",
+        "extract_activations, select_features, ablate_features, shuffle_control",
+    )
+    crop: Literal["transformers", "openai"] = key(
+        "whose centre crop images get, see below; numbers differ by one pixel's shift",
+        "extract_activations and all that follows",
+    )
+    tiny: Tiny = part(Absent)

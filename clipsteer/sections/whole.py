@@ -1,0 +1,41 @@
+"""The whole configuration: its sections."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from clipsteer.sections.data import Dataset
+from clipsteer.sections.dictionaries import Dictionary
+from clipsteer.sections.general import Activations, Jobs, Raw, Runtime, Steering, Store
+from clipsteer.sections.model import Model
+from clipsteer.sections.values import WHOLE, Name, Once, Section, key
+
+
+class Configuration(Section):
+    """What config.yaml may hold."""
+
+    model_config = ConfigDict(defer_build=False)
+
+    seed: Annotated[int, Field(strict=True, ge=0, le=2_000_000), WHOLE] = key(
+        "one seed for painting, the draw of evaluation images, pre-training, augmentation, SAE training, random "
+        "controls, shuffles and bootstraps",
+        "paint_world, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, make_table; "
+        "extract_activations for augmented copies",
+    )
+    store: Store
+    runtime: Runtime
+    raw: Raw
+    datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
+    model: Model
+    activations: Activations
+    dictionaries: Annotated[dict[Name, Dictionary], Field(min_length=1)]
+    steering: Steering
+    tables: dict[Name, Annotated[list[Name], Once()]] = key(
+        "`results/<name>_table.csv` for the data set `<name>`: which dictionaries stand in it, at least one of them an "
+        "SAE; `[]` = no such table",
+        "make_table, and what a new dictionary needs",
+        allowed="list of dictionaries",
+    )
+    jobs: Jobs
