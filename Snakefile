@@ -11,7 +11,6 @@ configfile: CONFIG_FILE
 
 
 include: "rules/common.smk"
-include: "rules/recipes.smk"
 include: "rules/resources.smk"
 include: "rules/data.smk"
 include: "rules/clip.smk"
@@ -25,5 +24,5 @@ include: "rules/describe.smk"
 rule all:
     default_target: True
     input:
-        expand("results/{dataset}_table.csv", dataset=TABLES),
+        expand("results/{dataset}_table.csv", dataset=OUTLINE.tables),
     localrule: True

@@ -1,6 +1,7 @@
 # What a dry run has found, as JSON, for `python -m clipsteer plan`: every job of the DAG in an order in
 # which it could run, the words that it would run, whether Snakemake would run it, and why.
 
+import atexit
 import json
 import os
 

@@ -1,20 +1,12 @@
 # What each job asks of a cluster: memory and minutes that scale with its work, doubled on each retry. The
 # model is clipsteer/lineage/resources.py; a profile's set-resources overrides it. Local runs do not heed it.
 
-import json
+import functools
 
 from clipsteer.lineage.resources import GPU_STEPS, Model, asks_for_gpu, known_images
 
-
-def scanned(dataset):
-    """What a scan found in a data set's folder; nothing where a job reads the rules before there was one."""
-    with suppress(OSError):
-        return json.loads(raw_token(dataset))
-    return {}
-
-
 COSTS = Model(
-    config, Path.cwd(), known_images(config, Path(REFS), CHAINS.current, scanned)
+    config, Path.cwd(), known_images(config, Path(REFS), CHAINS.current, SOURCES.known)
 )
 OVERRIDDEN = workflow.resource_settings.overwrite_resources
 FOR_ALL = workflow.resource_settings.default_resources or {}
@@ -39,6 +31,12 @@ def has_gpu(step):
     given = {**FOR_ALL, **OVERRIDDEN.get(step, {})}
     words = {name: getattr(value, "raw", value) for name, value in given.items()}
     return config["runtime"]["device"] != "cpu" and asks_for_gpu(words)
+
+
+def seconds(job):
+    """What a job of this run is likely to take."""
+    step = job.rule.name
+    return cost(step, job.wildcards, has_gpu(step)).seconds
 
 
 def needs(step):
