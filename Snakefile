@@ -11,14 +11,12 @@ configfile: CONFIG_FILE
 
 
 include: "rules/common.smk"
-include: "rules/resources.smk"
 include: "rules/data.smk"
 include: "rules/clip.smk"
 include: "rules/activations.smk"
 include: "rules/dictionaries.smk"
 include: "rules/steering.smk"
 include: "rules/report.smk"
-include: "rules/describe.smk"
 
 
 rule all:

@@ -1,6 +1,7 @@
 # The configuration, checked, and what all rules have of it: names (OUTLINE), inputs that no pattern says
-# (INPUTS), and for the params `recipe`, `source` and `chain` the functions that give them
-# (docs/store-protocol.md). All of it is in clipsteer/workflow/; here it is made for this run.
+# (INPUTS), for the params `recipe`, `source` and `chain` the functions that give them
+# (docs/store-protocol.md), and what jobs ask of a cluster. All of it is in clipsteer/workflow/; here it is
+# made for this run.
 #
 # Parsing reads no data; only the main process looks at the user's folders, once each, before the DAG is built.
 
@@ -15,7 +16,9 @@ from clipsteer.slurm import check_profile
 from clipsteer.store.roots import REFS
 from clipsteer.workflow.chains import Chains
 from clipsteer.workflow.commands import Commands, python_of
+from clipsteer.workflow.description import Description
 from clipsteer.workflow.inputs import DROPPED, Inputs
+from clipsteer.workflow.needs import Needs
 from clipsteer.workflow.outline import EXPORTS, MODEL, STEERED, Outline, one_of
 from clipsteer.workflow.recipes import Recipes
 from clipsteer.workflow.session import Session
@@ -35,13 +38,15 @@ try:
     SOURCES = Sources(OUTLINE, RECIPES, scans=workflow.is_main_process)
     COMMANDS = Commands(OUTLINE, python_of(workflow))
     CHAINS = Chains(workflow, OUTLINE.store)  # which results are up to date
+    NEEDS = Needs(workflow, OUTLINE, SOURCES, CHAINS)
     if workflow.is_main_process:
         SESSION = Session(workflow, OUTLINE, INPUTS, SOURCES, CHAINS, WATCH)
         SESSION.open()
+        Description(workflow, CHAINS, NEEDS).at_exit()
 except ClipsteerError as error:
     raise WorkflowError(str(error)) from None
 
-shell_words, expected_chain = COMMANDS.shell_words, CHAINS.expected
+shell_words, needs, expected_chain = COMMANDS.shell_words, NEEDS.of, CHAINS.expected
 
 
 # Names that the configuration does not have are no rule's business: Snakemake says so of such a target.
@@ -55,6 +60,6 @@ wildcard_constraints:
 
 onstart:
     try:
-        SESSION.begin(seconds)
+        SESSION.begin(NEEDS.seconds)
     except ClipsteerError as error:
         raise WorkflowError(str(error)) from None

@@ -308,9 +308,8 @@ def defined(file: Path) -> frozenset[str]:
     """The names that a file of code defines: functions, classes, constants, and those in its classes."""
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".smk":
-        return frozenset(
-            re.findall(r"^(?:def )?([A-Za-z_]\w*)(?:\(.*\):$| = )", text, re.MULTILINE)
-        )
+        named = re.findall(r"^ *rule (\w+):$|^(\w+) = ", text, re.MULTILINE)
+        return frozenset(name for pair in named for name in pair if name)
     found: set[str] = set()
 
     def visit(nodes: list[ast.stmt], prefix: str) -> None:
@@ -366,9 +365,7 @@ def test_dead_names_are_seen() -> None:
     )
     assert len(list(dead_names("docs/x.md", bad))) == 3
     good = f"[`chain_key`](../{here}), [`Pointer.chain`](../{here}), [`FORMS`](../clipsteer/data/forms.py), "
-    good += (
-        "[`needs`](../rules/resources.smk), [`COSTS`](../rules/resources.smk), [prose](../none.py)"
-    )
+    good += "[`SCHEMA`](../rules/common.smk), [`train_dictionary`](../rules/dictionaries.smk), [prose](../none.py)"
     assert list(dead_names("docs/x.md", good)) == []
 
 

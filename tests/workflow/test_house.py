@@ -34,7 +34,7 @@ MAY_IMPORT = {
 LIGHT = {
     "workflow": {
         *("clipsteer.data.forms", "clipsteer.data.watched", "clipsteer.clip.weights"),
-        "clipsteer.report.paper",
+        *("clipsteer.report.paper", "clipsteer.lineage.resources"),
     },
 }
 BESIDE = {
@@ -92,22 +92,42 @@ def test_scripts_start_light(script: Path) -> None:
         assert not {n.split(".")[0] for n in names} & HEAVY
 
 
+# Of what rules import: what needs numpy, which Snakemake loads itself, and what needs Snakemake.
+LOADS_NUMPY = {"clipsteer.lineage.resources", "clipsteer.workflow.needs"}
+LOADS_SNAKEMAKE = {"clipsteer.workflow.chains"}
+
+
 def test_what_snakemake_imports_to_read_the_rules_is_light() -> None:
     """The library's modules that rules/ import, before they look at anything, and what they import later."""
     rules = "".join(path.read_text() for path in (BASE / "rules").glob("*.smk"))
     found = {*re.findall(r"^from (clipsteer\S*) import", rules, re.M), *LIGHT["workflow"]}
-    assert "clipsteer.workflow.recipes" in found
-    # what Snakemake itself imports is no matter of ours: the first needs Snakemake, the second numpy
-    names = sorted(found - {"clipsteer.workflow.chains", "clipsteer.lineage.resources"})
-    code = f"import sys, {', '.join(names)}; print(*sys.modules)"
-    loaded = subprocess.run(
+    assert {"clipsteer.workflow.recipes", *LOADS_NUMPY, *LOADS_SNAKEMAKE} <= found
+    heavy = HEAVY | {"polars", "PIL"}
+    assert not loaded(found) & heavy
+    own = (
+        found - LOADS_NUMPY - LOADS_SNAKEMAKE - {"clipsteer.workflow.description"}
+    )  # which needs `needs`
+    assert not loaded(own) & (heavy | {"numpy", "pandas", "snakemake"})
+
+
+def loaded(names: set[str]) -> set[str]:
+    """All modules that are there once some are imported."""
+    code = f"import sys, {', '.join(sorted(names))}; print(*sys.modules)"
+    done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(BASE)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert not set(loaded.stdout.split()) & (HEAVY | {"polars", "numpy", "PIL"})
+    return set(done.stdout.split())
+
+
+def test_rules_hold_no_logic() -> None:
+    """It is in clipsteer/workflow/, where types are checked and tests can reach it."""
+    for path in (BASE / "rules").glob("*.smk"):
+        found = re.findall(r"^\s*(?:def|class|for|while) .*", path.read_text(), re.M)
+        assert found == [], f"{path}: {found}"
 
 
 def test_conda_pins_equal_pyproject() -> None:
