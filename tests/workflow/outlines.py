@@ -32,7 +32,7 @@ def wildcards(**values: object) -> Any:
 
 
 def jobs(made: Outline) -> Iterator[Job]:
-    """All jobs that could be asked for."""
+    """All jobs that could be asked for, of the steps whose recipes have something of the configuration."""
 
     def job(step: str, **values: object) -> Job:
         return step, tuple((name, str(value)) for name, value in values.items())
