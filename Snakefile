@@ -11,19 +11,16 @@ configfile: CONFIG_FILE
 
 
 include: "rules/common.smk"
-include: "rules/recipes.smk"
-include: "rules/resources.smk"
 include: "rules/data.smk"
 include: "rules/clip.smk"
 include: "rules/activations.smk"
 include: "rules/dictionaries.smk"
 include: "rules/steering.smk"
 include: "rules/report.smk"
-include: "rules/describe.smk"
 
 
 rule all:
     default_target: True
     input:
-        expand("results/{dataset}_table.csv", dataset=TABLES),
+        expand("results/{dataset}_table.csv", dataset=OUTLINE.tables),
     localrule: True

@@ -13,7 +13,7 @@ rule list_shards:
     resources:
         **needs("list_shards"),
     params:
-        recipe=shards_recipe,
+        recipe=RECIPES.list_shards,
         chain=expected_chain,
     shell:
         shell_words("list_shards")
@@ -34,7 +34,7 @@ rule extract_activations:
     resources:
         **needs("extract_activations"),
     params:
-        recipe=extract_recipe,
+        recipe=RECIPES.extract_activations,
         chain=expected_chain,
     shell:
         shell_words("extract_activations")
@@ -48,14 +48,14 @@ rule extract_activations:
 
 rule drop_activations:
     input:
-        activations=lambda wildcards: activations(wildcards.dataset, wildcards.split),
-        readers=drop_readers,
+        activations=lambda wildcards: INPUTS.parts(wildcards.dataset, wildcards.split),
+        readers=INPUTS.before_drop,
     output:
         DROPPED,
     log:
         "logs/drop_activations/{table}_{result}_{dataset}_{split}.log",
     wildcard_constraints:
-        table="|".join(TABLES) or "none",
+        table=one_of(OUTLINE.tables),
         result="table|negative_control",
     priority: 2
     conda:
@@ -63,7 +63,7 @@ rule drop_activations:
     resources:
         **needs("drop_activations"),
     params:
-        recipe=drop_recipe,
+        recipe=RECIPES.drop_activations,
         chain=expected_chain,
     shell:
         shell_words("drop_activations")

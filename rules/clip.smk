@@ -1,11 +1,11 @@
 # The CLIP itself, and its zero-shot heads.
 
 
-if TINY:
+if OUTLINE.tiny:
 
     rule pretrain_clip:
         input:
-            expand(f"{REFS}/{{world}}/manifest.json", world=WORLDS),
+            expand(f"{REFS}/{{world}}/manifest.json", world=OUTLINE.worlds),
         output:
             MODEL,
         log:
@@ -16,10 +16,10 @@ if TINY:
         resources:
             **needs("pretrain_clip"),
         params:
-            recipe=pretrain_recipe,
+            recipe=RECIPES.pretrain_clip,
             chain=expected_chain,
         shell:
-            shell_words("pretrain_clip") + manifest_words() + " --pointer {output}"
+            shell_words("pretrain_clip") + COMMANDS.manifests() + " --pointer {output}"
 
 else:
 
@@ -33,12 +33,12 @@ else:
         resources:
             **needs("import_clip"),
         params:
-            recipe=import_recipe,
+            recipe=RECIPES.import_clip,
             chain=expected_chain,
-            source=import_source,
+            source=SOURCES.model,
         shell:
             shell_words("import_clip")
-            + ("--raw token={params.source:q} " if LOCAL_MODEL else "")
+            + ("--raw token={params.source:q} " if OUTLINE.local_model else "")
             + "--name model --pointer {output}"
 
 
@@ -55,7 +55,7 @@ rule build_head:
     resources:
         **needs("build_head"),
     params:
-        recipe=head_recipe,
+        recipe=RECIPES.build_head,
         chain=expected_chain,
     shell:
         shell_words("build_head")

@@ -11,7 +11,7 @@ rule paint_world:
     resources:
         **needs("paint_world"),
     params:
-        recipe=paint_recipe,
+        recipe=RECIPES.paint_world,
         chain=expected_chain,
     shell:
         shell_words("paint_world") + "--name {wildcards.dataset} --pointer {output}"
@@ -19,7 +19,7 @@ rule paint_world:
 
 rule build_manifest:
     input:
-        manifest_world,
+        INPUTS.world,
     output:
         f"{REFS}/{{dataset}}/manifest.json",
     log:
@@ -29,9 +29,9 @@ rule build_manifest:
     resources:
         **needs("build_manifest"),
     params:
-        recipe=manifest_recipe,
+        recipe=RECIPES.build_manifest,
         chain=expected_chain,
-        source=manifest_source,
+        source=SOURCES.manifest,
     shell:
         shell_words("build_manifest")
         + "--name {wildcards.dataset} --inputs source {input} --raw source={params.source:q}"

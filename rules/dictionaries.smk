@@ -4,13 +4,13 @@
 
 rule train_dictionary:
     input:
-        train_inputs,
+        INPUTS.training,
     output:
         f"{REFS}/dictionaries/{{dictionary}}/{{block}}.json",
     log:
         "logs/train_dictionary/{dictionary}_{block}.log",
     wildcard_constraints:
-        dictionary="|".join(filter(is_trained, DICTIONARIES)) or "none",
+        dictionary=one_of(OUTLINE.trained),
     priority: 1
     conda:
         "../envs/clip.yaml"
@@ -18,7 +18,7 @@ rule train_dictionary:
     resources:
         **needs("train_dictionary"),
     params:
-        recipe=train_recipe,
+        recipe=RECIPES.train_dictionary,
         chain=expected_chain,
     shell:
         shell_words("train_dictionary")
@@ -27,8 +27,8 @@ rule train_dictionary:
 
 rule evaluate_dictionary:
     input:
-        dictionary=trained,
-        activations=lambda wildcards: activations(wildcards.dataset, "validation"),
+        dictionary=INPUTS.trained,
+        activations=INPUTS.activations("validation"),
     output:
         f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}/evaluation.json",
     log:
@@ -40,7 +40,7 @@ rule evaluate_dictionary:
     resources:
         **needs("evaluate_dictionary"),
     params:
-        recipe=evaluate_recipe,
+        recipe=RECIPES.evaluate_dictionary,
         chain=expected_chain,
     shell:
         shell_words("evaluate_dictionary")

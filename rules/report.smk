@@ -4,23 +4,23 @@
 rule make_table:
     input:
         manifest=f"{REFS}/{{dataset}}/manifest.json",
-        evaluation=table_inputs("evaluation"),
-        selection=table_inputs("selection"),
-        ablation=table_inputs("ablation"),
-        dropped=dropped("table"),
+        evaluation=INPUTS.of_table("evaluation"),
+        selection=INPUTS.of_table("selection"),
+        ablation=INPUTS.of_table("ablation"),
+        dropped=INPUTS.dropped("table"),
     output:
         **EXPORTS["table"],
         pointer=f"{REFS}/{{dataset}}/table.json",
     log:
         "logs/make_table/{dataset}.log",
     wildcard_constraints:
-        dataset="|".join(TABLES) or "none",
+        dataset=one_of(OUTLINE.tables),
     conda:
         "../envs/data.yaml"
     resources:
         **needs("make_table"),
     params:
-        recipe=table_recipe,
+        recipe=RECIPES.make_table,
         chain=expected_chain,
     shell:
         shell_words("make_table")
@@ -34,21 +34,21 @@ rule make_table:
 rule control_table:
     input:
         table=f"{REFS}/{{dataset}}/table.json",
-        control=control_inputs,
-        dropped=dropped("negative_control"),
+        control=INPUTS.controls,
+        dropped=INPUTS.dropped("negative_control"),
     output:
         **EXPORTS["negative_control"],
         pointer=f"{REFS}/{{dataset}}/negative_control.json",
     log:
         "logs/control_table/{dataset}.log",
     wildcard_constraints:
-        dataset="|".join(TABLES) or "none",
+        dataset=one_of(OUTLINE.tables),
     conda:
         "../envs/data.yaml"
     resources:
         **needs("control_table"),
     params:
-        recipe=control_table_recipe,
+        recipe=RECIPES.control_table,
         chain=expected_chain,
     shell:
         shell_words("control_table")

@@ -4,8 +4,8 @@
 rule feature_statistics:
     input:
         manifest=f"{REFS}/{{dataset}}/manifest.json",
-        dictionary=trained,
-        activations=lambda wildcards: activations(wildcards.dataset, "train"),
+        dictionary=INPUTS.trained,
+        activations=INPUTS.activations("train"),
     output:
         f"{STEERED}/statistics.json",
     log:
@@ -17,7 +17,7 @@ rule feature_statistics:
     resources:
         **needs("feature_statistics"),
     params:
-        recipe=statistics_recipe,
+        recipe=RECIPES.feature_statistics,
         chain=expected_chain,
     shell:
         shell_words("feature_statistics")
@@ -31,9 +31,9 @@ rule select_features:
         model=MODEL,
         head=f"{REFS}/{{dataset}}/head.json",
         manifest=f"{REFS}/{{dataset}}/manifest.json",
-        dictionary=trained,
+        dictionary=INPUTS.trained,
         statistics=f"{STEERED}/statistics.json",
-        activations=lambda wildcards: activations(wildcards.dataset, "validation"),
+        activations=INPUTS.activations("validation"),
     output:
         f"{STEERED}/selection.json",
     log:
@@ -45,7 +45,7 @@ rule select_features:
     resources:
         **needs("select_features"),
     params:
-        recipe=select_recipe,
+        recipe=RECIPES.select_features,
         chain=expected_chain,
     shell:
         shell_words("select_features")
@@ -60,10 +60,10 @@ rule ablate_features:
         model=MODEL,
         head=f"{REFS}/{{dataset}}/head.json",
         manifest=f"{REFS}/{{dataset}}/manifest.json",
-        dictionary=trained,
+        dictionary=INPUTS.trained,
         statistics=f"{STEERED}/statistics.json",
         selection=f"{STEERED}/selection.json",
-        activations=lambda wildcards: activations(wildcards.dataset, "test"),
+        activations=INPUTS.activations("test"),
     output:
         f"{STEERED}/ablation.json",
     log:
@@ -75,7 +75,7 @@ rule ablate_features:
     resources:
         **needs("ablate_features"),
     params:
-        recipe=ablate_recipe,
+        recipe=RECIPES.ablate_features,
         chain=expected_chain,
     shell:
         shell_words("ablate_features")
@@ -90,10 +90,10 @@ rule shuffle_control:
         model=MODEL,
         head=f"{REFS}/{{dataset}}/head.json",
         manifest=f"{REFS}/{{dataset}}/manifest.json",
-        dictionary=trained,
-        train=lambda wildcards: activations(wildcards.dataset, "train"),
-        validation=lambda wildcards: activations(wildcards.dataset, "validation"),
-        test=lambda wildcards: activations(wildcards.dataset, "test"),
+        dictionary=INPUTS.trained,
+        train=INPUTS.activations("train"),
+        validation=INPUTS.activations("validation"),
+        test=INPUTS.activations("test"),
     output:
         f"{STEERED}/control.json",
     log:
@@ -105,7 +105,7 @@ rule shuffle_control:
     resources:
         **needs("shuffle_control"),
     params:
-        recipe=control_recipe,
+        recipe=RECIPES.shuffle_control,
         chain=expected_chain,
     shell:
         shell_words("shuffle_control")

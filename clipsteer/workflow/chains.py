@@ -107,6 +107,13 @@ class Chains:
                 self._keys[path] = chain_key(link.recipe(), sources)
         return self._keys[path]
 
+    def expected(self, wildcards: Any, output: Any) -> str:
+        """The param `chain` of every rule: the key that a job's pointer has to get.
+
+        Empty where it is not known yet. `output`: the job's, as Snakemake gives it.
+        """
+        return self.key(str(output.get("pointer", output[0]))) or ""
+
     def current(self, path: str | Path) -> bool:
         """Whether the pointer at `path` is there and is what this configuration expects."""
         found = read_chain(path)

@@ -107,17 +107,18 @@ if __name__ == "__main__":
 '''
     },
     {
-        "rules/common.smk": (
+        "clipsteer/workflow/outline.py": (
             (
                 '    "negative_control": {"csv"',
                 '    "groups": {"csv": "results/{dataset}_groups.csv"},\n    "negative_control": {"csv"',
             ),
         ),
-        "rules/recipes.smk": (
+        "clipsteer/workflow/recipes.py": (
             (
-                "def control_table_recipe(wildcards):",
-                'def groups_recipe(wildcards):\n    return recipe("count_groups", {})\n\n\n'
-                "def control_table_recipe(wildcards):",
+                "    def control_table(self, wildcards: Any) -> str:\n",
+                "    def count_groups(self, wildcards: Any) -> str:\n"
+                '        return self._recipe("count_groups", {})\n\n'
+                "    def control_table(self, wildcards: Any) -> str:\n",
             ),
         ),
         "rules/report.smk": (
@@ -136,7 +137,7 @@ if __name__ == "__main__":
     resources:
         **needs("count_groups"),
     params:
-        recipe=groups_recipe,
+        recipe=RECIPES.count_groups,
         chain=expected_chain,
     shell:
         shell_words("count_groups")

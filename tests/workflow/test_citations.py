@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from clipsteer.workflow.outline import EXPORTS
+
 BASE = Path(__file__).parents[2]
 ROOMS = (
     *("docs", "config", "profiles", "schemas", "envs", "rules"),
@@ -150,7 +152,7 @@ def test_names_and_code_are_no_open_ends() -> None:
 # ------------------------------------------------------------------------------------------ files
 
 CITED = re.compile(r"(?<![\w/.~{}<>*-])[\w~<>*{}./-]*[\w>*}]\.(?:py|md|yaml|csv|smk)\b(?!\.\w)")
-EXPORTS = re.findall(r'"(results/\{dataset\}_[a-z_.]+)"', read("rules/common.smk"))
+RESULTS = [file for exports in EXPORTS.values() for file in exports.values()]
 
 
 def exists(name: str) -> bool:
@@ -161,7 +163,7 @@ def exists(name: str) -> bool:
     pattern = re.sub(r"<[^>]*>|\{[^}]*\}", "*", name.lstrip("./"))
     if any(fnmatch.fnmatch(f"/{file}", f"*/{pattern}") for file in repository()):
         return True
-    return any(fnmatch.fnmatch(pattern, export.replace("{dataset}", "*")) for export in EXPORTS)
+    return any(fnmatch.fnmatch(pattern, file.replace("{dataset}", "*")) for file in RESULTS)
 
 
 def dead_files(text: str) -> Iterator[str]:
@@ -306,9 +308,8 @@ def defined(file: Path) -> frozenset[str]:
     """The names that a file of code defines: functions, classes, constants, and those in its classes."""
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".smk":
-        return frozenset(
-            re.findall(r"^(?:def )?([A-Za-z_]\w*)(?:\(.*\):$| = )", text, re.MULTILINE)
-        )
+        named = re.findall(r"^ *rule (\w+):$|^(\w+) = ", text, re.MULTILINE)
+        return frozenset(name for pair in named for name in pair if name)
     found: set[str] = set()
 
     def visit(nodes: list[ast.stmt], prefix: str) -> None:
@@ -364,7 +365,7 @@ def test_dead_names_are_seen() -> None:
     )
     assert len(list(dead_names("docs/x.md", bad))) == 3
     good = f"[`chain_key`](../{here}), [`Pointer.chain`](../{here}), [`FORMS`](../clipsteer/data/forms.py), "
-    good += "[`recipe`](../rules/common.smk), [`EXPORTS`](../rules/common.smk), [prose](../none.py)"
+    good += "[`BASE`](../rules/common.smk), [`train_dictionary`](../rules/dictionaries.smk), [prose](../none.py)"
     assert list(dead_names("docs/x.md", good)) == []
 
 

@@ -1,0 +1,52 @@
+"""The words of jobs' commands: which Python runs which script, and what of the configuration is no recipe's."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import Any
+
+from clipsteer.store.roots import REFS
+from clipsteer.workflow.outline import Outline
+
+
+class Commands:
+    """The commands that one configuration gives. `python`: the word that runs a script."""
+
+    def __init__(self, outline: Outline, python: str) -> None:
+        self._outline, self._python = outline, python
+
+    def shell_words(self, step: str) -> str:
+        """The words that run a step's script with the library of this checkout; runtime settings only."""
+        base, config = self._outline.base, self._outline.config
+        words = [self._python, base / "workflow_scripts" / f"{step}.py"]
+        words += ["--store", self._outline.store, "--device", config["runtime"]["device"]]
+        words += ["--checkpoint-steps", config["runtime"]["checkpoint_steps"]]
+        words += ["--verify-below", config["store"]["verify_below_mb"] * 2**20]
+        # of all data sets: a lost object may have to be made again by any step
+        for dataset in self._outline.datasets:
+            if not self._outline.is_painted(dataset):
+                words += ["--root", f"{dataset}={self._outline.root(dataset)}"]
+        if self._outline.local_model:
+            words += ["--root", f"model={self._outline.local_model}"]
+        return (
+            f"PYTHONPATH={quoted(base)} "
+            + " ".join(quoted(word) for word in words)
+            + " --recipe {params.recipe:q} --chain={params.chain:q} --log {log} --threads {threads} "
+        )
+
+    def manifests(self) -> str:
+        """The manifests of all worlds that the tiny CLIP learns from."""
+        worlds = self._outline.worlds
+        return " ".join(f"--input {world}={REFS}/{world}/manifest.json" for world in worlds)
+
+
+def quoted(word: object) -> str:
+    """One shell word; Snakemake formats the whole command, so its braces are doubled."""
+    return shlex.quote(str(word)).replace("{", "{{").replace("}", "}}")
+
+
+def python_of(workflow: Any) -> str:
+    """The Python of a run's jobs: that of an environment which Snakemake makes, else this one."""
+    made = {method.name for method in workflow.deployment_settings.deployment_method}
+    return "python" if "CONDA" in made else sys.executable

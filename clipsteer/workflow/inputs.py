@@ -1,0 +1,138 @@
+"""The inputs of rules that no wildcard pattern says, as they follow from the configuration.
+
+All are pointers. A method that takes wildcards is an input function of a rule; one that takes a word gives
+such a function.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from clipsteer.store.roots import REFS
+from clipsteer.workflow.outline import Outline
+
+DROPPED = f"{REFS}/{{table}}/dropped/{{result}}/{{dataset}}/{{split}}.json"
+"""Says that the activations of a split have been dropped, as far as one table or its control goes."""
+
+_PART = re.compile(rf"{REFS}/([^/]+)/activations/([^/]+)/part_\d+\.json")
+_RESULTS = ("table", "negative_control")
+
+InputFunction = Callable[[Any], list[str]]
+
+
+class Inputs:
+    """The inputs that one configuration gives."""
+
+    def __init__(self, outline: Outline) -> None:
+        self._outline = outline
+
+    # ---- images and activations
+
+    def world(self, wildcards: Any) -> list[str]:
+        """The pointer of a painted world; nothing where the user has the images."""
+        painted = self._outline.is_painted(wildcards.dataset)
+        return [f"{REFS}/{wildcards.dataset}/world.json"] if painted else []
+
+    def parts(self, dataset: str, split: str) -> list[str]:
+        """All parts of the activations of one split."""
+        place = f"{REFS}/{dataset}/activations/{split}"
+        return [f"{place}/part_{part}.json" for part in self._outline.parts]
+
+    def activations(self, split: str) -> InputFunction:
+        """All parts of one split of the data set at hand."""
+        return lambda wildcards: self.parts(wildcards.dataset, split)
+
+    # ---- dictionaries
+
+    def training(self, wildcards: Any) -> list[str]:
+        """The activations that a dictionary learns from."""
+        dataset = self._outline.dictionaries[wildcards.dictionary]["trained_on"]
+        splits = self._outline.training_splits(dataset)
+        return [part for split in splits for part in self.parts(dataset, split)]
+
+    def trained(self, wildcards: Any) -> list[str]:
+        """A dictionary's block of layers; nothing for one that is not trained."""
+        if not self._outline.is_trained(wildcards.dictionary):
+            return []
+        return [f"{REFS}/dictionaries/{wildcards.dictionary}/{wildcards.block}.json"]
+
+    # ---- tables
+
+    def of_table(self, kind: str) -> InputFunction:
+        """The pointers of one kind of every dictionary and block of a table."""
+        return lambda wildcards: self._steered(wildcards.dataset, kind)
+
+    def controls(self, wildcards: Any) -> list[str]:
+        """Those of a negative control, which the neuron basis does not have."""
+        return self._steered(wildcards.dataset, "control", self._outline.is_trained)
+
+    def _steered(
+        self, table: str, kind: str, counts: Callable[[str], bool] = lambda name: True
+    ) -> list[str]:
+        return [
+            f"{REFS}/{table}/{dictionary}/{block}/{kind}.json"
+            for dictionary in self._outline.tables.get(table, [])
+            if counts(dictionary)
+            for block in self._outline.blocks
+        ]
+
+    # ---- dropping activations that nothing reads
+
+    def readers(self, table: str, result: str) -> dict[tuple[str, str], list[str]]:
+        """What a table, or its negative control, needs of each (data set, split)."""
+        found: dict[tuple[str, str], list[str]] = {}
+
+        def read(dataset: str, split: str, *pointers: str) -> None:
+            found.setdefault((dataset, split), []).extend(pointers)
+
+        for dictionary in self._outline.tables.get(table, []):
+            trained_on = self._outline.dictionaries[dictionary].get("trained_on")
+            for block in self._outline.blocks:
+                place = f"{REFS}/{table}/{dictionary}/{block}"
+                if result == "table":
+                    for split in self._outline.training_splits(trained_on) if trained_on else []:
+                        read(trained_on, split, f"{REFS}/dictionaries/{dictionary}/{block}.json")
+                    read(table, "train", f"{place}/statistics.json")
+                    for kind in ("evaluation", "selection"):
+                        read(table, "validation", f"{place}/{kind}.json")
+                    read(table, "test", f"{place}/ablation.json")
+                elif trained_on:
+                    for split in ("train", "validation", "test"):
+                        read(table, split, f"{place}/control.json")
+        return found
+
+    def before_drop(self, wildcards: Any) -> list[str]:
+        """What must be there before a split's activations are dropped."""
+        readers = self.readers(wildcards.table, wildcards.result)
+        return readers.get((wildcards.dataset, wildcards.split), [])
+
+    def dropped(self, result: str) -> InputFunction:
+        """Markers that the activations behind a result have been dropped; none where they are kept."""
+
+        def markers(wildcards: Any) -> list[str]:
+            table = wildcards.dataset
+            keep = self._outline.config["activations"]["keep"]
+            return [
+                DROPPED.format(table=table, result=result, dataset=dataset, split=split)
+                for dataset, split in ([] if keep else self.readers(table, result))
+            ]
+
+        return markers
+
+    def readers_among(self, jobs: Iterable[Any]) -> Mapping[str, Sequence[str]]:
+        """What some of Snakemake's jobs will write from the activations of each split (data set/split)."""
+        found: dict[str, list[str]] = {
+            f"{dataset}/{split}": []
+            for table in self._outline.tables
+            for result in _RESULTS
+            for dataset, split in self.readers(table, result)
+        }
+        for job in jobs:
+            if job.rule.name == "drop_activations":
+                continue
+            parts = [part for path in job.input if (part := _PART.match(path))]
+            for name in {"/".join(part.groups()) for part in parts}:
+                found.setdefault(name, []).append(str(job.output[0]))
+        return found

@@ -1,0 +1,92 @@
+"""What follows from a configuration without a look at any data: names, blocks of layers, places of pointers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clipsteer.config import layers_of
+from clipsteer.store.roots import REFS
+
+MODEL = f"{REFS}/model/model.json"
+STEERED = f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}"
+"""The folder of the pointers that belong to a data set, a dictionary and a block of layers."""
+
+EXPORTS = {
+    "table": {
+        "csv": "results/{dataset}_table.csv",
+        "markdown": "results/{dataset}_table.md",
+        "figure": "results/{dataset}_layers.png",
+        "feature_sets": "results/{dataset}_feature_sets.csv",
+        "dictionaries": "results/{dataset}_dictionaries.csv",
+        "summary": "results/{dataset}_summary.txt",
+        "headline": "results/{dataset}_headline.json",
+    },
+    "negative_control": {"csv": "results/{dataset}_negative_control.csv"},
+}
+"""What a data set's pointer of each name is written out as, for people: output -> file."""
+
+
+class Outline:
+    """A validated configuration in a checkout (`base`) and a working directory (`folder`), as rules see it.
+
+    `tables`: data set -> its dictionaries, of the tables that have any. `blocks`: name -> the layers that
+    one job handles. `parts`: the numbers of the jobs that one split's extraction is cut into. `local_model`:
+    the folder of the user's model; None for one that is pre-trained here (`tiny`) or has a hub name.
+    """
+
+    def __init__(self, config: Mapping[str, Any], base: Path, folder: Path) -> None:
+        self.config, self.base, self.folder = config, base, folder
+        self.store = Path(config["store"]["root"]).expanduser()
+        self.datasets: Mapping[str, Any] = config["datasets"]
+        self.dictionaries: Mapping[str, Any] = config["dictionaries"]
+        self.tables = {dataset: names for dataset, names in config["tables"].items() if names}
+        self.layers = layers_of(config, folder)
+        self.blocks = blocks(self.layers, config["jobs"]["layers_per_job"])
+        self.parts = range(config["jobs"]["extraction_parts"])
+        model = config["model"]
+        self.tiny = model["source"] == "tiny"
+        self.worlds: list[str] = model["tiny"]["worlds"] if self.tiny else []
+        source = Path(model["source"]).expanduser()
+        self.local_model = source if not self.tiny and (folder / source).is_dir() else None
+
+    def is_painted(self, dataset: str) -> bool:
+        return bool(self.datasets[dataset]["root"] == "painted")
+
+    def root(self, dataset: str) -> Path:
+        """The user's folder of a data set that is not painted."""
+        return Path(self.datasets[dataset]["root"]).expanduser()
+
+    def is_trained(self, dictionary: str) -> bool:
+        """Whether there is anything to train: not for the neuron basis."""
+        return bool(self.dictionaries[dictionary]["architecture"] != "neurons")
+
+    @property
+    def trained(self) -> list[str]:
+        """The dictionaries that are trained."""
+        return [name for name in self.dictionaries if self.is_trained(name)]
+
+    def copies(self, dataset: str, split: str) -> int:
+        """Augmented copies of each image in a split."""
+        return int(self.datasets[dataset]["augment"]) if split == "train_augmented" else 0
+
+    def training_splits(self, dataset: str) -> list[str]:
+        """What a dictionary learns from: the training split, with its augmented copies if there are any."""
+        return ["train"] + ["train_augmented"] * bool(self.datasets[dataset]["augment"])
+
+    def results(self) -> list[str]:
+        """All files that people read, of all tables."""
+        files = [file for exports in EXPORTS.values() for file in exports.values()]
+        return [file.format(dataset=dataset) for dataset in self.tables for file in files]
+
+
+def blocks(layers: list[int], size: int) -> dict[str, list[int]]:
+    """The layers cut into blocks of at most `size`, by name: layers_00-02."""
+    runs = [layers[i : i + size] for i in range(0, len(layers), size)]
+    return {f"layers_{run[0]:02d}-{run[-1]:02d}": run for run in runs}
+
+
+def one_of(names: Iterable[object]) -> str:
+    """The pattern of a wildcard that is one of some names; without any it is a word that no target has."""
+    return "|".join(map(str, names)) or "none"

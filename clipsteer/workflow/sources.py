@@ -1,0 +1,132 @@
+"""The user's own files, as chain keys know them: what a scan of each folder found, or a commit of the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from clipsteer.data.forms import FORMS
+from clipsteer.data.watched import named_files
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.code import CACHES
+from clipsteer.store.digest import canonical_json, digest_bytes
+from clipsteer.store.pointers import chain_key, read_pointer
+from clipsteer.store.progress import Log, Progress
+from clipsteer.store.roots import REFS
+from clipsteer.store.scan import scan, write_token
+from clipsteer.workflow.outline import MODEL, Outline
+from clipsteer.workflow.recipes import Recipes
+
+_MODEL = "model"  # its name among the folders; a data set's is its own
+
+
+class Sources:
+    """What stands for the folders of the user's that one configuration names, and for a model of the hub.
+
+    The main process looks at a folder (`scans`), once; jobs that read the rules again take what it noted.
+    """
+
+    def __init__(self, outline: Outline, recipes: Recipes, *, scans: bool) -> None:
+        self._outline, self._recipes, self._scans = outline, recipes, scans
+        self._tokens: dict[str, str] = {}
+        self._scanned: dict[str, dict[str, Any]] = {}
+
+    # ---- the param `source` of rules
+
+    def manifest(self, wildcards: Any) -> str:
+        """What stands for a data set's folder; nothing where its images are painted."""
+        painted = self._outline.is_painted(wildcards.dataset)
+        return "" if painted else self.token(wildcards.dataset)
+
+    def model(self, wildcards: Any, output: object = None) -> str | None:
+        """What stands for the model: the files of a folder, or the commit that was taken from the hub.
+
+        None where none was taken yet for this name and revision. As it asks for `output`, Snakemake does
+        not take note of it: a commit is known after the run that took it, which makes nothing stale.
+        """
+        if self._outline.local_model:
+            return self.token(_MODEL)
+        with suppress(ClipsteerError, KeyError):  # no pointer, or one of something else
+            model = read_pointer(MODEL)
+            commit = canonical_json({"commit": model.members["all"].facts.get("commit")})
+            recipe = self._recipes.import_clip(wildcards)
+            if model.chain == chain_key(recipe, [digest_bytes(commit)]):
+                return commit.decode()
+        return None
+
+    # ---- scans
+
+    def token(self, name: str) -> str:
+        """What stands for the folder of a data set, or of the model: canonical JSON.
+
+        Raises ClipsteerError where it is not as its layout has it or cannot be read.
+        """
+        if name not in self._tokens:
+            self._tokens[name] = self._scan(name) if self._scans else _noted(name)
+        return self._tokens[name]
+
+    def known(self, dataset: str) -> Mapping[str, Any]:
+        """The token of a data set's folder as a dict; empty where a job reads the rules before a scan."""
+        with suppress(OSError):
+            return dict(json.loads(self.token(dataset)))
+        return {}
+
+    def note(self) -> None:
+        """Write down what this process has found, for jobs."""
+        for name, token in self._scanned.items():
+            write_token(_note(name), token)
+
+    def _scan(self, name: str) -> str:
+        key = "model.source" if name == _MODEL else f"datasets.{name}.root"
+        settings = self._model_settings(key) if name == _MODEL else self._settings(name)
+        progress = Progress(Log(), f"looking at {key}", None, "files hashed")
+        try:
+            found = scan(
+                cache=CACHES / f"scan-{name}",
+                threads=self._outline.config["raw"]["threads"],
+                key=key,
+                progress=progress,
+                **settings,
+            )
+        finally:
+            progress.finish()
+        self._scanned[name] = found.token
+        return canonical_json(found.token).decode()
+
+    def _settings(self, dataset: str) -> dict[str, Any]:
+        """Where a data set's folder lies and what counts in it."""
+        settings = self._outline.datasets[dataset]
+        form = FORMS[settings["layout"]]
+        return {
+            "root": self._outline.root(dataset),
+            "watch": self._outline.config["raw"]["watch"] or "off",
+            "label_patterns": form.label_patterns,
+            "named": named_files(settings),
+            "layout": form.expected,
+        }
+
+    def _model_settings(self, key: str) -> dict[str, Any]:
+        """The same of the model's folder, once it is seen to be one."""
+        from clipsteer.clip.weights import PATTERNS, faults  # seldom needed
+
+        folder = self._outline.local_model
+        assert folder is not None
+        if found := [f"{key}: {fault}" for fault in faults(folder)]:
+            raise ClipsteerError("\n".join(found))
+        return {
+            "root": folder,
+            "watch": "labels",
+            "label_patterns": PATTERNS,
+            "layout": "config.json, model.safetensors, tokenizer and processor files",
+        }
+
+
+def _note(name: str) -> Path:
+    return Path(REFS, "raw", f"{name}.json")
+
+
+def _noted(name: str) -> str:
+    return _note(name).read_text(encoding="utf-8").strip()

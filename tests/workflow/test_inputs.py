@@ -1,0 +1,154 @@
+"""The inputs that follow from the configuration, and what may not be dropped before it was read."""
+
+from __future__ import annotations
+
+from itertools import product
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipsteer.workflow.inputs import DROPPED, Inputs
+from tests.workflow.outlines import outline, wildcards
+
+REFS = "artifacts/refs"
+# What each kind of pointer reads of its own data set's activations.
+READS = {
+    "evaluation": {"validation"},
+    "statistics": {"train"},
+    "selection": {"validation"},
+    "ablation": {"test"},
+    "control": {"train", "validation", "test"},
+}
+
+
+def inputs(**sections: Any) -> Inputs:
+    small = {"activations": {"layers": [0, 2, 5]}, "jobs": {"layers_per_job": 2}}
+    return Inputs(outline({**small, **sections}))
+
+
+BLOCKS = ("layers_00-02", "layers_05-05")
+
+
+def test_images_are_painted_or_the_users() -> None:
+    found = inputs(datasets={"waterbirds": {"root": "/data/birds"}})
+    assert found.world(wildcards(dataset="celeba")) == [f"{REFS}/celeba/world.json"]
+    assert found.world(wildcards(dataset="waterbirds")) == []
+
+
+def test_a_dictionary_learns_from_the_copies_too_where_there_are_any() -> None:
+    found = inputs(
+        jobs={"layers_per_job": 2, "extraction_parts": 2},
+        datasets={"general": {"augment": 0}, "waterbirds": {"augment": 3}},
+    )
+
+    def splits(dictionary: str) -> list[str]:
+        return [
+            path.removeprefix(f"{REFS}/")
+            for path in found.training(wildcards(dictionary=dictionary))
+        ]
+
+    assert splits("topk") == [f"general/activations/train/part_{i}.json" for i in (0, 1)]
+    assert splits("waterbirds_topk") == [
+        f"waterbirds/activations/{split}/part_{i}.json"
+        for split in ("train", "train_augmented")
+        for i in (0, 1)
+    ]
+
+
+def test_the_neuron_basis_is_not_trained_and_has_no_control() -> None:
+    found = inputs(tables={"celeba": ["neurons", "topk"]})
+    at = wildcards(dictionary="topk", block=BLOCKS[0])
+    assert found.trained(at) == [f"{REFS}/dictionaries/topk/{BLOCKS[0]}.json"]
+    assert found.trained(wildcards(dictionary="neurons", block=BLOCKS[0])) == []
+    table = wildcards(dataset="celeba")
+    assert found.of_table("ablation")(table) == [
+        f"{REFS}/celeba/{name}/{block}/ablation.json"
+        for name, block in product(("neurons", "topk"), BLOCKS)
+    ]
+    assert found.controls(table) == [f"{REFS}/celeba/topk/{block}/control.json" for block in BLOCKS]
+
+
+def test_no_inputs_for_a_data_set_without_a_table() -> None:
+    found = inputs(tables={"celeba": ["topk"], "waterbirds": []})
+    at = wildcards(dataset="waterbirds")
+    assert found.of_table("selection")(at) == []
+    assert found.controls(at) == []
+    assert found.dropped("table")(at) == []
+
+
+@given(
+    names=st.lists(st.sampled_from(["topk", "vanilla", "waterbirds_topk", "neurons"]), unique=True),
+    result=st.sampled_from(["table", "negative_control"]),
+    augment=st.booleans(),
+)
+def test_a_split_goes_only_after_all_that_read_it(
+    names: list[str], result: str, *, augment: bool
+) -> None:
+    made = outline(
+        {
+            "activations": {"layers": [0, 2, 5], "keep": False},
+            "jobs": {"layers_per_job": 2},
+            "tables": {"waterbirds": names},
+            "datasets": {"waterbirds": {"augment": int(augment)}},
+        }
+    )
+    found = Inputs(made)
+    expected: dict[tuple[str, str], set[str]] = {}
+    for name, block in product(names, BLOCKS):
+        trained_on = made.dictionaries[name].get("trained_on")
+        kinds = READS.keys() - {"control"} if result == "table" else {"control"}
+        for kind in kinds if result == "table" or trained_on else ():
+            for split in READS[kind]:
+                pointer = f"{REFS}/waterbirds/{name}/{block}/{kind}.json"
+                expected.setdefault(("waterbirds", split), set()).add(pointer)
+        if result == "table" and trained_on:
+            augmented = ["train_augmented"] if made.datasets[trained_on]["augment"] else []
+            for split in ["train", *augmented]:
+                pointer = f"{REFS}/dictionaries/{name}/{block}.json"
+                expected.setdefault((trained_on, split), set()).add(pointer)
+    assert {
+        split: set(files) for split, files in found.readers("waterbirds", result).items()
+    } == expected
+    markers = found.dropped(result)(wildcards(dataset="waterbirds"))
+    assert set(markers) == {
+        DROPPED.format(table="waterbirds", result=result, dataset=dataset, split=split)
+        for dataset, split in expected
+    }
+    for dataset, split in expected:
+        at = wildcards(table="waterbirds", result=result, dataset=dataset, split=split)
+        assert set(found.before_drop(at)) == expected[dataset, split]
+
+
+def test_kept_activations_have_no_markers() -> None:
+    found = inputs(activations={"layers": [0], "keep": True}, tables={"celeba": ["topk"]})
+    assert found.dropped("table")(wildcards(dataset="celeba")) == []
+
+
+def job(rule: str, output: str, *paths: str) -> Any:
+    return SimpleNamespace(rule=SimpleNamespace(name=rule), input=paths, output=[output])
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_run_waits_for_the_jobs_that_it_has(parts: int) -> None:
+    found = inputs(
+        jobs={"layers_per_job": 2, "extraction_parts": parts},
+        tables={"celeba": ["celeba_topk"], "waterbirds": []},
+    )
+    train, test = found.parts("celeba", "train"), found.parts("celeba", "test")
+    other = found.parts("elsewhere", "train")  # of no table: asked for by itself
+    jobs = [
+        job("feature_statistics", "statistics.json", "manifest.json", *train),
+        job("shuffle_control", "control.json", *train, *test),
+        job("train_dictionary", "dictionary.json", *other),
+        job("drop_activations", "dropped.json", *train, *test),
+        job("list_shards", "shards.json", "manifest.json"),
+    ]
+    assert found.readers_among(jobs) == {
+        "celeba/train": ["statistics.json", "control.json"],
+        "celeba/validation": [],
+        "celeba/test": ["control.json"],
+        "elsewhere/train": ["dictionary.json"],
+    }

@@ -1,0 +1,208 @@
+"""What reaches each step's recipe, and what does not."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipsteer.store.fingerprint import code_fingerprint
+from clipsteer.workflow.outline import Outline, blocks
+from clipsteer.workflow.recipes import Recipes
+from tests.workflow.outlines import DEFAULT, Job, outline, recipes
+from tests.workflow.runs import BASE
+
+SCRIPTS = {path.stem for path in (BASE / "workflow_scripts").glob("*.py")}
+PAGE = (BASE / "docs/configuration.md").read_text(encoding="utf-8")
+# Of each key the steps that the page says run again: the first that see it.
+SAID = {
+    key: {step for step in re.findall(r"\w+", cell) if step in SCRIPTS}
+    for key, cell in re.findall(r"^\| `([a-z0-9_.<>]+)` \|.*\| ([^|]+) \|$", PAGE, re.MULTILINE)
+}
+# Steps that see a key too, and come after those anyway. A table has the whole of `steering`, besides.
+_APPLIED = {
+    *("evaluate_dictionary", "feature_statistics", "select_features", "ablate_features"),
+    *("shuffle_control", "make_table"),
+}
+AFTER = {
+    "datasets.<name>.layout": {"make_table"},
+    "datasets.<name>.options.target": {"make_table"},
+    "datasets.<name>.options.spurious": {"make_table"},
+    "datasets.<name>.augment": {"list_shards"},
+    "model.tiny.vision_width": {"make_table"},
+    "activations.images_per_shard": {"list_shards"},
+    "dictionaries.<name>.architecture": _APPLIED,
+    "dictionaries.<name>.hook_point": _APPLIED,
+    "dictionaries.<name>.training.expansion": {"make_table"},
+    "dictionaries.<name>.training.k": {"make_table"},
+    "steering.aggregate": {"shuffle_control"},
+    "steering.balance": {"shuffle_control"},
+    "steering.thresholds.low": {"shuffle_control"},
+    "steering.thresholds.high": {"shuffle_control"},
+    "steering.thresholds.points": {"shuffle_control"},
+    "steering.tokens": {"shuffle_control"},
+    "steering.error_term": {"shuffle_control"},
+}
+# Keys whose change is another DAG, not another recipe of the same jobs, or that count by what a scan finds.
+OTHERWISE = {
+    *("model.source", "datasets.<name>.root", "tables.<name>", "dictionaries.<name>.trained_on"),
+    *("activations.layers", "model.tiny.vision_layers", "model.tiny.worlds", "model.revision"),
+    *("jobs.layers_per_job", "jobs.extraction_parts", "raw.watch"),
+}
+WORD = {"datasets.<name>.layout": "folder", "dictionaries.<name>.architecture": "vanilla_too"}
+
+
+@pytest.fixture
+def one_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No code is looked at: what a recipe has of the configuration is at issue."""
+    monkeypatch.setattr("clipsteer.workflow.recipes.code_fingerprint", lambda *words: "code")
+
+
+def leaves(part: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(part, dict):
+        for name, below in part.items():
+            yield from leaves(below, (*path, name))
+    else:
+        yield path, part
+
+
+def pattern(path: tuple[str, ...]) -> str:
+    named = path[0] in ("datasets", "dictionaries", "tables")
+    return ".".join((path[0], "<name>", *path[2:]) if named else path)
+
+
+def other(key: str, value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, list):
+        return [*value, f"{value[-1]}_too"]
+    return 1 if value is None else WORD.get(key, f"{value}_too")
+
+
+def changed(path: tuple[str, ...], value: Any) -> list[Job]:
+    """The jobs whose recipes are others, once one key of the default has another value."""
+    config = copy.deepcopy(DEFAULT)
+    part = config
+    for name in path[:-1]:
+        part = part[name]
+    part[path[-1]] = value
+    before, after = recipes(outline()), recipes(Outline(config, BASE, BASE))
+    assert before.keys() == after.keys()
+    return [job for job in before if before[job] != after[job]]
+
+
+KEYS: dict[str, list[tuple[tuple[str, ...], Any]]] = {}
+for _path, _value in leaves(DEFAULT):
+    KEYS.setdefault(pattern(_path), []).append((_path, _value))
+
+
+@pytest.mark.usefixtures("one_code")
+@pytest.mark.parametrize("key", sorted(KEYS.keys() - OTHERWISE))
+def test_a_key_reaches_the_steps_that_its_page_names(key: str) -> None:
+    found: set[str] = set()
+    for path, value in KEYS[key]:
+        if value == "neurons":  # nothing to train: with another architecture there would be
+            continue
+        jobs = changed(path, other(key, value))
+        found |= {step for step, _ in jobs}
+        if path[0] == "dictionaries":  # no other dictionary's
+            assert {dict(words).get("dictionary", path[1]) for _, words in jobs} <= {path[1]}
+        if path[0] == "datasets":
+            assert {dict(words)["dataset"] for _, words in jobs} <= {path[1]}
+    expected = SAID[key] | AFTER.get(key, set())
+    if key.startswith("steering.") and key != "steering.shuffles":
+        expected = expected | {"make_table"}
+    assert found == expected
+
+
+def test_all_keys_of_the_default_are_looked_at() -> None:
+    assert KEYS.keys() >= OTHERWISE
+    assert AFTER.keys() <= KEYS.keys()
+    assert len(KEYS.keys() - OTHERWISE) > 60
+
+
+@pytest.mark.usefixtures("one_code")
+def test_how_work_is_cut_into_jobs_changes_the_cut_alone() -> None:
+    def whole(overlay: dict[str, Any]) -> set[str]:
+        """The recipes without what says which part of the work a job does."""
+        found = set()
+        for (step, _), text in recipes(outline(overlay)).items():
+            recipe = json.loads(text)
+            cut = (
+                {"part", "parts", "layers"} if step != "extract_activations" else {"part", "parts"}
+            )
+            recipe["config"] = {k: v for k, v in recipe["config"].items() if k not in cut}
+            found.add(json.dumps(recipe))
+        return found
+
+    assert whole({}) == whole({"jobs": {"layers_per_job": 5, "extraction_parts": 3}})
+
+
+def test_recipes_are_called_as_scripts_are() -> None:
+    assert {name for name in vars(Recipes) if not name.startswith("_")} == SCRIPTS
+
+
+def test_each_recipe_has_its_step_and_its_code() -> None:
+    one_of_each = {job[0]: text for job, text in recipes(outline()).items()}
+    assert len(one_of_each) > 10
+    for step, text in one_of_each.items():
+        recipe = json.loads(text)
+        assert recipe["step"] == step
+        assert sorted(recipe) == ["code", "config", "modules", "semantics", "step"]
+        script = BASE / "workflow_scripts" / f"{step}.py"
+        assert recipe["code"] == code_fingerprint(script, BASE, recipe["modules"])
+
+
+@pytest.mark.usefixtures("one_code")
+def test_modules_by_name_are_those_of_the_settings() -> None:
+    found = {job: json.loads(text)["modules"] for job, text in recipes(outline()).items()}
+    for (step, words), modules in found.items():
+        at = dict(words)
+        if step == "paint_world":
+            world = DEFAULT["datasets"][at["dataset"]]["painted"]["world"]
+            assert modules == [f"clipsteer.data.painters.{world}"]
+        elif step == "build_manifest":
+            layout = DEFAULT["datasets"][at["dataset"]]["layout"]
+            assert modules == [f"clipsteer.data.layouts.{layout}"]
+        elif "dictionary" in at:
+            architecture = DEFAULT["dictionaries"][at["dictionary"]]["architecture"]
+            assert modules == [f"clipsteer.dictionaries.{architecture}"]
+        else:
+            assert modules == []
+
+
+@pytest.mark.usefixtures("one_code")
+def test_a_model_counts_by_its_name_on_the_hub_or_by_its_files(tmp_path: Path) -> None:
+    def settings(**model: Any) -> Any:
+        words = {"activations": {"layers": [0, 1]}, "model": model}
+        found = recipes(outline(words, tmp_path))
+        return json.loads(found["import_clip", ()])["config"]
+
+    assert settings(source="some/clip", revision="v1") == {
+        "hub": {"source": "some/clip", "revision": "v1"}
+    }
+    (tmp_path / "some/clip").mkdir(parents=True)  # a folder of that name comes first
+    shape = {"num_hidden_layers": 2, "hidden_size": 8}
+    (tmp_path / "some/clip/config.json").write_text(json.dumps({"vision_config": shape}))
+    assert settings(source="some/clip", revision=None) == {"hub": None}
+
+
+@given(st.lists(st.integers(0, 99), unique=True, min_size=1).map(sorted), st.integers(1, 120))
+def test_blocks_hold_all_layers_once_in_their_order(layers: list[int], size: int) -> None:
+    found = blocks(layers, size)
+    assert [layer for run in found.values() for layer in run] == layers
+    assert all(len(run) == size for run in list(found.values())[:-1])
+    assert all(1 <= len(run) <= size for run in found.values())
+    for name, run in found.items():
+        assert re.fullmatch(r"layers_(\d\d)-(\d\d)", name)
+        assert [int(word) for word in name[7:].split("-")] == [run[0], run[-1]]

@@ -1,0 +1,97 @@
+"""What stands for the user's own files: looked at once, noted for jobs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipsteer.errors import ClipsteerError
+from clipsteer.store.digest import digest_bytes
+from clipsteer.store.pointers import Member, Pointer, chain_key, write_pointer
+from clipsteer.workflow.outline import MODEL
+from clipsteer.workflow.recipes import Recipes
+from clipsteer.workflow.sources import Sources
+from tests.data.small_trees import write
+from tests.workflow.outlines import outline, wildcards
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def sources(*, scans: bool = True, **sections: Any) -> Sources:
+    made = outline(sections, Path.cwd())
+    return Sources(made, Recipes(made), scans=scans)
+
+
+def birds(root: Path) -> dict[str, Any]:
+    write(root / "metadata.csv", "img_filename,y,split,place\na.jpg,0,0,1\n")
+    write(root / "a.jpg", b"a picture")
+    return {"datasets": {"waterbirds": {"root": str(root)}}}
+
+
+def test_a_painted_data_set_has_none() -> None:
+    assert sources().manifest(wildcards(dataset="celeba")) == ""
+
+
+def test_a_folder_counts_by_its_content_and_is_looked_at_once(tmp_path: Path) -> None:
+    config = birds(tmp_path / "birds")
+    found = sources(**config)
+    before = found.manifest(wildcards(dataset="waterbirds"))
+    write(tmp_path / "birds/a.jpg", b"another picture")
+    assert found.token("waterbirds") == before
+    after = sources(**config).token("waterbirds")
+    assert after != before
+    # the folder's place is no part of it
+    assert sources(**birds(tmp_path / "moved")).token("waterbirds") == before
+
+
+def test_jobs_take_what_the_main_process_has_noted(tmp_path: Path) -> None:
+    config = birds(tmp_path / "birds")
+    jobs = sources(scans=False, **config)
+    assert jobs.known("waterbirds") == {}
+    main = sources(**config)
+    token = main.token("waterbirds")
+    assert not (tmp_path / "artifacts").exists()  # a dry run writes nothing there
+    main.note()
+    (tmp_path / "birds/a.jpg").unlink()
+    assert jobs.token("waterbirds") == token
+    assert dict(jobs.known("waterbirds")) == json.loads(token)
+
+
+def test_a_missing_folder_is_named_with_its_key(tmp_path: Path) -> None:
+    found = sources(datasets={"waterbirds": {"root": str(tmp_path / "none")}})
+    with pytest.raises(ClipsteerError, match=r"datasets\.waterbirds\.root: found nothing at"):
+        found.token("waterbirds")
+
+
+def test_a_folder_without_a_clip_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    shape = {"num_hidden_layers": 6, "hidden_size": 8}
+    write(tmp_path / "clip/config.json", json.dumps({"vision_config": shape}))
+    found = sources(model={"source": str(tmp_path / "clip")})
+    with pytest.raises(ClipsteerError, match=r"model\.source: .*Use a full CLIPModel"):
+        found.model(wildcards())
+
+
+def test_a_hub_model_counts_by_the_commit_that_was_taken() -> None:
+    config = {"activations": {"layers": [0]}, "model": {"source": "some/clip", "revision": "v1"}}
+    found = sources(**config)
+    assert found.model(wildcards()) is None  # before the first run
+    recipe = Recipes(outline(config, Path.cwd())).import_clip(wildcards())
+    commit = '{"commit":"abc"}'
+    pointer = Pointer(
+        "import_clip",
+        {"all": Member({}, facts={"commit": "abc"})},
+        chain_key(recipe, [digest_bytes(commit.encode())]),
+    )
+    Path(MODEL).parent.mkdir(parents=True)
+    write_pointer(MODEL, pointer)
+    assert found.model(wildcards()) == commit
+    # another revision's commit says nothing of this one
+    config["model"]["revision"] = "v2"
+    assert sources(**config).model(wildcards()) is None
