@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from clipsteer.dictionaries.state import TrainState
-from clipsteer.store.checkpoints import Checkpoints
+from clipsteer.runner.checkpoints import Checkpoints
 
 
 @contextmanager

@@ -55,7 +55,7 @@ CHECKED = " Where the table changes, it equals that of a run from nothing, byte 
 TAIL = """## What each of these rests on
 
 - **A comment, a docstring, a format** do not count because a step's code counts by its syntax tree, without
-  docstrings (code fingerprint, `clipsteer/store/fingerprint.py`). A renamed variable gives another tree. **A
+  docstrings (code fingerprint, `clipsteer/runner/fingerprint.py`). A renamed variable gives another tree. **A
   helper's change** counts for the steps whose names lead to it, function by function, and for no other
   (store-protocol.md, section 5); an architecture, a layout or a painter, imported by a name in the
   configuration, counts as a whole for the steps that name it.
@@ -70,7 +70,7 @@ TAIL = """## What each of these rests on
   The run fails, and nothing is published under a key that is not its own.
 - **A file of the same size and time with other content** is found twice: image files by a scan that also looks
   at ctime, modules by their bytes; and Python's own cache of compiled modules is made to go by content
-  (`clipsteer/store/bytecode.py`), as it would otherwise run the old module.
+  (`clipsteer/runner/bytecode.py`), as it would otherwise run the old module.
 - **An appended image** makes another manifest, and lists of the images of each shard; only the last list is
   another.
 - **A fresh clone, deleted pointers, results or `.snakemake`** cost look-ups only: keys hold no path, host or

@@ -10,8 +10,8 @@ import pytest
 
 from clipsteer import slurm
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.shared import check_shared, share
-from clipsteer.store.step import hide_others_gpus
+from clipsteer.runner.shared import check_shared, share
+from clipsteer.runner.step import hide_others_gpus
 
 RUN = "8baa57ed-6cd0-49eb-a062-905f33462516"
 Pretend = Callable[..., None]

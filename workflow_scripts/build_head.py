@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clipsteer.store.step import Action, Job, Run, main
+from clipsteer.runner.step import Action, Job, Run, main
 
 
 def plan(job: Job) -> dict[str, Action]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from clipsteer.store.step import CACHES, Action, Job, Run, main
+from clipsteer.runner.step import CACHES, Action, Job, Run, main
 
 if TYPE_CHECKING:
     from clipsteer.store.trees import FileTree
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def plan(job: Job) -> dict[str, Action]:
     if job.recipe["source"] == "painted":
         return {"all": Action(job.recipe, {"world": job.output("source", "world")})}
-    # the token stands for the content of the user's folder (clipsteer/store/scan.py)
+    # the token stands for the content of the user's folder (clipsteer/runner/scan.py)
     return {"all": Action({**job.recipe, "token": job.facts("source")})}
 
 
@@ -24,7 +24,7 @@ def compute(run: Run) -> None:
     from clipsteer.data.labels import SPLITS, LeftOut
     from clipsteer.data.manifest import build_manifest, group_counts, split_rows
     from clipsteer.errors import ClipsteerError
-    from clipsteer.store.scan import ScannedTree, cached_digests
+    from clipsteer.runner.scan import ScannedTree, cached_digests
     from clipsteer.tables import parquet_bytes
 
     recipe = run.recipe

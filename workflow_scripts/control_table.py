@@ -5,7 +5,7 @@ Each shuffle chooses its layer and dictionary on validation, as the real labels 
 
 from __future__ import annotations
 
-from clipsteer.store.step import Action, Job, Run, main
+from clipsteer.runner.step import Action, Job, Run, main
 
 
 def plan(job: Job) -> dict[str, Action]:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clipsteer.runner.progress import Log
+from clipsteer.runner.run import Json
+from clipsteer.runner.step import Action, Job, Run, main
 from clipsteer.store.drop import DROPPED, awaited, drop, holders
 from clipsteer.store.entries import load_entries
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from clipsteer.store.peak import note_peak
-from clipsteer.store.progress import Log
 from clipsteer.store.roots import root_id
-from clipsteer.store.run import Json
-from clipsteer.store.step import Action, Job, Run, main
 
 # Small, and the same in many arrays: it is not worth dropping.
 _METADATA = "zarr.json"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from clipsteer.store.step import Action, Job, Run, main
+from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
     from clipsteer.clip.tower import VisionTower
+    from clipsteer.runner.wider import Narrowed
     from clipsteer.store.objects import ObjectStore
-    from clipsteer.store.wider import Narrowed
 
 _JOB_ONLY = ("part", "parts", "split")
 _KEPT = (
@@ -40,9 +40,9 @@ def narrow(
     An array's tree is the wider one's; the shard's is the wider shard's without the other arrays.
     """
     from clipsteer.activations.inputs import EMBEDDING, array_name
+    from clipsteer.runner.wider import Narrowed
     from clipsteer.store.digest import digest_bytes
     from clipsteer.store.entries import TREE, load_entries, tree_bytes
-    from clipsteer.store.wider import Narrowed
 
     more = wider["recipe"]
     if {**more, **{name: recipe[name] for name in _KEPT}} != recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clipsteer.activations.inputs import array_inputs, open_reader
 from clipsteer.dictionaries.inputs import dictionary_inputs, member_name, open_dictionary
-from clipsteer.store.step import Action, Job, Run, main
+from clipsteer.runner.step import Action, Job, Run, main
 
 
 def plan(job: Job) -> dict[str, Action]:

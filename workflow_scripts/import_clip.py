@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipsteer.store.step import CACHES, Action, Job, Run, main
+from clipsteer.runner.step import CACHES, Action, Job, Run, main
 
 
 def plan(job: Job) -> dict[str, Action]:
@@ -16,7 +16,7 @@ def plan(job: Job) -> dict[str, Action]:
 def compute(run: Run) -> None:
     from clipsteer.clip.weights import faults, relevant_files, resolve
     from clipsteer.errors import ClipsteerError
-    from clipsteer.store.scan import cached_digests
+    from clipsteer.runner.scan import cached_digests
     from clipsteer.store.trees import Entry, put_tree_entries
 
     hub = run.recipe["hub"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipsteer.store.step import Action, Job, Run, main
+from clipsteer.runner.step import Action, Job, Run, main
 
 # The setting of Tables 5-8 as far as the paper states it; only there its numbers stand beside ours.
 _PAPER = {

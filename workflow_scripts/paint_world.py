@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from clipsteer.store.step import Action, Job, Run, main
+from clipsteer.runner.step import Action, Job, Run, main
 
 
 def plan(job: Job) -> dict[str, Action]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from clipsteer.dictionaries.inputs import member_name
+from clipsteer.runner.step import Action, Job, Run, main
 from clipsteer.steering.inputs import ablation_inputs
-from clipsteer.store.step import Action, Job, Run, main
 
 _KEYS = (
     "architecture",

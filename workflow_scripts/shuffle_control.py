@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from clipsteer.activations.inputs import array_inputs, open_reader
 from clipsteer.dictionaries.inputs import member_name
+from clipsteer.runner.step import Action, Job, Run, main
 from clipsteer.steering.inputs import ablation_inputs
-from clipsteer.store.step import Action, Job, Run, main
 
 _KEYS = (
     *("architecture", "aggregate", "balance", "thresholds", "tokens", "error_term"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from clipsteer.activations.inputs import array_inputs, open_reader
 from clipsteer.dictionaries.inputs import member_name
-from clipsteer.store.step import Action, Job, Run, main
+from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clipsteer.activations.reader import ActivationReader
-    from clipsteer.store.step import Job, Run
+    from clipsteer.runner.step import Job, Run
 
 
 EMBEDDING = "embedding"

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.code import CACHES
+from clipsteer.runner.noted import noted_stores
 from clipsteer.store.layout import FORMAT_FILE, ROOTS
-from clipsteer.store.noted import noted_stores
 from clipsteer.store.roots import REFS, root_id
+from clipsteer.store.state import CACHES
 
 CONFIG = Path("config.yaml")
 _DEFAULT = "artifacts"

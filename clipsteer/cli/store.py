@@ -226,9 +226,9 @@ def _get(arguments: argparse.Namespace, root: Path, *, remake: bool = False) -> 
 
 def _remake(objects: ObjectStore, digests: list[str]) -> None:
     """Execute again, with the code of this checkout, the actions that made what is lost of these objects."""
-    from clipsteer.store.execute import Executor
-    from clipsteer.store.progress import Log
-    from clipsteer.store.run import Runtime
+    from clipsteer.runner.execute import Executor
+    from clipsteer.runner.progress import Log
+    from clipsteer.runner.run import Runtime
 
     Executor(objects, Runtime(), Path(__file__).resolve().parents[2], Log()).provide(digests)
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import torch
 
     from clipsteer.dictionaries.base import Dictionary
-    from clipsteer.store.step import Job, Run
+    from clipsteer.runner.step import Job, Run
 
 
 def dictionary_inputs(job: Job, layer: int) -> dict[str, str]:

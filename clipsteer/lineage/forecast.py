@@ -33,14 +33,14 @@ from clipsteer.lineage.guess import (
 )
 from clipsteer.lineage.history import History
 from clipsteer.lineage.reasons import Reason, explain_change
+from clipsteer.runner.code import StepCode, loaded
+from clipsteer.runner.jobs import input_paths, pairs, parser, raw_inputs, runtime_of
+from clipsteer.runner.lost import Lost
+from clipsteer.runner.run import Action, Job
+from clipsteer.runner.wider import Wider
 from clipsteer.store.actions import Record, action_key
-from clipsteer.store.code import StepCode, loaded
-from clipsteer.store.jobs import input_paths, pairs, parser, raw_inputs, runtime_of
-from clipsteer.store.lost import Lost
 from clipsteer.store.peek import PeekActions, PeekObjects, former_pointer, peek_pointer
 from clipsteer.store.pointers import Member, Output, Pointer
-from clipsteer.store.run import Action, Job
-from clipsteer.store.wider import Wider
 
 # The most jobs that one list of unknown length is looked at as cut into.
 _MOST_PARTS = 4096
@@ -272,7 +272,7 @@ class _Walk:
             self._provide(need, ())
 
     def _provide(self, need: _Need, above: tuple[str, ...]) -> None:
-        """As store/execute.py: an object that is not whole, after all that its action needs."""
+        """As runner/execute.py: an object that is not whole, after all that its action needs."""
         if need.digest in self.here:
             return
         self.here.add(need.digest)

@@ -9,11 +9,11 @@ from typing import Any
 
 from clipsteer.lineage.guess import is_more, is_pending
 from clipsteer.lineage.reasons import Reason
+from clipsteer.runner.run import Action
 from clipsteer.store.actions import STORE_SEMANTICS, Record
 from clipsteer.store.digest import canonical_json
 from clipsteer.store.index import RecordIndex
 from clipsteer.store.pointers import Member
-from clipsteer.store.run import Action
 
 Explain = Callable[[Record], list[Reason]]
 

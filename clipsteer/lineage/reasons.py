@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from clipsteer.runner.fingerprint import changes
+from clipsteer.runner.scan import FORMAT as TOKEN_FORMAT
 from clipsteer.store.actions import STORE_SEMANTICS
 from clipsteer.store.digest import canonical_json, digest_bytes
-from clipsteer.store.fingerprint import changes
-from clipsteer.store.scan import FORMAT as TOKEN_FORMAT
 
 Kind = Literal["semantics", "config", "module", "package", "python", "input"]
 
@@ -77,7 +77,7 @@ def code_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def is_token(value: Any) -> bool:
-    """Whether a value in a recipe stands for the content of a user's folder (store/scan.py)."""
+    """Whether a value in a recipe stands for the content of a user's folder (runner/scan.py)."""
     return isinstance(value, dict) and value.get("format") == TOKEN_FORMAT
 
 

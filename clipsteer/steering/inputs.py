@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from clipsteer.runner.step import Job, Run
     from clipsteer.steering.ablation import Batch
-    from clipsteer.store.step import Job, Run
 
 # Images per resumed forward pass. Every pass has this shape, so that predictions do not depend on
 # which images an edit leaves alone.

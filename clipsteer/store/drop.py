@@ -1,7 +1,7 @@
 """Drops objects that can be made again, once nothing in a run still reads them.
 
 Dropping is an effect and no result: there is no action and no record of it. What is missed later is
-made again from the records (store/execute.py), so a wrong guess here costs time and loses nothing.
+made again from the records (runner/execute.py), so a wrong guess here costs time and loses nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.code import CACHES
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import read_pointer
 from clipsteer.store.roots import Root, roots
-from clipsteer.store.state import read_note, write_note
+from clipsteer.store.state import CACHES, read_note, write_note
 
 READERS = CACHES / "readers.json"
 # The fact of a marker pointer: by name, the outputs of which its working copy has no more need.

@@ -28,7 +28,7 @@ VARIABLE = "CLIPSTEER_WORKING_COPY"
 ROOT_FILE = "clipsteer-root.json"
 # Copies of pointers that lie elsewhere in the working copy; no data set's name begins with a dot.
 _ELSEWHERE = ".elsewhere"
-# Below REFS: what stands for the user's own files (clipsteer/store/scan.py); it names no objects.
+# Below REFS: what stands for the user's own files (clipsteer/runner/scan.py); it names no objects.
 _RAW = "raw"
 # A step writes a pointer at once after its copy.
 GRACE = 3600.0  # seconds

@@ -9,6 +9,9 @@ from typing import Any
 from clipsteer.store.digest import canonical_json, digest_bytes
 from clipsteer.store.durable import write_atomic
 
+# Caches of a working copy, beside Snakemake's own: losing them costs time, nothing else.
+CACHES = Path(".snakemake/clipsteer")
+
 
 def write_note(path: Path, value: dict[str, Any]) -> None:
     """Write a note, whole or not at all. Raises ClipsteerError for a full or forbidden disk."""

@@ -14,10 +14,10 @@ from typing import Any
 from clipsteer.config import model_shape
 from clipsteer.data.forms import papers_attributes
 from clipsteer.report.paper import files as paper_files
+from clipsteer.runner.code import FINGERPRINTS
+from clipsteer.runner.fingerprint import code_fingerprint
 from clipsteer.store.actions import STORE_SEMANTICS
-from clipsteer.store.code import FINGERPRINTS
 from clipsteer.store.digest import canonical_json, digest_file
-from clipsteer.store.fingerprint import code_fingerprint
 from clipsteer.workflow.outline import Outline
 
 

@@ -11,12 +11,12 @@ from typing import Any
 from clipsteer.data.forms import FORMS
 from clipsteer.data.watched import named_files
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.code import CACHES
+from clipsteer.runner.progress import Log, Progress
+from clipsteer.runner.scan import scan, write_token
 from clipsteer.store.digest import canonical_json, digest_bytes
 from clipsteer.store.pointers import chain_key, read_pointer
-from clipsteer.store.progress import Log, Progress
 from clipsteer.store.roots import REFS
-from clipsteer.store.scan import scan, write_token
+from clipsteer.store.state import CACHES
 from clipsteer.workflow.outline import MODEL, Outline
 from clipsteer.workflow.recipes import Recipes
 

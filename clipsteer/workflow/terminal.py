@@ -14,7 +14,7 @@ import re
 import sys
 from typing import Any
 
-from clipsteer.store.progress import BRIEF
+from clipsteer.runner.progress import BRIEF
 from clipsteer.workflow.watch import ALL, Job, Watch, event_of
 
 # What Snakemake's logger calls the handler of the terminal.

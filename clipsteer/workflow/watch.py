@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipsteer.store.progress import WARNING
+from clipsteer.runner.progress import WARNING
 
 #: What the one rule without a step of its own is called.
 ALL = "all"

@@ -10,13 +10,13 @@ import pytest
 
 from clipsteer.clip.tower import VisionTower
 from clipsteer.errors import ClipsteerError
+from clipsteer.runner.code import StepCode, loaded
+from clipsteer.runner.execute import Executor
+from clipsteer.runner.lost import Lost
+from clipsteer.runner.progress import Log
+from clipsteer.runner.run import Action, Json, Runtime
 from clipsteer.store.actions import Record
-from clipsteer.store.code import StepCode, loaded
-from clipsteer.store.execute import Executor
-from clipsteer.store.lost import Lost
 from clipsteer.store.objects import ObjectStore
-from clipsteer.store.progress import Log
-from clipsteer.store.run import Action, Json, Runtime
 from clipsteer.store.trees import StoreTree, put_tree
 from tests.clip.tiny import make_tiny
 from tests.data.small_trees import jpeg

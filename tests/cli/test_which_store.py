@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clipsteer.__main__ import main
-from clipsteer.store.noted import note_store, noted_stores
+from clipsteer.runner.noted import note_store, noted_stores
 from clipsteer.store.roots import REFS
 from tests.lineage.chains import Chain
 

@@ -10,8 +10,8 @@ import pytest
 from clipsteer.cli import why
 from clipsteer.cli.lineage_tree import places
 from clipsteer.errors import ClipsteerError
+from clipsteer.runner.scan import FORMAT as TOKEN_FORMAT
 from clipsteer.store.digest import digest_bytes
-from clipsteer.store.scan import FORMAT as TOKEN_FORMAT
 from tests.lineage.chains import Chain, material
 
 TOKEN = {

@@ -15,8 +15,8 @@ from clipsteer.cli.words import (
     value_words,
 )
 from clipsteer.lineage.reasons import ABSENT, Reason
+from clipsteer.runner.scan import FORMAT as TOKEN_FORMAT
 from clipsteer.store.digest import digest_bytes
-from clipsteer.store.scan import FORMAT as TOKEN_FORMAT
 
 DIGEST = digest_bytes(b"1")
 TOKEN = {"digest": DIGEST, "files": 2, "format": TOKEN_FORMAT, "names": 9, "watch": "labels"}

@@ -39,7 +39,7 @@ SAYS = {
     "pointer": "the disk is full",
     "input": "found a damaged or edited pointer",
 }
-_MODULE = "clipsteer.store.step"  # where every script's `main` comes from
+_MODULE = "clipsteer.runner.step"  # where every script's `main` comes from
 
 
 def interpreter(folder: Path) -> Path:

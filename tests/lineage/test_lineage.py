@@ -6,10 +6,10 @@ import pytest
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.lineage.graph import Source
+from clipsteer.runner.scan import FORMAT as TOKEN_FORMAT
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.entries import Entry
 from clipsteer.store.pointers import Member, Output, Pointer, write_pointer
-from clipsteer.store.scan import FORMAT as TOKEN_FORMAT
 from clipsteer.store.trees import put_tree_entries
 from tests.lineage.chains import Chain
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from clipsteer.lineage.reasons import ABSENT, Reason, explain_change
+from clipsteer.runner.scan import FORMAT as TOKEN_FORMAT
 from clipsteer.store.actions import STORE_SEMANTICS
 from clipsteer.store.digest import canonical_json, digest_bytes
-from clipsteer.store.scan import FORMAT as TOKEN_FORMAT
 from tests.lineage.chains import Chain, material
 
 RECIPE = {"k": 16, "training": {"lr": 0.002, "l1": None}, "layers": [0, 1], "seed": 0}

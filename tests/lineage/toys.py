@@ -11,15 +11,15 @@ from typing import Any
 
 from clipsteer.lineage.forecast import forecast
 from clipsteer.lineage.foreseen import DagJob, Forecast
+from clipsteer.runner.code import loaded
+from clipsteer.runner.fingerprint import code_fingerprint
+from clipsteer.runner.step import main
 from clipsteer.store.actions import ActionStore
-from clipsteer.store.code import loaded
-from clipsteer.store.fingerprint import code_fingerprint
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Pointer, read_pointer
-from clipsteer.store.step import main
 from tests.lineage.agreement import Happened, agree
 
-_HEAD = '"""A toy."""\n\nfrom clipsteer.store.step import Action, Job, Run, main\n\n'
+_HEAD = '"""A toy."""\n\nfrom clipsteer.runner.step import Action, Job, Run, main\n\n'
 _TAIL = '\n\nif __name__ == "__main__":\n    main(plan, compute, __doc__)\n'
 SCRIPTS = {
     # a number
@@ -79,7 +79,7 @@ def compute(run):
         run.put_json(f"{times}", run.json("number") * times)
 
 def narrow(recipe, wider, objects):
-    from clipsteer.store.wider import Narrowed
+    from clipsteer.runner.wider import Narrowed
 
     if set(recipe["times"]) - set(wider["recipe"]["times"]):
         return None

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from clipsteer.runner.scan import ScannedTree, scan
 from clipsteer.store.clutter import in_clutter, is_clutter
-from clipsteer.store.scan import ScannedTree, scan
 from clipsteer.store.trees import FolderTree
 from tests.data.small_trees import write
 

@@ -98,7 +98,7 @@ class World:
             write_atomic(pointer, data)
 
     def make(self, name: str, objects: ObjectStore) -> None:
-        """Compute an action as store/execute.py does: what it misses is made again from its record."""
+        """Compute an action as runner/execute.py does: what it misses is made again from its record."""
         try:
             self.compute(name, objects)
         except MissingObjectError as missing:

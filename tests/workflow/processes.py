@@ -166,7 +166,7 @@ def _look(pid: int) -> Process:
     script = next((m for m in map(_SCRIPT.search, words) if m), None)
     if words[1:3] == ["-m", "snakemake"]:
         return Process(pid, parent, SNAKEMAKE)
-    if words[1:3] == ["-m", "clipsteer.store.warmer"]:
+    if words[1:3] == ["-m", "clipsteer.runner.warmer"]:
         return Process(pid, parent, WORKER if group == pid else FORK)
     if script is None:
         return Process(pid, parent, OTHER, Path(words[0]).name)

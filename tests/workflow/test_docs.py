@@ -22,8 +22,8 @@ from clipsteer.data.layouts import folder
 from clipsteer.dictionaries.settings import Settings
 from clipsteer.report.feature_sets import SCHEMA as SET_SCHEMA
 from clipsteer.report.table import COLUMNS
+from clipsteer.runner.fingerprint import inspect_code
 from clipsteer.sections import written
-from clipsteer.store.fingerprint import inspect_code
 from clipsteer.store.trees import FolderTree
 from clipsteer.workflow.outline import EXPORTS
 from workflow_scripts import make_table

@@ -13,22 +13,23 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clipsteer.store import packages
-from clipsteer.store.fingerprint import inspect_code
+from clipsteer.runner import packages
+from clipsteer.runner.fingerprint import inspect_code
 
 BASE = Path(__file__).parents[2]
 # What each room may import of the others; every room may import the modules beside the rooms.
 MAY_IMPORT = {
     "store": set(),
+    "runner": {"store"},
     "sections": set(),
-    "lineage": {"store"},
-    "workflow": {"store"},
-    "cli": {"store", "lineage"},
+    "lineage": {"store", "runner"},
+    "workflow": {"store", "runner"},
+    "cli": {"store", "runner", "lineage"},
     "data": {"store"},
     "clip": {"store"},
-    "activations": {"store", "data", "clip"},
-    "dictionaries": {"store", "data", "clip"},
-    "steering": {"store", "data", "clip", "activations", "dictionaries"},
+    "activations": {"store", "runner", "data", "clip"},
+    "dictionaries": {"store", "runner", "data", "clip"},
+    "steering": {"store", "runner", "data", "clip", "activations", "dictionaries"},
     "report": {"store", "data", "clip", "activations", "dictionaries", "steering"},
 }
 # What reading the rules needs of the rooms that do the work: modules that import nothing heavy.
@@ -246,7 +247,7 @@ def test_the_warm_worker_can_fork_for_every_step() -> None:
     code = """
 import sys
 from pathlib import Path
-from clipsteer.store.warmer import threads, warm
+from clipsteer.runner.warmer import threads, warm
 for script in sorted(Path(sys.argv[1]).glob("*.py")):
     modules = ["clipsteer.dictionaries.topk", "clipsteer.data.painters.faces"]
     warm({"script": script, "modules": modules})

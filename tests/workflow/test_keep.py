@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
+from clipsteer.runner.code import loaded
+from clipsteer.runner.progress import Log
+from clipsteer.runner.run import Job, Runtime
 from clipsteer.store.actions import ActionStore
-from clipsteer.store.code import loaded
 from clipsteer.store.drop import DROPPED, expect
 from clipsteer.store.durable import remove
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.peak import read_peak
 from clipsteer.store.pointers import Member, Output, Pointer, pointer_bytes
-from clipsteer.store.progress import Log
 from clipsteer.store.reach import Trees
 from clipsteer.store.roots import keep_pointer
-from clipsteer.store.run import Job, Runtime
 from clipsteer.store.trees import StoreTree, put_tree
 from tests.workflow.conftest import Share
 from tests.workflow.runs import BASE, Outcome, WorkingCopy, merged, nested

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsteer.store.fingerprint import code_fingerprint
+from clipsteer.runner.fingerprint import code_fingerprint
 from clipsteer.workflow.outline import Outline, blocks
 from clipsteer.workflow.recipes import Recipes
 from tests.workflow.outlines import DEFAULT, Job, outline, recipes

@@ -21,7 +21,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from clipsteer.store.fingerprint import code_fingerprint
+from clipsteer.runner.fingerprint import code_fingerprint
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Member, Output, Pointer, write_pointer
 from clipsteer.store.trees import StoreTree, put_tree

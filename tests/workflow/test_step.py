@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from clipsteer.runner.fingerprint import code_fingerprint
 from clipsteer.store.actions import ActionStore
-from clipsteer.store.fingerprint import code_fingerprint
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import (
     Member,
@@ -28,7 +28,7 @@ TOY = '''
 """Doubles a number for every member."""
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.step import Action, Job, Run, main
+from clipsteer.runner.step import Action, Job, Run, main
 
 
 def plan(job):

@@ -15,7 +15,7 @@ from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultForma
 from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from clipsteer.store.progress import BRIEF, Log, Progress
+from clipsteer.runner.progress import BRIEF, Log, Progress
 from clipsteer.workflow.terminal import duration, install, jobs_tell_all
 from clipsteer.workflow.watch import Watch, said, stamp
 from tests.workflow.real_trees import celeba_tree, waterbirds_tree
@@ -344,7 +344,7 @@ def test_a_brief_terminal_gets_warnings_and_some_progress(
 ) -> None:
     monkeypatch.setenv(BRIEF, "30")
     now = 0.0
-    monkeypatch.setattr("clipsteer.store.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("clipsteer.runner.progress.time.monotonic", lambda: now)
     terminal = io.StringIO()
     with (tmp_path / "log").open("w") as file:
         log = Log(file, terminal)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from clipsteer.store.fingerprint import inspect_code
+from clipsteer.runner.fingerprint import inspect_code
+from tests.runner.traces import Ran, left_out
 from tests.staleness.grounds import PAINTED
 from tests.staleness.scene import Scene
-from tests.store.traces import Ran, left_out
 from tests.workflow.real_trees import celeba_tree, make_model, real_config
 from tests.workflow.runs import WorkingCopy, merged, nested
 
@@ -27,7 +27,7 @@ def tell():
     sys.settrace(None)
     recipe = json.loads(sys.argv[sys.argv.index("--recipe") + 1])
     kept = [c for c in list(seen) if c.co_filename.startswith({root!r} + os.sep)]
-    outside = ("clipsteer/store/", "clipsteer/errors.py", "sitecustomize.py")
+    outside = ("clipsteer/store/", "clipsteer/runner/", "clipsteer/errors.py", "sitecustomize.py")
     kept = [c for c in kept if not c.co_filename[len({root!r}) + 1 :].startswith(outside)]
     told = [(c.co_filename, c.co_name, c.co_firstlineno, c.co_flags) for c in kept]
     with open(os.path.join({place!r}, f"{{os.getpid()}}.json"), "w") as file:

@@ -1,6 +1,6 @@
 """Puts the branches side by side."""
 
-from clipsteer.store.step import Action, Job, Run, main
+from clipsteer.runner.step import Action, Job, Run, main
 
 BRANCHES = ("a", "b")
 

@@ -1,17 +1,17 @@
 """Takes the numbers below the limit out of the raw file."""
 
-from clipsteer.store.step import CACHES, Action, Job, Run, main
+from clipsteer.runner.step import CACHES, Action, Job, Run, main
 
 
 def plan(job: Job) -> dict[str, Action]:
-    # the token stands for the content of the user's folder (clipsteer/store/scan.py)
+    # the token stands for the content of the user's folder (clipsteer/runner/scan.py)
     return {"all": Action({**job.recipe, "token": job.facts("source")})}
 
 
 def compute(run: Run) -> None:
     from tally import ran
 
-    from clipsteer.store.scan import ScannedTree, cached_digests
+    from clipsteer.runner.scan import ScannedTree, cached_digests
 
     ran("numbers")
     raw = ScannedTree(run.runtime.roots["raw"], cached_digests(CACHES / "scan-raw"))

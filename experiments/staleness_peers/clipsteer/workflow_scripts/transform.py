@@ -1,6 +1,6 @@
 """Scales the numbers of one branch."""
 
-from clipsteer.store.step import Action, Job, Run, main
+from clipsteer.runner.step import Action, Job, Run, main
 
 
 def plan(job: Job) -> dict[str, Action]:
