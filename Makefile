@@ -37,7 +37,7 @@ lint: $(STAMP) ## ruff, snakefmt, mypy, snakemake --lint
 	snakemake --lint
 
 test: lint ## lint, then all tests
-	pytest -n auto
+	pytest -n auto --dist worksteal
 
 TESTS ?= tests
 coverage: $(STAMP) ## which lines the tests run, but for Snakemake's jobs (TESTS=tests/steering: for these alone)
