@@ -247,12 +247,14 @@ def test_what_the_manifest_names_in_a_hidden_folder_is_taken(root: Path) -> None
         folder.read(FolderTree(root))
 
 
-def test_canonical_paths_start_at_the_manifest(root: Path) -> None:
-    above = FolderTree(root.parent)
-    paths = pl.Series([f"{root.name}/{name}" for name in FULL["path"]])
-    write(root / "manifest.csv", pl.DataFrame(FULL).write_csv())
-    assert folder.canonical(paths, above.paths(), {}).to_list() == FULL["path"]
-    options = {"manifest": f"{root.name}/manifest.csv"}
+def test_canonical_paths_start_at_the_manifest(tmp_path: Path) -> None:
+    for name in FULL["path"]:
+        write(tmp_path / "below" / str(name), jpeg())
+    paths = pl.Series([f"below/{name}" for name in FULL["path"]])
+    write(tmp_path / "below/manifest.csv", pl.DataFrame(FULL).write_csv())
+    listing = FolderTree(tmp_path).paths()
+    assert folder.canonical(paths, listing, {}).to_list() == FULL["path"]
+    options = {"manifest": "below/manifest.csv"}
     assert folder.canonical(paths, [], options).to_list() == FULL["path"]
 
 

@@ -80,7 +80,7 @@ def test_the_toy_chain_from_any_state(python: Path, tmp_path: Path) -> None:
     for name in ("configuration", "raw", "older"):
         assert known[name].says()[report] != known["mine"].says()[report]
 
-    @tries(60 if WHOLLY else 5)
+    @tries(60 if WHOLLY else 3)
     @given(mixture=mixtures(SOURCES, POINTERS, FAULTS))
     @example(Mixture("mine", "configuration", "configuration", {}, frozenset(["raw"]), "now", ""))
     @example(Mixture("older", "older", "older", {}, frozenset(["mine"]), "kept", "summary kill"))
