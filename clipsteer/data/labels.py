@@ -43,7 +43,8 @@ ROW_SCHEMA = pl.Schema(
 # What polars makes of a name that stands in a header again.
 _AGAIN = re.compile(r"_duplicated_\d+$")
 _ARCHIVE = re.compile(r"(?i)\.(zip|tar|tgz|tbz2?|txz|7z|rar|gz|bz2|xz|zst|(zip|7z|rar)\.\d+|z\d+)$")
-_IMAGE = r"(?i)\.(jpe?g|png|webp|bmp|gif|tiff?|avif|ppm)$"
+IMAGE_ENDING = r"\.(jpe?g|png|webp|bmp|gif|tiff?|avif|ppm)$"
+"""Of the files that are read as images, whatever its case."""
 
 # A path that is empty, absolute (POSIX or Windows), has a "", "." or ".." part, a backslash or NUL.
 _BAD_PATH = r"^$|^/|/$|//|\\|\x00|^[A-Za-z]:|(^|/)\.\.?(/|$)"
@@ -379,7 +380,7 @@ def _cause(absent: pl.Series, listing: Sequence[str], *, every: bool) -> str:
     path = absent[0]
     folder, name = folder_of(path), fold(path.rpartition("/")[2])
     stem = name.rpartition(".")[0]
-    images = [other for other in listing if re.search(_IMAGE, other)]
+    images = [other for other in listing if re.search(IMAGE_ENDING, other, re.IGNORECASE)]
     spelt = [other for other in images if fold(other) == fold(path)]
     if spelt:
         return f"{few(spelt)} differ from {path!r} in case or Unicode form alone: rename one."

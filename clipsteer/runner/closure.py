@@ -17,12 +17,11 @@ from clipsteer.runner.fingerprint import IMPORTED, IMPORTING
 from clipsteer.runner.lookup import Lookup
 from clipsteer.runner.packages import ABSENT, version_of
 from clipsteer.runner.source import Import, Source, Unit, is_given, parse_source
-from clipsteer.store.digest import canonical_json, digest_bytes
+from clipsteer.store.digest import canonical_json, short_digest
 
 SCRIPT = "__main__"
 _ENTRIES = ("plan", "compute", "effect")
 _OUTSIDE = ("clipsteer.store", "clipsteer.runner", "clipsteer.errors")
-_DIGITS = 32
 _SOURCES: dict[str, Source] = {}  # what this process has parsed, by the digest of the file
 
 
@@ -314,7 +313,7 @@ def _material(module: Reached) -> dict[str, str]:
 
 
 def _digest(value: object) -> str:
-    return digest_bytes(canonical_json(value)).rpartition(":")[2][:_DIGITS]
+    return short_digest(canonical_json(value))
 
 
 def _chain(dotted: str, module: Reached) -> tuple[tuple[str, ...], Reached | None]:

@@ -24,7 +24,7 @@ from typing import Any, Literal
 from clipsteer.errors import ClipsteerError
 from clipsteer.runner.lookup import Lookup
 from clipsteer.runner.packages import PYTHON, with_companions
-from clipsteer.store.digest import canonical_json, digest_bytes
+from clipsteer.store.digest import canonical_json, digest_bytes, short_digest
 from clipsteer.store.durable import write_atomic
 
 FORMAT = "clipsteer-code/2"
@@ -168,17 +168,15 @@ def _walked(
 ) -> dict[str, Any]:
     """What a walk from the script has found: as an earlier one did, if all that it looked at is as it was."""
     root, start = os.path.abspath(project_root), os.path.abspath(script)
-    lookup = Lookup(root, os.path.dirname(start))
-    place = None
+    folder, place = os.path.dirname(start), None
     if memo is not None:
-        name = digest_bytes(canonical_json([root, start, list(extra_modules)]))
-        place = memo / f"{name.rpartition(':')[2][:32]}.json"
+        place = memo / f"{short_digest(canonical_json([root, start, list(extra_modules)]))}.json"
         found = _recalled(place)
-        if found is not None and lookup.confirms(found["answers"]):
+        if found is not None and Lookup(root, folder).confirms(found["answers"]):
             return found
-        lookup = Lookup(root, os.path.dirname(start))
     from clipsteer.runner.closure import Walk  # needed only for what was not walked before
 
+    lookup = Lookup(root, folder)
     walk = Walk(lookup, extra_modules)
     walk.run(start)
     found = {

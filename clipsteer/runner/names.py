@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from clipsteer.runner.scopes import Module, Scope, defaults, imported, parameters
 from clipsteer.runner.source import Import, Source, Unit, is_given
 from clipsteer.runner.waiting import Waiting
-from clipsteer.store.digest import digest_bytes
+from clipsteer.store.digest import short_digest
 
 # Take names of their own module where they cannot be seen; the last two only without arguments.
 _OWN = {"globals", "locals", "vars", "dir"}
@@ -32,7 +32,6 @@ _ALL_ATTRIBUTES = {"__subclasses__", "__globals__", "f_globals", "f_back", "tb_f
 # Import by a text.
 _LOADERS = ("importlib", "runpy", "pkgutil", "imp")
 _NO_LOADERS = ("importlib.resources", "importlib.metadata", "importlib.abc")
-_DIGITS = 32
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -121,10 +120,10 @@ class _Reader(ast.NodeVisitor):
         waiting = Waiting(self.module)
         waits = waiting.statement(statement)
         text = ast.dump(statement, annotate_fields=False, include_attributes=False)
-        digest = digest_bytes(text.encode("utf-8", "surrogatepass")).rpartition(":")[2]
+        digest = short_digest(text.encode("utf-8", "surrogatepass"))
         return Unit(
             sorted(self.names),
-            digest[:_DIGITS],
+            digest,
             None if waits is None else sorted(waits),
             waiting.bases,
             waiting.heirs,

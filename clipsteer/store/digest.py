@@ -57,6 +57,11 @@ def digest_bytes(data: bytes | bytearray | memoryview, algorithm: str = ALGORITH
     return f"{algorithm}:{hasher.hexdigest()}"
 
 
+def short_digest(data: bytes) -> str:
+    """The first 32 hexadecimal digits of the digest of `data`, for names and lists that many are in."""
+    return digest_bytes(data).rpartition(":")[2][:32]
+
+
 def digest_file(path: str | os.PathLike[str], algorithm: str = ALGORITHM) -> Digest:
     """The digest of a file's content, read in bounded memory.
 

@@ -17,6 +17,7 @@ from clipsteer.clip.tail import load_tail
 from clipsteer.clip.weights import faults, relevant_files, resolve, weight_files
 from clipsteer.errors import ClipsteerError
 from tests.clip.tiny import make_tiny, to_bin, to_parts
+from tests.data.small_trees import write_all
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CLIP_FILES = {
@@ -26,14 +27,6 @@ CLIP_FILES = {
     "tokenizer_config.json": "{}",
     "model.safetensors": "weights",
 }
-
-
-def write(folder: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return folder
 
 
 class FakeHub:
@@ -49,7 +42,7 @@ class FakeHub:
         wanted = [
             f for f in self.files if any(fnmatch.fnmatch(f, pattern) for pattern in allow_patterns)
         ]
-        write(self.folder, {f: self.files[f] for f in wanted})
+        write_all(self.folder, {f: self.files[f] for f in wanted})
         return str(self.folder)
 
 
@@ -125,7 +118,7 @@ def test_a_snapshot_without_a_commit_is_refused(
 
 
 def test_only_files_that_determine_results_count(tmp_path: Path) -> None:
-    write(tmp_path, {**CLIP_FILES, "README.md": "", "pytorch_model.bin": "", "sub/x.json": ""})
+    write_all(tmp_path, {**CLIP_FILES, "README.md": "", "pytorch_model.bin": "", "sub/x.json": ""})
     assert relevant_files(tmp_path) == sorted(CLIP_FILES)
 
 
@@ -139,7 +132,7 @@ def test_an_index_brings_its_parts(tmp_path: Path) -> None:
         "part1.safetensors": "",
         "part2.safetensors": "",
     }
-    write(tmp_path, {**files, **weights, "part3.safetensors": ""})
+    write_all(tmp_path, {**files, **weights, "part3.safetensors": ""})
     assert weight_files(tmp_path) == list(weights)
     assert relevant_files(tmp_path) == sorted([*files, *weights])
 
@@ -147,9 +140,9 @@ def test_an_index_brings_its_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["absent.safetensors", "../secret.safetensors"])
 def test_an_index_may_not_name_what_is_not_in_the_folder(tmp_path: Path, part: str) -> None:
     folder = tmp_path / "model"
-    write(tmp_path, {"secret.safetensors": ""})
+    write_all(tmp_path, {"secret.safetensors": ""})
     index = {"model.safetensors.index.json": json.dumps({"weight_map": {"a": part}})}
-    write(folder, {**index, "config.json": CLIP_FILES["config.json"]})
+    write_all(folder, {**index, "config.json": CLIP_FILES["config.json"]})
     with pytest.raises(ClipsteerError, match=r"index\.json: .*not in the folder"):
         weight_files(folder)
 
@@ -164,7 +157,7 @@ def test_an_index_may_not_name_what_is_not_in_the_folder(tmp_path: Path, part: s
     ],
 )
 def test_a_missing_file_is_named(tmp_path: Path, missing: str, said: str) -> None:
-    write(tmp_path, {name: text for name, text in CLIP_FILES.items() if name != missing})
+    write_all(tmp_path, {name: text for name, text in CLIP_FILES.items() if name != missing})
     with pytest.raises(ClipsteerError, match=f"{tmp_path}: {said}"):
         relevant_files(tmp_path)
 
@@ -176,14 +169,14 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["bert", "clip_text_model", "clip_vision_model", "siglip", None])
 def test_other_models_are_refused_by_kind(tmp_path: Path, kind: str | None) -> None:
-    write(tmp_path, {**CLIP_FILES, "config.json": json.dumps({"model_type": kind})})
+    write_all(tmp_path, {**CLIP_FILES, "config.json": json.dumps({"model_type": kind})})
     with pytest.raises(ClipsteerError, match=f"{tmp_path}: .*model_type {kind!r}.*vision tower"):
         relevant_files(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", ""])
 def test_a_damaged_config_is_named(tmp_path: Path, text: str) -> None:
-    write(tmp_path, {**CLIP_FILES, "config.json": text})
+    write_all(tmp_path, {**CLIP_FILES, "config.json": text})
     with pytest.raises(ClipsteerError, match=r"config\.json"):
         relevant_files(tmp_path)
 

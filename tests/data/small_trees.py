@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -35,6 +35,13 @@ def write(file: Path, data: bytes | str) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data.encode() if isinstance(data, str) else data)
     return file
+
+
+def write_all(root: Path, files: Mapping[str, bytes | str]) -> Path:
+    """Files by their paths below `root`."""
+    for name, data in files.items():
+        write(root / name, data)
+    return root
 
 
 def attribute_values(male: int, blond: int) -> list[int]:

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clipsteer.runner.fingerprint import Code, inspect_code
+from tests.data.small_trees import write_all
 from tests.runner.traces import Ran, left_out
 
 MODULES = ("a", "b", "c", "d")
@@ -222,14 +223,6 @@ def shown(value: Any, depth: int = 0) -> str:
     return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
-def write(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
-
-
 def inspect(root: Path) -> Code:
     found = inspect_code(root / "steps/step.py", root)
     assert (
@@ -252,7 +245,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 )
 @given(files=packages(), choice=st.integers(0, 10**6))
 def test_random_packages(places: Iterator[Path], files: dict[str, str], choice: int) -> None:
-    root = write(next(places), files)
+    root = write_all(next(places), files)
     code = inspect(root)
     ran, result = run(root)
     assert left_out(code, ran, root, root / "steps/step.py") == []
@@ -266,7 +259,7 @@ def test_random_packages(places: Iterator[Path], files: dict[str, str], choice: 
     ]
     name, number = numbers[choice % len(numbers)]
     edited = {**files, name: files[name].replace(str(number), str(number + 10**7))}
-    other = write(next(places), edited)
+    other = write_all(next(places), edited)
     if run(other)[1] != result:
         assert inspect(other).fingerprint != code.fingerprint
 
@@ -278,7 +271,7 @@ def test_what_is_left_out_is_found(tmp_path: Path) -> None:
         "p/a.py": "@(\n    lambda f: f\n)\ndef f1():\n    return (lambda: [1])()\ndef f2(): return 2\n",
         "steps/step.py": "from p.a import f1\ndef compute(run): return f1()\n",
     }
-    root = write(tmp_path, files)
+    root = write_all(tmp_path, files)
     code, (ran, result) = inspect(root), run(root)
     assert result == "[1]"
     assert left_out(code, ran, root, root / "steps/step.py") == []

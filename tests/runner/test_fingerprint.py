@@ -13,6 +13,7 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.runner import packages
 from clipsteer.runner.closure import Walk
 from clipsteer.runner.fingerprint import code_fingerprint, explain, inspect_code, packages_imported
+from tests.data import small_trees
 
 SCRIPT = "workflow_scripts/select.py"
 FILES = {
@@ -63,11 +64,7 @@ CLOSURE = {
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name, text in FILES.items():
-        path = tmp_path / "project" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return tmp_path / "project"
+    return small_trees.write_all(tmp_path / "project", FILES)
 
 
 def imported(project: Path, *extra: str) -> set[str]:
@@ -79,8 +76,7 @@ def fingerprint(project: Path, *extra: str) -> str:
 
 
 def write(project: Path, name: str, text: str) -> None:
-    (project / name).parent.mkdir(parents=True, exist_ok=True)
-    (project / name).write_text(text)
+    small_trees.write(project / name, text)
 
 
 def test_closure_holds_function_level_relative_and_from_imports(project: Path) -> None:

@@ -13,6 +13,7 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.runner import scan as module
 from clipsteer.runner.scan import ScannedTree, ScanResult, cached_digests, scan, write_token
 from clipsteer.store.digest import digest_bytes
+from tests.data import small_trees
 
 FILES = {
     "list_attr.txt": b"attributes",
@@ -24,11 +25,7 @@ FILES = {
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for name, data in FILES.items():
-        path = tmp_path / "data" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return tmp_path / "data"
+    return small_trees.write_all(tmp_path / "data", FILES)
 
 
 @pytest.fixture

@@ -58,6 +58,24 @@ class Outcome:
         return self
 
 
+def outcome_of(
+    words: Sequence[str | Path], folder: Path, environment: Mapping[str, str], timeout: float
+) -> Outcome:
+    """What a command in a folder came to; `environment` is laid over this process's own."""
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout)
+
+
 class WorkingCopy:
     """A working directory beside the checkout: its own results and pointers, a store of its choice.
 
@@ -89,19 +107,8 @@ class WorkingCopy:
     def run(self, *targets: str, script: str = 'exec "$@"', **settings: Any) -> Outcome:
         """One run of Snakemake, whose words are `$@` in the Bash `script`."""
         words = self.command(*targets, **settings)
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
-        done = subprocess.run(
-            ["bash", "-c", script, "bash", *words],
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=1200,
-            check=False,
-        )
-        return Outcome(done.returncode, done.stdout)
+        environment = {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
+        return outcome_of(["bash", "-c", script, "bash", *words], self.folder, environment, 1200)
 
     def twin(self, place: Path) -> WorkingCopy:
         """A copy, in `place`, of this working directory (Snakemake's memory and time stamps too) and store."""

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.workflow.runs import BASE, TINY, Outcome, WorkingCopy
+from tests.workflow.runs import BASE, TINY, Outcome, WorkingCopy, outcome_of
 
 WORLD = "artifacts/refs/celeba/world.json"
 
 
 def run(folder: Path, *words: str | Path, **environment: str) -> Outcome:
     """One run, as typed in a folder."""
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "2", *words, "--configfile", TINY],
-        cwd=folder,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout)
+    snakemake = [sys.executable, "-m", "snakemake", "--cores", "2"]
+    return outcome_of([*snakemake, *words, "--configfile", TINY], folder, environment, 300)
 
 
 def clone(folder: Path) -> Path:

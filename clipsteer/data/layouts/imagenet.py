@@ -25,7 +25,7 @@ from clipsteer.data.forms import NAME_FILES, VAL_FILES
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FileTree
 
-_IMAGE = r"(?i)(^|/)[^./][^/]*\.(jpe?g|png|webp|bmp|gif|tiff?|avif|ppm)$"
+_IMAGE = rf"(?i)(^|/)[^./][^/]*{labels.IMAGE_ENDING}"
 _TABLE = r"(?i)\.(txt|csv|tsv|json|xml|md|mat|npy|parquet)$"
 _WNID = r"^n\d{8}$"
 _FOLDER = r"train(?:\.X\d+)?|val(?:\.X\d*)?|validation|test"
@@ -62,7 +62,7 @@ def read(tree: FileTree, *, val_labels: str | None = None) -> pl.DataFrame:
         pl.col("path").str.contains(_IMAGE)
     )
     classed = _classed(images)
-    _warn_of_others(listing, images["path"])
+    _warn_of_others(listing)
     if not (classed["split"] == "train").any():
         raise ClipsteerError(
             f"found no image under train/<class>/ among {len(listing)} files; expected class "
@@ -117,12 +117,11 @@ def read(tree: FileTree, *, val_labels: str | None = None) -> pl.DataFrame:
     return labels.fill_text(rows, tree, listing)
 
 
-def _warn_of_others(listing: Sequence[str], images: pl.Series) -> None:
+def _warn_of_others(listing: Sequence[str]) -> None:
     """Say which files of class folders are no images that are read, tables and notes aside."""
-    others = pl.Series("path", listing, dtype=pl.String).filter(
-        ~pl.Series(listing, dtype=pl.String).is_in(images.implode())
-    )
-    others = others.filter(others.str.contains(_CLASSED) & ~others.str.contains(_TABLE))
+    others = pl.Series(listing, dtype=pl.String)
+    others = others.filter(~(others.str.contains(_IMAGE) | others.str.contains(_TABLE)))
+    others = others.filter(others.str.contains(_CLASSED))
     if len(others):
         warnings.warn(
             f"{labels.folder_of(others[0])}: {len(others)} files of class folders are not read as images and "
