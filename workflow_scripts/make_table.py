@@ -65,8 +65,8 @@ def compute(run: Run) -> None:
     from clipsteer.report.markdown import render as render_markdown
     from clipsteer.report.summary import render as render_summary
     from clipsteer.report.table import csv_text, results_table
+    from clipsteer.steering.counts import count_groups
     from clipsteer.steering.outcomes import baseline_interval, headline, measure
-    from clipsteer.steering.selection import count_groups
     from clipsteer.tables import read_parquet
 
     recipe = run.recipe
@@ -92,7 +92,8 @@ def compute(run: Run) -> None:
         frame = read_parquet(run.blob(name))
         changes = int((frame["resumed"] != frame["baseline"]).sum())
         changed[layer] = max(changed.get(layer, 0), changes)
-    before = count_groups(*(images[k].to_numpy() for k in ("baseline", "target", "group")))
+    known = (images[k].to_numpy() for k in ("baseline", "target", "group"))
+    before = count_groups(*known, len(groups))
     place, per_layer = _choice(run)
     found = headline(ablations, images, **place, per_layer=per_layer, seed=seed)
     text = render_summary(

@@ -33,13 +33,13 @@ def plan(job: Job) -> dict[str, Action]:
 
 def compute(run: Run) -> None:
     from clipsteer.steering.ablation import predict_prefixes
+    from clipsteer.steering.choose import LargestSum, Relaxed
+    from clipsteer.steering.counts import count_groups, number_of_groups
     from clipsteer.steering.inputs import AblationSetting
     from clipsteer.steering.selection import (
-        count_groups,
         nested_sets,
         ranking_frame,
-        select_relaxed,
-        select_strict,
+        select,
         sweep_frame,
         threshold_grid,
     )
@@ -64,12 +64,11 @@ def compute(run: Run) -> None:
         progress=progress,
     )
     progress.finish()
-    frame = sweep_frame(sweep, predictions, setting.targets, setting.groups)
-    baseline = count_groups(setting.baseline, setting.targets, setting.groups)
-    chosen = [
-        select_strict(frame, baseline, sweep.order),
-        select_relaxed(frame, baseline, sweep.order, max_drop=recipe["relaxed_drop"]),
-    ]
+    labels = setting.targets, setting.groups, number_of_groups(setting.groups)
+    frame = sweep_frame(sweep, predictions, *labels)
+    baseline = count_groups(setting.baseline, *labels)
+    rules = {"strict": LargestSum(), "relaxed": Relaxed(recipe["relaxed_drop"])}
+    chosen = {name: select(frame, baseline, sweep.order, rule) for name, rule in rules.items()}
     run.put_bytes("sweep", parquet_bytes(frame))
     run.put_bytes("ranking", parquet_bytes(ranking_frame(sweep, differences)))
     run.put_json(
@@ -77,21 +76,22 @@ def compute(run: Run) -> None:
         {
             "baseline": {"overall": baseline.overall, "worst": baseline.worst},
             **{
-                s.condition: {
+                condition: {
                     "threshold": s.threshold,
                     "features": s.features.tolist(),
                     "n_features": s.n_features,
-                    "overall": s.overall,
-                    "worst": s.worst,
+                    "overall": s.counts.overall,
+                    "worst": s.counts.worst,
                 }
-                for s in chosen
+                for condition, s in chosen.items()
             },
         },
     )
-    for s in chosen:
+    for condition, s in chosen.items():
         run.say(
-            f"{s.condition}: {s.n_features} features, validation worst group "
-            f"{baseline.worst:.1f} -> {s.worst:.1f}, overall {baseline.overall:.1f} -> {s.overall:.1f}"
+            f"{condition}: {s.n_features} features, validation worst group "
+            f"{baseline.worst:.1f} -> {s.counts.worst:.1f}, "
+            f"overall {baseline.overall:.1f} -> {s.counts.overall:.1f}"
         )
 
 

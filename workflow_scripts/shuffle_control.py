@@ -38,15 +38,11 @@ def compute(run: Run) -> None:
     import polars as pl
 
     from clipsteer.steering.ablation import passes, predict_prefixes, predict_selected
+    from clipsteer.steering.choose import LargestSum
     from clipsteer.steering.controls import shuffled_labels
+    from clipsteer.steering.counts import count_groups, number_of_groups
     from clipsteer.steering.inputs import AblationSetting
-    from clipsteer.steering.selection import (
-        count_groups,
-        nested_sets,
-        select_strict,
-        sweep_frame,
-        threshold_grid,
-    )
+    from clipsteer.steering.selection import nested_sets, select, sweep_frame, threshold_grid
     from clipsteer.steering.statistics import feature_statistics, label_differences
     from clipsteer.tables import parquet_bytes, read_parquet
 
@@ -66,7 +62,8 @@ def compute(run: Run) -> None:
         progress=progress,
     )
     progress.finish()
-    baseline = count_groups(validation.baseline, validation.targets, validation.groups)
+    labels = validation.targets, validation.groups, number_of_groups(validation.groups)
+    baseline = count_groups(validation.baseline, *labels)
     chosen = []
     progress = run.progress(recipe["shuffles"], "shuffles")
     for difference in label_differences(statistics, balance=recipe["balance"]):
@@ -80,8 +77,8 @@ def compute(run: Run) -> None:
             sweep.distinct,
             **edit,
         )
-        frame = sweep_frame(sweep, predictions, validation.targets, validation.groups)
-        chosen.append(select_strict(frame, baseline, sweep.order))
+        frame = sweep_frame(sweep, predictions, *labels)
+        chosen.append(select(frame, baseline, sweep.order, LargestSum()))
         progress(1)
     progress.finish()
     sets = [selection.features for selection in chosen]
@@ -98,14 +95,15 @@ def compute(run: Run) -> None:
         **edit,
     )
     progress.finish()
-    before = count_groups(test.baseline, test.targets, test.groups)
-    counts = [count_groups(row, test.targets, test.groups) for row in predictions]
+    labels = test.targets, test.groups, number_of_groups(test.groups)
+    before = count_groups(test.baseline, *labels)
+    counts = [count_groups(row, *labels) for row in predictions]
     frame = pl.DataFrame(
         {
             "shuffle": range(len(chosen)),
             "n_features": [s.n_features for s in chosen],
-            "validation_overall": [s.overall for s in chosen],
-            "validation_worst": [s.worst for s in chosen],
+            "validation_overall": [s.counts.overall for s in chosen],
+            "validation_worst": [s.counts.worst for s in chosen],
             "overall": [c.overall for c in counts],
             "worst": [c.worst for c in counts],
             "baseline_worst": [before.worst for _ in counts],
