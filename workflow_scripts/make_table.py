@@ -92,8 +92,8 @@ def compute(run: Run) -> None:
         frame = read_parquet(run.blob(name))
         changes = int((frame["resumed"] != frame["baseline"]).sum())
         changed[layer] = max(changed.get(layer, 0), changes)
-    known = (images[k].to_numpy() for k in ("baseline", "target", "group"))
-    before = count_groups(*known, len(groups))
+    predicted, target, group = (images[k].to_numpy() for k in ("baseline", "target", "group"))
+    before = count_groups(predicted, target, group, len(groups))
     place, per_layer = _choice(run)
     found = headline(ablations, images, **place, per_layer=per_layer, seed=seed)
     text = render_summary(
