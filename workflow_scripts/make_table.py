@@ -12,6 +12,8 @@ _PAPER = {
     "balance": "none",
     "tokens": "all",
     "error_term": "keep",
+    "strict": "no_group_falls",
+    "strict_slack": 0,
     "relaxed_drop": 4.0,
     "thresholds": {"low": 1e-6, "high": 1.0, "points": 25},
     "random_pool": "all",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from clipsteer.dictionaries.inputs import member_name
 from clipsteer.runner.step import Action, Job, Run, main
 from clipsteer.steering.inputs import ablation_inputs
@@ -12,6 +14,8 @@ _KEYS = (
     "thresholds",
     "tokens",
     "error_term",
+    "strict",
+    "strict_slack",
     "relaxed_drop",
     "model_dtype",
 )
@@ -32,9 +36,8 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    from clipsteer.steering.ablation import predict_prefixes
-    from clipsteer.steering.choose import LargestSum, Relaxed
-    from clipsteer.steering.counts import count_groups, number_of_groups
+    from clipsteer.steering.choose import rules
+    from clipsteer.steering.counts import GroupCounts, count_groups, number_of_groups
     from clipsteer.steering.inputs import AblationSetting
     from clipsteer.steering.selection import (
         nested_sets,
@@ -44,16 +47,24 @@ def compute(run: Run) -> None:
         threshold_grid,
     )
     from clipsteer.steering.statistics import difference
+    from clipsteer.steering.sweep import predict_sweep, sweep_passes
     from clipsteer.tables import parquet_bytes, read_parquet
+
+    def counted(counts: GroupCounts) -> dict[str, Any]:
+        return {"overall": counts.overall, "worst": counts.worst, "counts": counts.as_dict()}
 
     recipe = run.recipe
     setting = AblationSetting(run)
     differences = difference(read_parquet(run.blob("statistics")), balance=recipe["balance"])
     sweep = nested_sets(differences, threshold_grid(**recipe["thresholds"]))
-    progress = run.progress(setting.n_images, "images", ("sets", len(sweep.distinct)))
-    predictions = predict_prefixes(
+    progress = run.progress(
+        sweep_passes(recipe["error_term"]) * setting.n_images,
+        "images",
+        ("sets", len(sweep.distinct)),
+    )
+    resumed, predictions = predict_sweep(
         setting.dictionary,
-        setting.batches(),
+        setting.batches,
         setting.embed,
         setting.classify,
         sweep.order,
@@ -66,22 +77,27 @@ def compute(run: Run) -> None:
     progress.finish()
     labels = setting.targets, setting.groups, number_of_groups(setting.groups)
     frame = sweep_frame(sweep, predictions, *labels)
-    baseline = count_groups(setting.baseline, *labels)
-    rules = {"strict": LargestSum(), "relaxed": Relaxed(recipe["relaxed_drop"])}
-    chosen = {name: select(frame, baseline, sweep.order, rule) for name, rule in rules.items()}
+    baseline = count_groups(resumed, *labels)
+    unmodified = count_groups(setting.baseline, *labels)
+    chosen = {
+        condition: select(frame, baseline, sweep.order, rule)
+        for condition, rule in rules(recipe).items()
+    }
     run.put_bytes("sweep", parquet_bytes(frame))
     run.put_bytes("ranking", parquet_bytes(ranking_frame(sweep, differences)))
     run.put_json(
         "selection",
         {
-            "baseline": {"overall": baseline.overall, "worst": baseline.worst},
+            # without an edit: resumed from these activations, which the choice compares with, and the
+            # unmodified model's own forward pass, the same at every place
+            "baseline": counted(baseline),
+            "unmodified": counted(unmodified),
             **{
                 condition: {
                     "threshold": s.threshold,
                     "features": s.features.tolist(),
                     "n_features": s.n_features,
-                    "overall": s.counts.overall,
-                    "worst": s.counts.worst,
+                    **counted(s.counts),
                 }
                 for condition, s in chosen.items()
             },

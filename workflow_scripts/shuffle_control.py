@@ -12,7 +12,7 @@ from clipsteer.steering.inputs import ablation_inputs
 
 _KEYS = (
     *("architecture", "aggregate", "balance", "thresholds", "tokens", "error_term"),
-    *("shuffles", "seed", "model_dtype"),
+    *("strict", "strict_slack", "relaxed_drop", "shuffles", "seed", "model_dtype"),
 )
 
 
@@ -35,10 +35,11 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
+    import numpy as np
     import polars as pl
 
-    from clipsteer.steering.ablation import passes, predict_prefixes, predict_selected
-    from clipsteer.steering.choose import LargestSum
+    from clipsteer.steering.ablation import passes, predict_prefixes, predict_selected, predict_sets
+    from clipsteer.steering.choose import rules
     from clipsteer.steering.controls import shuffled_labels
     from clipsteer.steering.counts import count_groups, number_of_groups
     from clipsteer.steering.inputs import AblationSetting
@@ -63,7 +64,16 @@ def compute(run: Run) -> None:
     )
     progress.finish()
     labels = validation.targets, validation.groups, number_of_groups(validation.groups)
-    baseline = count_groups(validation.baseline, *labels)
+    nothing = np.zeros(0, dtype=np.int64)
+    (resumed,) = predict_sets(
+        validation.dictionary,
+        validation.batches(),
+        validation.embed,
+        validation.classify,
+        [nothing],
+        device=test.device,
+    )
+    baseline, rule = count_groups(resumed, *labels), rules(recipe)["strict"]
     chosen = []
     progress = run.progress(recipe["shuffles"], "shuffles")
     for difference in label_differences(statistics, balance=recipe["balance"]):
@@ -78,7 +88,7 @@ def compute(run: Run) -> None:
             **edit,
         )
         frame = sweep_frame(sweep, predictions, *labels)
-        chosen.append(select(frame, baseline, sweep.order, LargestSum()))
+        chosen.append(select(frame, baseline, sweep.order, rule))
         progress(1)
     progress.finish()
     sets = [selection.features for selection in chosen]

@@ -141,7 +141,8 @@ class Recipes:
         return self._on_layers(
             "select_features",
             wildcards,
-            *("balance", "thresholds", "tokens", "error_term", "relaxed_drop"),
+            *("balance", "thresholds", "tokens", "error_term"),
+            *("strict", "strict_slack", "relaxed_drop"),
             model_dtype=self._config["model"]["dtype"],
         )
 
@@ -159,6 +160,7 @@ class Recipes:
             "shuffle_control",
             wildcards,
             *("aggregate", "balance", "thresholds", "tokens", "error_term", "shuffles"),
+            *("strict", "strict_slack", "relaxed_drop"),
             model_dtype=self._config["model"]["dtype"],
             seed=self._config["seed"],
         )
