@@ -5,6 +5,8 @@ Only the labels that define D_A and D_notA are shuffled; validation and test gro
 
 from __future__ import annotations
 
+from typing import Any
+
 from clipsteer.activations.inputs import array_inputs, open_reader
 from clipsteer.dictionaries.inputs import member_name
 from clipsteer.runner.step import Action, Job, Run, main
@@ -36,7 +38,6 @@ def plan(job: Job) -> dict[str, Action]:
 
 def compute(run: Run) -> None:
     import numpy as np
-    import polars as pl
 
     from clipsteer.steering.ablation import passes, predict_prefixes, predict_selected, predict_sets
     from clipsteer.steering.choose import rules
@@ -45,7 +46,7 @@ def compute(run: Run) -> None:
     from clipsteer.steering.inputs import AblationSetting
     from clipsteer.steering.selection import nested_sets, select, sweep_frame, threshold_grid
     from clipsteer.steering.statistics import feature_statistics, label_differences
-    from clipsteer.tables import parquet_bytes, read_parquet
+    from clipsteer.tables import read_parquet
 
     recipe = run.recipe
     validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
@@ -73,7 +74,8 @@ def compute(run: Run) -> None:
         [nothing],
         device=test.device,
     )
-    baseline, rule = count_groups(resumed, *labels), rules(recipe)["strict"]
+    baseline = count_groups(resumed, *labels)
+    unmodified = count_groups(validation.baseline, *labels)
     chosen = []
     progress = run.progress(recipe["shuffles"], "shuffles")
     for difference in label_differences(statistics, balance=recipe["balance"]):
@@ -88,10 +90,13 @@ def compute(run: Run) -> None:
             **edit,
         )
         frame = sweep_frame(sweep, predictions, *labels)
-        chosen.append(select(frame, baseline, sweep.order, rule))
+        chosen += [
+            (condition, select(frame, baseline, sweep.order, rule))
+            for condition, rule in rules(recipe).items()
+        ]
         progress(1)
     progress.finish()
-    sets = [selection.features for selection in chosen]
+    sets = [selection.features for _, selection in chosen]
     progress = run.progress(
         passes(sets, recipe["error_term"]) * test.n_images, "images", ("sets", len(sets))
     )
@@ -106,20 +111,19 @@ def compute(run: Run) -> None:
     )
     progress.finish()
     labels = test.targets, test.groups, number_of_groups(test.groups)
-    before = count_groups(test.baseline, *labels)
-    counts = [count_groups(row, *labels) for row in predictions]
-    frame = pl.DataFrame(
-        {
-            "shuffle": range(len(chosen)),
-            "n_features": [s.n_features for s in chosen],
-            "validation_overall": [s.counts.overall for s in chosen],
-            "validation_worst": [s.counts.worst for s in chosen],
-            "overall": [c.overall for c in counts],
-            "worst": [c.worst for c in counts],
-            "baseline_worst": [before.worst for _ in counts],
-        }
-    )
-    run.put_bytes("control", parquet_bytes(frame))
+    found: dict[str, Any] = {
+        "unmodified": {"counts": unmodified.as_dict()},
+        "test": count_groups(test.baseline, *labels).as_dict(),
+    }
+    for (condition, selection), row in zip(chosen, predictions, strict=True):
+        found.setdefault(condition, []).append(
+            {
+                "n_features": selection.n_features,
+                "counts": selection.counts.as_dict(),
+                "test": count_groups(row, *labels).as_dict(),
+            }
+        )
+    run.put_json("control", found)
 
 
 if __name__ == "__main__":
