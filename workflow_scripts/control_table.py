@@ -23,7 +23,7 @@ def compute(run: Run) -> None:
     from clipsteer.steering.places import best_place
     from clipsteer.tables import read_parquet
 
-    headline = run.json("headline")
+    headline = run.json("headline")["strict"]
     frames = []
     for name in sorted(n for n in run.inputs if n.startswith("control/")):
         dictionary, _, layer = name.removeprefix("control/").rpartition("/layer_")
