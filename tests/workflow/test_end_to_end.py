@@ -190,6 +190,26 @@ def test_rows_follow_from_the_stored_predictions(finished: WorkingCopy, dataset:
 
 
 @pytest.mark.parametrize("dataset", TABLES)
+def test_what_a_choice_keeps_on_validation(finished: WorkingCopy, dataset: str) -> None:
+    """Strict lowers no group below the pass without an edit; relaxed helps the worst one at least as much."""
+    store = ObjectStore(finished.store)
+    for dictionary in TABLES[dataset]:
+        place = f"{dataset}/{dictionary}/layers_00-02/selection.json"
+        for member in finished.members(place).values():
+            found = json.loads(store.get_bytes(member["outputs"]["selection"]["digest"]))
+            counts = {name: found[name]["counts"]["correct"] for name in found}
+            (images,) = {tuple(part["counts"]["images"]) for part in found.values()}
+            before = counts["baseline"]
+            worst = min(range(4), key=lambda g: (before[g] / images[g], g))
+            assert sum(images) == {"celeba": 32, "waterbirds": 16}[dataset]
+            assert all(now >= then for now, then in zip(counts["strict"], before, strict=True))
+            assert counts["relaxed"][worst] >= counts["strict"][worst] >= before[worst]
+            for condition in ("strict", "relaxed"):
+                if found[condition]["n_features"] == 0:
+                    assert counts[condition] == before
+
+
+@pytest.mark.parametrize("dataset", TABLES)
 def test_feature_sets_follow_from_the_stored_statistics(
     finished: WorkingCopy, dataset: str
 ) -> None:
