@@ -32,11 +32,15 @@ def compute(run: Run) -> None:
     )
     labels = {key: recipe[key] for key in ("dataset", "source")}
     named = [pl.lit(value).alias(key) for key, value in labels.items()]
-    run.put_bytes("csv", csv_text(rows.select(*named, cs.all()).with_columns(cs.float().round(2))).encode())
+    run.put_bytes(
+        "csv", csv_text(rows.select(*named, cs.all()).with_columns(cs.float().round(2))).encode()
+    )
     page = render(rows, **labels, n_images=headline["n_images"])
     run.put_bytes("markdown", page.encode())
     for condition in ("strict", "relaxed"):
-        for kind, part in rows.filter(condition=condition).group_by("place_of", maintain_order=True):
+        for kind, part in rows.filter(condition=condition).group_by(
+            "place_of", maintain_order=True
+        ):
             true, *gains = part["gain"].to_list()
             place = "the true labels' place" if kind == (FIXED,) else "places of their own"
             run.say(

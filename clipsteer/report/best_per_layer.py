@@ -29,16 +29,18 @@ def best_per_layer(table: pl.DataFrame, strict: Mapping[str, Any]) -> pl.DataFra
     """Two rows a layer, with COLUMNS: the SAE that validation chose there, and the neurons where there are any.
 
     `table` is `results/<dataset>_table.csv` read back, `strict` that part of its headline, which names the
-    hook point and the dictionary of each layer (`per_layer`). `paper_overall` and `paper_worst` are Table 1's, and only
-    in rows whose own setting is the paper's.
+    hook point and the dictionary of each layer under `per_layer`. `paper_overall` and `paper_worst` are Table 1's,
+    and only in rows whose own setting is the paper's.
     """
     rows = table.filter(
-        pl.col("hook_point") == strict["per_layer_hook_point"],
+        pl.col("hook_point") == strict["per_layer"]["hook_point"],
         pl.col("ablation") == "targeted",
         pl.col("condition") == "strict",
     )
     found = []
-    for layer, dictionary in sorted((int(n), name) for n, name in strict["per_layer"].items()):
+    for layer, dictionary in sorted(
+        (int(layer), name) for layer, name in strict["per_layer"]["dictionaries"].items()
+    ):
         for basis, name in ((SAE, dictionary), (NEURONS, NEURONS)):
             here = rows.filter(pl.col("layer") == layer, pl.col("dictionary") == name)
             for row in here.iter_rows(named=True):
@@ -53,7 +55,10 @@ def best_per_layer(table: pl.DataFrame, strict: Mapping[str, Any]) -> pl.DataFra
 
 def render(tables: Mapping[str, pl.DataFrame]) -> str:
     """The page: a row a layer, the data sets side by side; below it the paper's own table."""
-    head = ["layer", *(f"{name}: {what}" for name in tables for what in ("dictionary", "neurons", "SAE"))]
+    head = [
+        "layer",
+        *(f"{name}: {what}" for name in tables for what in ("dictionary", "neurons", "SAE")),
+    ]
     layers = sorted({layer for table in tables.values() for layer in table["layer"]})
     first = {name: table.row(0, named=True) for name, table in tables.items()}
     body = [["unmodified", *(cell for row in first.values() for cell in _unmodified(row))]]
@@ -91,7 +96,11 @@ def _cells(rows: pl.DataFrame) -> list[str]:
 
     def pair(basis: str) -> str:
         row = found.get(basis)
-        return "–" if row is None else f"{row['overall']:.2f} / {row['worst']:.2f} ({row['worst_group']})"
+        return (
+            "–"
+            if row is None
+            else f"{row['overall']:.2f} / {row['worst']:.2f} ({row['worst_group']})"
+        )
 
     sae = found.get(SAE)
     name = "–" if sae is None else f"{sae['dictionary']}, {sae['n_features']:,}"
@@ -104,7 +113,10 @@ def _published() -> str:
     layers = sorted({layer for _, _, layer in found})
     head = ["layer", *(f"{name}: {basis}" for name in datasets for basis in (NEURONS, SAE))]
     body = [
-        [f"L{n}", *("{:.2f} / {:.2f}".format(*found[d, b, n]) for d in datasets for b in (NEURONS, SAE))]
+        [
+            f"L{n}",
+            *("{:.2f} / {:.2f}".format(*found[d, b, n]) for d in datasets for b in (NEURONS, SAE)),
+        ]
         for n in layers
     ]
     return grid(head, body)

@@ -22,6 +22,18 @@ FIXED, OWN = "true labels'", "its own"
 """Values of `place_of`: where a row edits."""
 
 
+def columns(n_groups: int) -> tuple[str, ...]:
+    """The CSV's columns for so many groups."""
+    return (
+        *("dataset", "source", "condition", "place_of", "labels"),
+        *("hook_point", "layer", "dictionary", "n_features", "overall", "worst", "worst_group"),
+        *("worst_group_validation", "gain", "gain_worst_group"),
+        *("largest_fall", "largest_fall_group"),
+        *(f"acc_before_{g}" for g in range(n_groups)),
+        *(f"acc_after_{g}" for g in range(n_groups)),
+    )
+
+
 def control_rows(
     controls: Mapping[Place, Mapping[str, Any]],
     headline: Mapping[str, Any],
@@ -60,7 +72,11 @@ def control_rows(
     for condition in CONDITIONS:
         true = headline[condition]
         chosen = None if true["layer"] is None else (true["layer"], true["dictionary"])
-        after = {g: true["groups_after"][name] for g, name in enumerate(group_names) if name in true["groups_after"]}
+        after = {
+            g: true["groups_after"][name]
+            for g, name in enumerate(group_names)
+            if name in true["groups_after"]
+        }
         for kind in (FIXED, OWN) if chosen else (OWN,):
             numbers = _numbers(before, after, true["overall"], hardest, group_names)
             row("true", kind, condition, chosen, n_features=true["n_features"], **numbers)
@@ -74,7 +90,9 @@ def control_rows(
                     place = choose_place(here, hooks, condition, rules[condition], unmodified).place
                 found = here[place][condition] if place else None
                 counts = GroupCounts.from_dict(found["test"]) if found else before
-                numbers = _numbers(before, _accuracies(counts), counts.overall, hardest, group_names)
+                numbers = _numbers(
+                    before, _accuracies(counts), counts.overall, hardest, group_names
+                )
                 size = found["n_features"] if found else 0
                 row(f"shuffle {shuffle}", kind, condition, place, n_features=size, **numbers)
     return pl.DataFrame(rows, infer_schema_length=None)
