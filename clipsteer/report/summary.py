@@ -12,6 +12,7 @@ from typing import Any
 from clipsteer.report.markdown import left_out_text, p_text, source_label
 
 WIDTH = 110
+_BOUND = "\N{NO-BREAK SPACE}"  # while lines are cut; a plain space in the text
 _AGAINST = {
     "sae_over_neurons": "targeted neurons",
     "sae_over_random": "as many random features of the same SAE",
@@ -72,8 +73,8 @@ def _condition(found: Mapping[str, Any], condition: str, headline: Mapping[str, 
         f"  on validation: {whole}; {own}; {_fall(seen['largest_fall'])}",
         f"  on test: {'; '.join([_pair(*both, 'all'), *moved])}",
         f"  loss on test: {_fall(found['largest_fall'])}",
-        f"  gain on test: {_gap(found['gain'])} {hardest}{to}; {p_text(found['p_gain'])} all groups; McNemar "
-        f"{p_text(found['p_worst_group'])} {hardest}, {p_text(found['p_overall'])} all",
+        f"  gain on test: {_gap(found['gain'])} {hardest}{to}; {_p(found['p_gain'], 'all groups')}; McNemar "
+        f"{_p(found['p_worst_group'], hardest)}, {_p(found['p_overall'], 'all')}",
     ]
 
 
@@ -88,25 +89,36 @@ def _comparisons(found: Mapping[str, Any], hardest: str) -> Iterator[str]:
 
 
 def _accuracies(overall: float, groups: Mapping[str, float]) -> str:
-    return "; ".join(f"{value:.1f} % {name}" for name, value in {"all": overall, **groups}.items())
+    shares = {"all": overall, **groups}
+    return "; ".join(_whole(f"{value:.1f} % {name}") for name, value in shares.items())
 
 
 def _pair(before: float, after: float, name: str) -> str:
-    return f"{before:.1f} -> {after:.1f} % {name}"
+    return _whole(f"{before:.1f} -> {after:.1f} % {name}")
 
 
 def _fall(fall: Mapping[str, Any] | None) -> str:
     if fall is None:
         return "no group falls"
-    return f"largest fall {fall['points']:+.1f} points {fall['group']}"
+    return "largest fall " + _whole(f"{fall['points']:+.1f} points {fall['group']}")
 
 
 def _gap(gap: Mapping[str, float]) -> str:
-    return f"{gap['points']:+.1f} points (95 %: {gap['low']:+.1f} to {gap['high']:+.1f})"
+    return _whole(f"{gap['points']:+.1f} points (95 %: {gap['low']:+.1f} to {gap['high']:+.1f})")
+
+
+def _p(p: float, name: str) -> str:
+    return _whole(f"{p_text(p)} {name}")
+
+
+def _whole(text: str) -> str:
+    """Text that is not to be broken between two lines."""
+    return text.replace(" ", _BOUND)
 
 
 def _wrapped(paragraph: str) -> list[str]:
     indent = " " * (len(paragraph) - len(paragraph.lstrip()) + 4)
-    return textwrap.wrap(
+    lines = textwrap.wrap(
         paragraph, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
+    return [line.replace(_BOUND, " ") for line in lines]
