@@ -205,7 +205,7 @@ def _reading(table: pl.DataFrame) -> list[str]:
         " worst-group accuracy of targeted SAE ablation in that condition, read off the test set;"
         " the layer and dictionary chosen on validation stand in the summary.",
         "Worst: the smallest accuracy among the groups, whichever it is. Its interval is made of"
-        " Wilson bounds of all groups. p: exact McNemar test against the unmodified model's predictions"
+        " exact bounds of all groups. p: exact McNemar test against the unmodified model's predictions"
         " on the test images of the group that is worst on validation; in brackets, adjusted by Holm"
         " for all different sets of the condition.",
         "Every group: accuracy after ablation, and in brackets the points by which it is below the"

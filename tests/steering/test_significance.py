@@ -48,7 +48,7 @@ def test_wilson_of_the_papers_baseline() -> None:
 @settings(max_examples=40, deadline=None)
 def test_interval_of_the_minimum_by_its_definition(groups: list[tuple[int, int]]) -> None:
     bounds = [
-        [stats.binomtest(*g).proportion_ci(level, method="wilson") for g in groups]
+        [stats.binomtest(*g).proportion_ci(level, method="exact") for g in groups]
         for level in (0.95, 1 - 2 * 0.025 / len(groups))
     ]
     low, high = minimum_interval(GroupCounts(*zip(*groups, strict=True)))
@@ -298,4 +298,4 @@ def test_the_minimums_interval_covers_where_groups_are_equal() -> None:
         for b in range(n + 1)
         if (bounds := minimum_interval(GroupCounts((a, b), (n, n))))[0] <= p <= bounds[1]
     )
-    assert covered > 0.94
+    assert covered > 0.95
