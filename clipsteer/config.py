@@ -67,6 +67,9 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
         yield (
             f"steering.thresholds: low {thresholds['low']} must be below high {thresholds['high']}."
         )
+    strict, slack = config["steering"]["strict"], config["steering"]["strict_slack"]
+    if slack and strict != "no_group_falls":
+        yield f"steering.strict_slack: {slack} has no effect on {strict}; expected 0, or strict: no_group_falls."
 
 
 def _dataset_faults(config: Config, base: Path) -> Iterator[str]:

@@ -53,4 +53,25 @@ rule control_table:
     shell:
         shell_words("control_table")
         + "--name {wildcards.dataset} --input table={input.table} --inputs control {input.control}"
-        " --export all/csv={output.csv} --pointer {output.pointer}"
+        " --export all/csv={output.csv} all/markdown={output.markdown} --pointer {output.pointer}"
+
+
+rule best_per_layer:
+    input:
+        expand(f"{REFS}/{{dataset}}/table.json", dataset=OUTLINE.tables),
+    output:
+        **EXPORTS["table1"],
+        pointer=f"{REFS}/table1.json",
+    log:
+        "logs/best_per_layer.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("best_per_layer"),
+    params:
+        recipe=RECIPES.best_per_layer,
+        chain=expected_chain,
+    shell:
+        shell_words("best_per_layer")
+        + COMMANDS.tables()
+        + " --export all/csv={output.csv} all/markdown={output.markdown} --pointer {output.pointer}"

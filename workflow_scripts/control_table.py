@@ -1,7 +1,4 @@
-"""The negative control in one table: what the whole procedure gains when Eq. 9's labels are shuffled.
-
-Each shuffle chooses its layer and dictionary on validation, as the real labels do.
-"""
+"""The negative control in one table: what the whole procedure gains when Eq. 9's labels are shuffled."""
 
 from __future__ import annotations
 
@@ -19,57 +16,37 @@ def plan(job: Job) -> dict[str, Action]:
 
 def compute(run: Run) -> None:
     import polars as pl
+    import polars.selectors as cs
 
-    from clipsteer.steering.places import best_place
-    from clipsteer.tables import read_parquet
+    from clipsteer.report.negative_control import FIXED, control_rows, reached, render
+    from clipsteer.report.table import csv_text
+    from clipsteer.steering.choose import rules
 
-    headline = run.json("headline")
-    frames = []
+    recipe, headline = run.recipe, run.json("headline")
+    controls = {}
     for name in sorted(n for n in run.inputs if n.startswith("control/")):
         dictionary, _, layer = name.removeprefix("control/").rpartition("/layer_")
-        frames.append(
-            read_parquet(run.blob(name)).with_columns(
-                pl.lit(int(layer)).alias("layer"), pl.lit(dictionary).alias("dictionary")
+        controls[int(layer), dictionary] = run.json(name)
+    rows = control_rows(
+        controls, headline, recipe["hook_points"], rules(recipe), recipe["group_names"]
+    )
+    labels = {key: recipe[key] for key in ("dataset", "source")}
+    named = [pl.lit(value).alias(key) for key, value in labels.items()]
+    run.put_bytes(
+        "csv", csv_text(rows.select(*named, cs.all()).with_columns(cs.float().round(2))).encode()
+    )
+    page = render(rows, **labels, n_images=headline["n_images"])
+    run.put_bytes("markdown", page.encode())
+    for condition in ("strict", "relaxed"):
+        for kind, part in rows.filter(condition=condition).group_by(
+            "place_of", maintain_order=True
+        ):
+            true, *gains = part["gain"].to_list()
+            place = "the true labels' place" if kind == (FIXED,) else "places of their own"
+            run.say(
+                f"{condition}, {place}: true labels gain {true:+.1f} points; {reached(gains, true)} "
+                f"shuffles gain as much (the best {max(gains):+.1f})"
             )
-        )
-    every = pl.concat(frames).with_columns(
-        (pl.col("validation_overall") + pl.col("validation_worst")).alias("score")
-    )
-    chosen = []
-    for _, part in every.sort("shuffle").group_by("shuffle", maintain_order=True):
-        scores = dict(zip(part.select("layer", "dictionary").rows(), part["score"], strict=True))
-        best_layer, best_dictionary = best_place(scores)
-        chosen.append(
-            part.filter((pl.col("layer") == best_layer) & (pl.col("dictionary") == best_dictionary))
-        )
-    best = pl.concat(chosen)
-    columns = ["labels", "layer", "dictionary", "n_features", "overall", "worst", "gain"]
-    rows = best.with_columns(
-        pl.format("shuffle {}", "shuffle").alias("labels"),
-        (pl.col("worst") - pl.col("baseline_worst")).alias("gain"),
-    ).select(columns)
-    real = pl.DataFrame(
-        [
-            {
-                "labels": "true",
-                **{
-                    k: headline[k]
-                    for k in ("layer", "dictionary", "n_features", "overall", "worst")
-                },
-                "gain": headline["gain"]["points"],
-            }
-        ],
-        schema=rows.schema,
-    )
-    table = pl.concat([real, rows]).with_columns(
-        pl.lit(run.recipe["dataset"]).alias("dataset"), pl.lit(run.recipe["source"]).alias("source")
-    )
-    run.put_bytes("csv", table.write_csv(float_precision=2).encode())
-    gain, gains = headline["gain"]["points"], rows["gain"].to_list()
-    run.say(
-        f"true labels gain {gain:+.1f} points; {sum(g >= gain for g in gains)} of {len(gains)} shuffles "
-        f"gain as much (the best {max(gains):+.1f})"
-    )
 
 
 if __name__ == "__main__":

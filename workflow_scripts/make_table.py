@@ -12,6 +12,8 @@ _PAPER = {
     "balance": "none",
     "tokens": "all",
     "error_term": "keep",
+    "strict": "no_group_falls",
+    "strict_slack": 0,
     "relaxed_drop": 4.0,
     "thresholds": {"low": 1e-6, "high": 1.0, "points": 25},
     "random_pool": "all",
@@ -62,11 +64,12 @@ def compute(run: Run) -> None:
 
     from clipsteer.report.feature_sets import feature_sets, place_sets
     from clipsteer.report.figure import layers_figure
+    from clipsteer.report.headline import headline
     from clipsteer.report.markdown import render as render_markdown
     from clipsteer.report.summary import render as render_summary
     from clipsteer.report.table import csv_text, results_table
-    from clipsteer.steering.outcomes import baseline_interval, headline, measure
-    from clipsteer.steering.selection import count_groups
+    from clipsteer.steering.outcomes import measure, unmodified_interval
+    from clipsteer.steering.places import unmodified_counts
     from clipsteer.tables import read_parquet
 
     recipe = run.recipe
@@ -74,48 +77,40 @@ def compute(run: Run) -> None:
     ablations = pl.concat([_ablation(run, *item) for item in _members(run, "ablation")])
     names = [item[0] for item in _members(run, "images")]
     images = read_parquet(run.blob(names[0]))
-    seed = recipe["seed"]
-    groups = dict(enumerate(recipe["group_names"]))
-
+    groups: list[str] = recipe["group_names"]
+    selections = {
+        (layer, dictionary): run.json(name)
+        for name, dictionary, layer in _members(run, "selection")
+        if _dictionaries(run)[dictionary]["architecture"] != "neurons"
+    }
+    hardest = unmodified_counts(selections).worst_group
+    measured = measure(ablations, images, n_groups=len(groups), hardest=hardest)
     table = results_table(
-        measure(ablations, images, seed=seed),
+        measured,
         dataset=recipe["dataset"],
         source=recipe["source"],
         model=recipe["model"],
-        group_names=groups,
+        group_names=dict(enumerate(groups)),
+        seed=recipe["seed"],
         paper_setting=_papers_own(run, images.height),
     )
     run.put_bytes("csv", csv_text(table).encode())
 
-    changed: dict[int, int] = {}
-    for name, _, layer in _members(run, "images"):
-        frame = read_parquet(run.blob(name))
-        changes = int((frame["resumed"] != frame["baseline"]).sum())
-        changed[layer] = max(changed.get(layer, 0), changes)
-    before = count_groups(*(images[k].to_numpy() for k in ("baseline", "target", "group")))
-    place, per_layer = _choice(run)
-    found = headline(ablations, images, **place, per_layer=per_layer, seed=seed)
-    text = render_summary(
-        found,
-        dataset=recipe["dataset"],
-        source=recipe["source"],
-        group_names=groups,
-        baseline_groups={g: 100 * float(share) for g, share in before.exact.items()},
-        changed=changed,
-        left_out=left_out,
-    )
+    hooks = {name: settings["hook_point"] for name, settings in _dictionaries(run).items()}
+    found = {
+        **{key: recipe[key] for key in ("dataset", "source", "seed")},
+        "resumed_changes": _resumed_changes(run),
+        **headline(
+            measured, ablations, images, selections, hooks,
+            steering=recipe["steering"], group_names=groups,
+        ),
+    }  # fmt: skip
+    text = render_summary(found, left_out=left_out)
     run.put_bytes("summary", text.encode())
-    run.put_json(
-        "headline",
-        {
-            **found,
-            "baseline_worst_group_name": groups[found["baseline_worst_group"]],
-            "baseline_groups": {groups[g]: 100 * float(share) for g, share in before.exact.items()},
-            "seed": seed,
-            "resumed_changes": {str(k): v for k, v in changed.items()},
-        },
+    run.put_json("headline", found)
+    run.put_bytes(
+        "markdown", render_markdown(table, group_names=groups, left_out=left_out).encode()
     )
-    run.put_bytes("markdown", render_markdown(table, left_out=left_out).encode())
     sets = feature_sets(
         place_sets(
             run.json(name),
@@ -126,12 +121,14 @@ def compute(run: Run) -> None:
     )
     run.put_bytes("feature_sets", csv_text(sets).encode())
     run.put_bytes("dictionaries", _quality(run).write_csv(float_precision=4).encode())
+    places = (found[condition]["hook_point"] for condition in ("relaxed", "strict"))
+    shown = next((hook for hook in places if hook), hooks[next(iter(selections))[1]])
     figure = run.scratch / "layers.png"
     layers_figure(
-        table.filter(pl.col("hook_point") == place["hook_point"]),
+        table.filter(pl.col("hook_point") == shown),
         figure,
         title=f"{recipe['dataset']}, {recipe['model']}",
-        baseline_interval=baseline_interval(images, seed=seed),
+        baseline_interval=unmodified_interval(images, len(groups)),
     )
     run.put_file("figure", figure)
     for line in text.splitlines():
@@ -159,38 +156,31 @@ def _ablation(run: Run, name: str, dictionary: str, layer: int) -> Any:
     labels = _labels(run, dictionary, layer)
     types = {"layer": pl.Int64()}
     keys = ("hook_point", "layer", "dictionary", "trained_on", "aggregate", "tokens", "error_term")
-    return read_parquet(run.blob(name)).with_columns(
+    frame = read_parquet(run.blob(name)).with_columns(
         pl.lit(labels[key], types.get(key, pl.String())).alias(key) for key in keys
     )
+    selection = run.json(f"selection/{dictionary}/layer_{layer:02d}")
+    sets = [
+        selection[condition]["features"] if ablation == "targeted" else None
+        for ablation, condition in frame.select("ablation", "condition").rows()
+    ]
+    return frame.with_columns(pl.Series("features", sets, pl.List(pl.Int64)))
 
 
 def _shown(settings: dict[str, Any], dictionary: str) -> str:
     return "neurons" if settings["architecture"] == "neurons" else dictionary
 
 
-def _choice(run: Run) -> tuple[dict[str, Any], dict[int, str]]:
-    """The place with the best strict score on validation, and the best dictionary of each layer.
+def _resumed_changes(run: Run) -> dict[str, int]:
+    """Layer -> how many test predictions change when the pass resumes from stored activations, without an edit."""
+    from clipsteer.tables import read_parquet
 
-    The score is the strict condition's own: overall plus worst-group accuracy.
-    """
-    from clipsteer.steering.places import Place, best_place
-
-    scores: dict[Place, float] = {}
-    hooks: dict[str, str] = {}
-    for name, dictionary, layer in _members(run, "selection"):
-        settings = _dictionaries(run)[dictionary]
-        if settings["architecture"] != "neurons":
-            strict = run.json(name)["strict"]
-            scores[layer, dictionary] = strict["overall"] + strict["worst"]
-            hooks[dictionary] = settings["hook_point"]
-    layer, dictionary = best_place(scores)
-    hook = hooks[dictionary]
-    here = {place: score for place, score in scores.items() if hooks[place[1]] == hook}
-    per_layer = {
-        number: best_place({p: score for p, score in here.items() if p[0] == number})[1]
-        for number in sorted({p[0] for p in here})
-    }
-    return {"hook_point": hook, "layer": layer, "dictionary": dictionary}, per_layer
+    changed: dict[str, int] = {}
+    for name, _, layer in _members(run, "images"):
+        frame = read_parquet(run.blob(name))
+        changes = int((frame["resumed"] != frame["baseline"]).sum())
+        changed[str(layer)] = max(changed.get(str(layer), 0), changes)
+    return changed
 
 
 def _quality(run: Run) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from clipsteer.dictionaries.inputs import member_name
 from clipsteer.runner.step import Action, Job, Run, main
 from clipsteer.steering.inputs import ablation_inputs
@@ -12,6 +14,8 @@ _KEYS = (
     "thresholds",
     "tokens",
     "error_term",
+    "strict",
+    "strict_slack",
     "relaxed_drop",
     "model_dtype",
 )
@@ -32,28 +36,35 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    from clipsteer.steering.ablation import predict_prefixes
+    from clipsteer.steering.choose import rules
+    from clipsteer.steering.counts import GroupCounts, count_groups, number_of_groups
     from clipsteer.steering.inputs import AblationSetting
     from clipsteer.steering.selection import (
-        count_groups,
         nested_sets,
         ranking_frame,
-        select_relaxed,
-        select_strict,
+        select,
         sweep_frame,
         threshold_grid,
     )
     from clipsteer.steering.statistics import difference
+    from clipsteer.steering.sweep import predict_sweep, sweep_passes
     from clipsteer.tables import parquet_bytes, read_parquet
+
+    def counted(counts: GroupCounts) -> dict[str, Any]:
+        return {"overall": counts.overall, "worst": counts.worst, "counts": counts.as_dict()}
 
     recipe = run.recipe
     setting = AblationSetting(run)
     differences = difference(read_parquet(run.blob("statistics")), balance=recipe["balance"])
     sweep = nested_sets(differences, threshold_grid(**recipe["thresholds"]))
-    progress = run.progress(setting.n_images, "images", ("sets", len(sweep.distinct)))
-    predictions = predict_prefixes(
+    progress = run.progress(
+        sweep_passes(recipe["error_term"]) * setting.n_images,
+        "images",
+        ("sets", len(sweep.distinct)),
+    )
+    resumed, predictions = predict_sweep(
         setting.dictionary,
-        setting.batches(),
+        setting.batches,
         setting.embed,
         setting.classify,
         sweep.order,
@@ -64,34 +75,39 @@ def compute(run: Run) -> None:
         progress=progress,
     )
     progress.finish()
-    frame = sweep_frame(sweep, predictions, setting.targets, setting.groups)
-    baseline = count_groups(setting.baseline, setting.targets, setting.groups)
-    chosen = [
-        select_strict(frame, baseline, sweep.order),
-        select_relaxed(frame, baseline, sweep.order, max_drop=recipe["relaxed_drop"]),
-    ]
+    labels = setting.targets, setting.groups, number_of_groups(setting.groups)
+    frame = sweep_frame(sweep, predictions, *labels)
+    baseline = count_groups(resumed, *labels)
+    unmodified = count_groups(setting.baseline, *labels)
+    chosen = {
+        condition: select(frame, baseline, sweep.order, rule)
+        for condition, rule in rules(recipe).items()
+    }
     run.put_bytes("sweep", parquet_bytes(frame))
     run.put_bytes("ranking", parquet_bytes(ranking_frame(sweep, differences)))
     run.put_json(
         "selection",
         {
-            "baseline": {"overall": baseline.overall, "worst": baseline.worst},
+            # without an edit: resumed from these activations, which the choice compares with, and the
+            # unmodified model's own forward pass, the same at every place
+            "baseline": counted(baseline),
+            "unmodified": counted(unmodified),
             **{
-                s.condition: {
+                condition: {
                     "threshold": s.threshold,
                     "features": s.features.tolist(),
                     "n_features": s.n_features,
-                    "overall": s.overall,
-                    "worst": s.worst,
+                    **counted(s.counts),
                 }
-                for s in chosen
+                for condition, s in chosen.items()
             },
         },
     )
-    for s in chosen:
+    for condition, s in chosen.items():
         run.say(
-            f"{s.condition}: {s.n_features} features, validation worst group "
-            f"{baseline.worst:.1f} -> {s.worst:.1f}, overall {baseline.overall:.1f} -> {s.overall:.1f}"
+            f"{condition}: {s.n_features} features, validation worst group "
+            f"{baseline.worst:.1f} -> {s.counts.worst:.1f}, "
+            f"overall {baseline.overall:.1f} -> {s.counts.overall:.1f}"
         )
 
 

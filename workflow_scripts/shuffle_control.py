@@ -5,6 +5,8 @@ Only the labels that define D_A and D_notA are shuffled; validation and test gro
 
 from __future__ import annotations
 
+from typing import Any
+
 from clipsteer.activations.inputs import array_inputs, open_reader
 from clipsteer.dictionaries.inputs import member_name
 from clipsteer.runner.step import Action, Job, Run, main
@@ -12,7 +14,7 @@ from clipsteer.steering.inputs import ablation_inputs
 
 _KEYS = (
     *("architecture", "aggregate", "balance", "thresholds", "tokens", "error_term"),
-    *("shuffles", "seed", "model_dtype"),
+    *("strict", "strict_slack", "relaxed_drop", "shuffles", "seed", "model_dtype"),
 )
 
 
@@ -35,20 +37,16 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    import polars as pl
+    import numpy as np
 
-    from clipsteer.steering.ablation import passes, predict_prefixes, predict_selected
+    from clipsteer.steering.ablation import passes, predict_prefixes, predict_selected, predict_sets
+    from clipsteer.steering.choose import rules
     from clipsteer.steering.controls import shuffled_labels
+    from clipsteer.steering.counts import count_groups, number_of_groups
     from clipsteer.steering.inputs import AblationSetting
-    from clipsteer.steering.selection import (
-        count_groups,
-        nested_sets,
-        select_strict,
-        sweep_frame,
-        threshold_grid,
-    )
+    from clipsteer.steering.selection import nested_sets, select, sweep_frame, threshold_grid
     from clipsteer.steering.statistics import feature_statistics, label_differences
-    from clipsteer.tables import parquet_bytes, read_parquet
+    from clipsteer.tables import read_parquet
 
     recipe = run.recipe
     validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
@@ -66,7 +64,18 @@ def compute(run: Run) -> None:
         progress=progress,
     )
     progress.finish()
-    baseline = count_groups(validation.baseline, validation.targets, validation.groups)
+    labels = validation.targets, validation.groups, number_of_groups(validation.groups)
+    nothing = np.zeros(0, dtype=np.int64)
+    (resumed,) = predict_sets(
+        validation.dictionary,
+        validation.batches(),
+        validation.embed,
+        validation.classify,
+        [nothing],
+        device=test.device,
+    )
+    baseline = count_groups(resumed, *labels)
+    unmodified = count_groups(validation.baseline, *labels)
     chosen = []
     progress = run.progress(recipe["shuffles"], "shuffles")
     for difference in label_differences(statistics, balance=recipe["balance"]):
@@ -80,11 +89,14 @@ def compute(run: Run) -> None:
             sweep.distinct,
             **edit,
         )
-        frame = sweep_frame(sweep, predictions, validation.targets, validation.groups)
-        chosen.append(select_strict(frame, baseline, sweep.order))
+        frame = sweep_frame(sweep, predictions, *labels)
+        chosen += [
+            (condition, select(frame, baseline, sweep.order, rule))
+            for condition, rule in rules(recipe).items()
+        ]
         progress(1)
     progress.finish()
-    sets = [selection.features for selection in chosen]
+    sets = [selection.features for _, selection in chosen]
     progress = run.progress(
         passes(sets, recipe["error_term"]) * test.n_images, "images", ("sets", len(sets))
     )
@@ -98,20 +110,20 @@ def compute(run: Run) -> None:
         **edit,
     )
     progress.finish()
-    before = count_groups(test.baseline, test.targets, test.groups)
-    counts = [count_groups(row, test.targets, test.groups) for row in predictions]
-    frame = pl.DataFrame(
-        {
-            "shuffle": range(len(chosen)),
-            "n_features": [s.n_features for s in chosen],
-            "validation_overall": [s.overall for s in chosen],
-            "validation_worst": [s.worst for s in chosen],
-            "overall": [c.overall for c in counts],
-            "worst": [c.worst for c in counts],
-            "baseline_worst": [before.worst for _ in counts],
-        }
-    )
-    run.put_bytes("control", parquet_bytes(frame))
+    labels = test.targets, test.groups, number_of_groups(test.groups)
+    found: dict[str, Any] = {
+        "unmodified": {"counts": unmodified.as_dict()},
+        "test": count_groups(test.baseline, *labels).as_dict(),
+    }
+    for (condition, selection), row in zip(chosen, predictions, strict=True):
+        found.setdefault(condition, []).append(
+            {
+                "n_features": selection.n_features,
+                "counts": selection.counts.as_dict(),
+                "test": count_groups(row, *labels).as_dict(),
+            }
+        )
+    run.put_json("control", found)
 
 
 if __name__ == "__main__":

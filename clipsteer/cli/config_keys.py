@@ -58,7 +58,16 @@ _OTHERWISE = {
         "source": "",
         "steering": "steering",
     },
-    "control_table": {"dataset": "", "source": ""},
+    "control_table": {
+        "dataset": "",
+        "group_names": "datasets.{name}.group_names",
+        "hook_points": "",
+        "source": "",
+        "strict": "steering.strict",
+        "strict_slack": "steering.strict_slack",
+        "relaxed_drop": "steering.relaxed_drop",
+    },
+    "best_per_layer": {"datasets": "tables", "paper": ""},
 }
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.report.table import CONDITIONS, by_place
+from clipsteer.report.table import by_place
+from clipsteer.steering.choose import CONDITIONS
 
 SCHEMA = {
     "dataset": pl.String,

@@ -13,7 +13,8 @@ from typing import Any
 import polars as pl
 
 from clipsteer.report.markdown import source_label
-from clipsteer.report.table import CONDITIONS, NEURONS
+from clipsteer.report.table import NEURONS
+from clipsteer.steering.choose import CONDITIONS
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -80,7 +81,7 @@ def layers_figure(
 
 
 def _legend_rank(entry: tuple[Any, str]) -> bool:
-    return entry[1] == _UNMODIFIED  # after the others, which keep their order
+    return entry[1].startswith(_UNMODIFIED)  # after the others, which keep their order
 
 
 def _style(number: int) -> dict[str, Any]:
@@ -129,9 +130,10 @@ def _panel(
             **style,
         )
     base = table["baseline_worst"][0]
+    label = f"{_UNMODIFIED} (worst: {table['baseline_worst_group'][0]})"
     if baseline_interval is not None:
         axes.axhspan(*baseline_interval, color="#BBBBBB", alpha=0.35, linewidth=0, zorder=0)
-    axes.axhline(base, color="#000000", linewidth=1, label=_UNMODIFIED, zorder=1.5)
+    axes.axhline(base, color="#000000", linewidth=1, label=label, zorder=1.5)
     axes.set_xticks(list(layers))
     axes.set_xlim(min(layers) - 0.6, max(layers) + 0.6)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6, zorder=0)

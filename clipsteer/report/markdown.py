@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.report.table import CONDITIONS, NEURONS
+from clipsteer.report.table import NEURONS
+from clipsteer.steering.choose import CONDITIONS
 
 _BLOCKS = (
     ("SAE feature ablation", "targeted"),
@@ -20,23 +21,29 @@ Rows = dict[tuple[int, str, str], Row]
 
 
 def render(
-    table: pl.DataFrame, *, notes: Sequence[str] = (), left_out: Mapping[str, int] | None = None
+    table: pl.DataFrame,
+    *,
+    group_names: Sequence[str],
+    notes: Sequence[str] = (),
+    left_out: Mapping[str, int] | None = None,
 ) -> str:
     """The page: for each setting and condition the intervals and three blocks.
 
-    The blocks are SAE, random SAE and neurons. `table` comes from
+    The blocks are SAE, random SAE and neurons, then every group under each targeted set. `table` comes from
     `clipsteer.report.table.results_table`; `notes` are added at the end, one item each; `left_out`:
     split -> images that are listed but were not there. Bold: better than the unmodified model.
     Asterisk: the best worst-group accuracy among targeted SAE rows of a condition, where it is
     better than the unmodified model's.
     """
     first = table.row(0, named=True)
+    names = dict(enumerate(group_names))
     parts = [
         f"# {_title(first['dataset'])}: accuracy under ablation, by layer",
         f"{source_label(first['source'])}, model: {first['model']}, "
         f"{first['n_images']} test images. Unmodified model: overall "
         f"{first['baseline_overall']:.2f} %, worst group "
-        f"{first['baseline_worst']:.2f} % ({first['baseline_worst_group']}).",
+        f"{first['baseline_worst']:.2f} % ({first['baseline_worst_group']}). On validation its worst group is "
+        f"{first['worst_group_validation']}.",
     ]
     for setting in table.select(_SETTING).unique(maintain_order=True).iter_rows(named=True):
         part = table.filter(*(pl.col(name).eq_missing(value) for name, value in setting.items()))
@@ -45,7 +52,7 @@ def render(
         for condition in CONDITIONS:
             rows = part.filter(pl.col("condition") == condition)
             if len(rows):
-                parts += _condition(rows, condition)
+                parts += [*_condition(rows, condition), *_by_group(rows, names)]
     parts.append("## How to read this")
     if left_out:
         notes = [*notes, f"{left_out_text(left_out)}."]
@@ -104,7 +111,7 @@ def _condition(table: pl.DataFrame, condition: str) -> list[str]:
             + [cell for name in names for cell in pair(rows.get((n, name, kind)))]
             for n in layers
         ]
-        parts += [f"**{title}**", _grid(["layer", *heads], body)]
+        parts += [f"**{title}**", grid(["layer", *heads], body)]
     if NEURONS in every:
         kinds = ("targeted", "random")
         heads = [f"{kind} {what}" for kind in kinds for what in ("overall", "worst")]
@@ -112,12 +119,37 @@ def _condition(table: pl.DataFrame, condition: str) -> list[str]:
             [_layer(n)] + [cell for kind in kinds for cell in pair(rows.get((n, NEURONS, kind)))]
             for n in layers
         ]
-        parts += ["**Base network neuron ablation**", _grid(["layer", *heads], body)]
+        parts += ["**Base network neuron ablation**", grid(["layer", *heads], body)]
     parts += ["**Worst group with 95 % interval, targeted ablation**"]
     parts += [_per_cell(rows, layers, every, _interval)]
-    parts += ["**Number of ablated features, and p-value on the unmodified model's worst group**"]
+    hardest = table["worst_group_validation"][0]
+    parts += [f"**Number of ablated features, and p-value of {hardest} (adjusted by Holm)**"]
     parts += [_per_cell(rows, layers, every, _size_and_p)]
     return parts
+
+
+def _by_group(table: pl.DataFrame, names: Mapping[int, str]) -> list[str]:
+    """The accuracy of every group under each targeted set that is not empty, the unmodified model's first."""
+    filled = table.filter(pl.col("ablation") == "targeted", pl.col("n_features") > 0)
+    title = "**Every group under targeted ablation**"
+    if not len(filled):
+        return [
+            title,
+            "No set passed the condition on validation at any place: nothing is ablated.",
+        ]
+    shown = [g for g in names if table[f"acc_before_{g}"][0] is not None]
+    first = filled.row(0, named=True)
+    body = [["unmodified", "", *(f"{first[f'acc_before_{g}']:.2f}" for g in shown)]]
+    for row in filled.iter_rows(named=True):
+        cells = [_moved(row[f"acc_before_{g}"], row[f"acc_after_{g}"]) for g in shown]
+        body.append([_layer(row["layer"]), row["dictionary"], *cells])
+    return [title, grid(["layer", "dictionary", *(names[g] for g in shown)], body)]
+
+
+def _moved(before: float, after: float) -> str:
+    """An accuracy after ablation and, where it fell, by how many points."""
+    fall = f" ({after - before:.1f})" if after < before else ""
+    return f"{after:.2f}{fall}"
 
 
 def _per_cell(
@@ -127,7 +159,7 @@ def _per_cell(
     for layer in layers:
         found = [rows.get((layer, name, "targeted")) for name in names]
         body.append([_layer(layer), *(_MISSING if row is None else text(row) for row in found)])
-    return _grid(["layer", *names], body)
+    return grid(["layer", *names], body)
 
 
 def _interval(row: Row) -> str:
@@ -135,7 +167,9 @@ def _interval(row: Row) -> str:
 
 
 def _size_and_p(row: Row) -> str:
-    return f"{row['n_features']:,}, {p_text(row['p_value'])}"
+    if row["n_features"] == 0:
+        return "0"
+    return f"{row['n_features']:,}, {p_text(row['p_worst_group'])} ({p_text(row['p_worst_group_holm'])})"
 
 
 def p_text(p: float | None) -> str:
@@ -153,7 +187,8 @@ def _layer(number: int, starred: set[int] | None = None) -> str:
     return f"L{number}" + (r"\*" if starred and number in starred else "")
 
 
-def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, the first column to the left."""
     widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = [
@@ -169,9 +204,12 @@ def _reading(table: pl.DataFrame) -> list[str]:
         "Accuracies in per cent. **Bold**: better than the unmodified model. \\*: the best"
         " worst-group accuracy of targeted SAE ablation in that condition, read off the test set;"
         " the layer and dictionary chosen on validation stand in the summary.",
-        "Worst: the smallest accuracy among the groups; its interval is a bootstrap over images,"
-        " resampled within groups. p: exact McNemar test against the unmodified model's predictions"
-        " on the same images.",
+        "Worst: the smallest accuracy among the groups, whichever it is. Its interval is made of"
+        " exact bounds of all groups. p: exact McNemar test against the unmodified model's predictions"
+        " on the test images of the group that is worst on validation; in brackets, adjusted by Holm"
+        " for all different sets of the condition.",
+        "Every group: accuracy after ablation, and in brackets the points by which it is below the"
+        " unmodified model's. What no group loses on validation it may lose here.",
         "0 features: no set passed the condition on validation, so nothing is ablated.",
     ]
     if len(seeds):

@@ -1,79 +1,124 @@
-"""The finding in a few lines of text, from the numbers of `steering.outcomes.headline`."""
+"""The finding in a few lines of text, from `results/<dataset>_headline.json`.
+
+They fit a screen, and each accuracy, difference and p-value is followed by the group that it is of, or by "all".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from clipsteer.report.markdown import left_out_text, p_text, source_label
 
+WIDTH = 110
+_BOUND = "\N{NO-BREAK SPACE}"  # while lines are cut; a plain space in the text
 _AGAINST = {
     "sae_over_neurons": "targeted neurons",
-    "sae_over_random": "random features of the same SAE",
+    "sae_over_random": "as many random features of the same SAE",
 }
-_SCOPES = {
-    "all": "all dictionaries",
-    "chosen": "the chosen dictionary",
-    "per_layer": "each layer's dictionary chosen on validation",
+_RULES = {
+    "no_group_falls": "no group falls on validation",
+    "largest_sum": "neither overall nor worst-group accuracy falls on validation",
 }
 
 
-def render(
-    headline: Mapping[str, Any],
-    *,
-    dataset: str,
-    source: str,
-    group_names: Mapping[int, str],
-    baseline_groups: Mapping[int, float] | None = None,
-    changed: Mapping[int, int] | None = None,
-    left_out: Mapping[str, int] | None = None,
-) -> str:
-    """Plain text, one statement a line.
+def render(headline: Mapping[str, Any], *, left_out: Mapping[str, int] | None = None) -> str:
+    """Plain text, one statement a paragraph; `left_out`: split -> images that are listed but were not there.
 
-    `baseline_groups`: the unmodified model's accuracy in each group, in per cent.
-    `changed`: layer -> how many test predictions change when the forward pass resumes from the
-    stored activations without any edit.
-    `left_out`: split -> images that are listed but were not there.
+    `headline` is what make_table writes (docs/configuration.md, "What is written to results/"), groups by name.
     """
-
-    def group(number: int) -> str:
-        return group_names.get(number, f"group {number}")
-
-    h = headline
-    features = "feature" if h["n_features"] == 1 else "features"
-    lines = [
-        f"{dataset} ({source_label(source)}), {h['n_images']} test images",
-        f"  unmodified model: overall {h['baseline_overall']:.1f} %, worst group "
-        f"{h['baseline_worst']:.1f} % ({group(h['baseline_worst_group'])})",
-        *_by_group(baseline_groups or {}, group),
-        f"  chosen on validation ({h['condition']}): layer {h['layer']}, {h['dictionary']}, "
-        f"{h['n_features']:,} {features}",
-        f"  there: overall {h['overall']:.1f} %, worst group {h['worst']:.1f} % "
-        f"({group(h['worst_group'])}); worst group {_gap(h['gain'])}, {p_text(h['p_value'])}",
+    h, whole = headline, headline["unmodified"]
+    said = [
+        f"{h['dataset']} ({source_label(h['source'])}), {h['n_images']} test images; worst group on validation: "
+        f"{h['worst_group_validation']}",
+        f"unmodified model, on test: {_accuracies(whole['overall'], whole['groups'])}",
     ]
-    for key, control in _AGAINST.items():
-        for scope, gap in h[key].items():
-            lines.append(
-                f"  mean over {len(h['layers'])} layers, {_SCOPES[scope]}: "
-                f"targeted SAE minus {control} {_gap(gap)}"
-            )
-    if changed is not None:
-        most = max(changed.values(), default=0)
-        lines.append(
-            f"  predictions that change by resuming from stored activations: at most {most} of "
-            f"{h['n_images']} at any layer"
-        )
+    for condition in ("strict", "relaxed"):
+        said += _condition(h[condition], condition, h)
+    said += _comparisons(h["relaxed"], h["worst_group_validation"])
+    most = max(h["resumed_changes"].values(), default=0)
+    said.append(
+        f"predictions that change by resuming from stored activations without an edit: at most {most} of "
+        f"{h['n_images']} at any layer"
+    )
     if left_out:
         text = left_out_text(left_out)
-        lines.append(f"  {text[0].lower()}{text[1:]}")
-    return "\n".join(lines) + "\n"
+        said.append(f"{text[0].lower()}{text[1:]}")
+    return "".join(f"{line}\n" for paragraph in said for line in _wrapped(paragraph))
 
 
-def _by_group(accuracies: Mapping[int, float], name: Callable[[int], str]) -> list[str]:
-    if not accuracies:
-        return []
-    return ["    by group: " + ", ".join(f"{name(g)} {a:.1f} %" for g, a in accuracies.items())]
+def _condition(found: Mapping[str, Any], condition: str, headline: Mapping[str, Any]) -> list[str]:
+    """What one condition chose, what it gains and loses on validation, and on test."""
+    hardest = headline["worst_group_validation"]
+    if found["layer"] is None:
+        reason = f" ({_RULES[headline['strict_rule']]})" if condition == "strict" else ""
+        return [
+            f"{condition}{reason}: nothing is ablated, as no set gains on validation at any of "
+            f"{headline['n_places']} places"
+        ]
+    features = "feature" if found["n_features"] == 1 else "features"
+    seen = found["validation"]
+    before, after = seen["groups_before"], seen["groups_after"]
+    whole = _pair(seen["overall_before"], seen["overall_after"], "all")
+    own = _pair(before[hardest], after[hardest], hardest)
+    both = headline["unmodified"]["overall"], found["overall"]
+    groups = found["groups_after"]
+    moved = [_pair(found["groups_before"][g], groups[g], g) for g in groups]
+    worst = found["worst_group"]
+    to = "" if worst == hardest else f" to {worst}, now the worst"
+    return [
+        f"{condition}, chosen on validation: layer {found['layer']}, {found['dictionary']}, "
+        f"{found['n_features']:,} {features}",
+        f"  on validation: {whole}; {own}; {_fall(seen['largest_fall'])}",
+        f"  on test: {'; '.join([_pair(*both, 'all'), *moved])}",
+        f"  loss on test: {_fall(found['largest_fall'])}",
+        f"  gain on test: {_gap(found['gain'])} {hardest}{to}; {_p(found['p_gain'], 'all groups')}; McNemar "
+        f"{_p(found['p_worst_group'], hardest)}, {_p(found['p_overall'], 'all')}",
+    ]
+
+
+def _comparisons(found: Mapping[str, Any], hardest: str) -> Iterator[str]:
+    """The chosen dictionary against the controls, on average over layers."""
+    for key, control in _AGAINST.items():
+        if "chosen" in found[key]:
+            yield (
+                f"relaxed, mean over {len(found['layers'])} layers of {found['dictionary']}: targeted SAE minus "
+                f"{control} {_gap(found[key]['chosen'])} {hardest}"
+            )
+
+
+def _accuracies(overall: float, groups: Mapping[str, float]) -> str:
+    shares = {"all": overall, **groups}
+    return "; ".join(_whole(f"{value:.1f} % {name}") for name, value in shares.items())
+
+
+def _pair(before: float, after: float, name: str) -> str:
+    return _whole(f"{before:.1f} -> {after:.1f} % {name}")
+
+
+def _fall(fall: Mapping[str, Any] | None) -> str:
+    if fall is None:
+        return "no group falls"
+    return "largest fall " + _whole(f"{fall['points']:+.1f} points {fall['group']}")
 
 
 def _gap(gap: Mapping[str, float]) -> str:
-    return f"{gap['points']:+.1f} points (95 % {gap['low']:+.1f} to {gap['high']:+.1f})"
+    return _whole(f"{gap['points']:+.1f} points (95 %: {gap['low']:+.1f} to {gap['high']:+.1f})")
+
+
+def _p(p: float, name: str) -> str:
+    return _whole(f"{p_text(p)} {name}")
+
+
+def _whole(text: str) -> str:
+    """Text that is not to be broken between two lines."""
+    return text.replace(" ", _BOUND)
+
+
+def _wrapped(paragraph: str) -> list[str]:
+    indent = " " * (len(paragraph) - len(paragraph.lstrip()) + 4)
+    lines = textwrap.wrap(
+        paragraph, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return [line.replace(_BOUND, " ") for line in lines]

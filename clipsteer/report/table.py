@@ -9,55 +9,42 @@ import polars as pl
 
 from clipsteer.report import paper
 
-COLUMNS = (
-    "dataset",
-    "source",
-    "model",
-    "hook_point",
-    "layer",
-    "dictionary",
-    "trained_on",
-    "ablation",
-    "condition",
-    "aggregate",
-    "tokens",
-    "error_term",
-    "threshold",
-    "n_features",
-    "overall",
-    "overall_low",
-    "overall_high",
-    "worst",
-    "worst_low",
-    "worst_high",
-    "worst_group",
-    "baseline_overall",
-    "baseline_worst",
-    "baseline_worst_group",
-    "p_value",
-    "p_value_overall",
-    "n_images",
-    "seed",
-    "random_seeds",
-    "paper_overall",
-    "paper_worst",
+_SETTING = (
+    *("dataset", "source", "model", "hook_point", "layer", "dictionary", "trained_on"),
+    *("ablation", "condition", "aggregate", "tokens", "error_term"),
 )
+_GROUPS = ("worst_group", "baseline_worst_group", "worst_group_validation")
+_SIX_DIGITS = ("threshold", "p_gain", "p_worst_group", "p_worst_group_holm", "p_overall")
 _PER_CENT = (
-    "overall",
-    "overall_low",
-    "overall_high",
-    "worst",
-    "worst_low",
-    "worst_high",
-    "baseline_overall",
-    "baseline_worst",
-    "paper_overall",
-    "paper_worst",
+    *("overall", "overall_low", "overall_high", "worst", "worst_low", "worst_high"),
+    *("baseline_overall", "baseline_worst", "gain", "gain_low", "gain_high"),
+    *("paper_overall", "paper_worst"),
 )
-_SIX_DIGITS = ("threshold", "p_value", "p_value_overall")
-_STYLES = {**dict.fromkeys(_PER_CENT, ".2f"), **dict.fromkeys(_SIX_DIGITS, ".6g")}
-CONDITIONS = ("strict", "relaxed")
+_WHOLE = ("n_features", "n_images", "seed", "random_seeds")
 NEURONS = "neurons"
+
+
+def columns(n_groups: int) -> tuple[str, ...]:
+    """The table's columns for so many groups."""
+    return (
+        *_SETTING,
+        *("threshold", "n_features"),
+        *("overall", "overall_low", "overall_high"),
+        *("worst", "worst_low", "worst_high", "worst_group"),
+        *("baseline_overall", "baseline_worst", "baseline_worst_group"),
+        *(f"acc_before_{g}" for g in range(n_groups)),
+        *(f"acc_after_{g}" for g in range(n_groups)),
+        *("worst_group_validation", "gain", "gain_low", "gain_high", "p_gain"),
+        *("p_worst_group", "p_worst_group_holm", "p_overall"),
+        *("n_images", "seed", "random_seeds", "paper_overall", "paper_worst"),
+    )
+
+
+def _style(column: str) -> str:
+    """How a number of a column is written; "" are Python's own digits, which give the value back."""
+    if column in _PER_CENT or column.startswith("acc_"):
+        return ".2f"
+    return ".6g" if column in _SIX_DIGITS else ""
 
 
 def results_table(
@@ -67,18 +54,21 @@ def results_table(
     source: str,
     model: str,
     group_names: Mapping[int, str],
+    seed: int,
     paper_setting: Collection[str] = (),
 ) -> pl.DataFrame:
-    """The table with COLUMNS, from `clipsteer.steering.outcomes.measure`.
+    """The table with `columns`, from `clipsteer.steering.outcomes.measure`.
 
     Rows by hook point, layer, dictionary (in the order given, neurons last), targeted before
     random, strict before relaxed. Accuracies in per cent, rounded to 2 decimals; thresholds and
-    p-values to 6 significant digits. Groups by name: `group_names` maps group number -> name.
-    `source` says where the images are from, e.g. `painted`. The paper's columns are filled only
+    p-values to 6 significant digits. Groups by name: `group_names` maps
+    group number -> name; the columns `acc_before_<group>` and `acc_after_<group>` have the number. `seed` is the
+    run's. `source` says where the images are from, e.g. `painted`. The paper's columns are filled only
     for the dictionaries in `paper_setting` (real data in the paper's own setting), and only where the
     paper has the row.
     """
     rows: list[dict[str, Any]] = []
+    names = columns(sum(name.startswith("acc_after_") for name in measured.columns))
     ablation, condition = pl.col("ablation") != "targeted", pl.col("condition") != "strict"
     for row in by_place(measured, ablation, condition).iter_rows(named=True):
         found = (
@@ -93,16 +83,16 @@ def results_table(
             "dataset": dataset,
             "source": source,
             "model": model,
-            "worst_group": _name(group_names, row["worst_group"]),
-            "baseline_worst_group": _name(group_names, row["baseline_worst_group"]),
+            "seed": seed,
+            **{name: _name(group_names, row[name]) for name in _GROUPS},
             "paper_overall": overall,
             "paper_worst": worst,
         }
         full = {**row, **given}
-        rows.append({name: _rounded(name, full[name]) for name in COLUMNS})
-    floats = {name: pl.Float64 for name in (*_PER_CENT, *_SIX_DIGITS)}
-    whole = {name: pl.Int64 for name in ("n_features", "n_images", "seed", "random_seeds")}
-    return pl.DataFrame(rows, schema_overrides={**floats, **whole}).select(COLUMNS)
+        rows.append({name: _rounded(name, full[name]) for name in names})
+    floats = {name: pl.Float64 for name in names if _style(name)}
+    whole = {name: pl.Int64 for name in _WHOLE}
+    return pl.DataFrame(rows, schema_overrides={**floats, **whole}).select(names)
 
 
 def by_place(rows: pl.DataFrame, *then: pl.Expr) -> pl.DataFrame:
@@ -123,7 +113,7 @@ def by_place(rows: pl.DataFrame, *then: pl.Expr) -> pl.DataFrame:
 def csv_text(table: pl.DataFrame) -> str:
     """The table as CSV, with LF line ends.
 
-    Null is an empty cell, accuracies have 2 decimals, thresholds and p-values 6 digits, and any
+    Null is an empty cell, accuracies and points have 2 decimals, thresholds and p-values 6 digits, and any
     other float as many as give its value back.
     """
     cells = [_cells(table[name]) for name in table.columns]
@@ -133,17 +123,14 @@ def csv_text(table: pl.DataFrame) -> str:
 def _cells(column: pl.Series) -> pl.Series:
     if not column.dtype.is_float():
         return column.cast(pl.String)
-    style = _STYLES.get(column.name, "")  # Python's own digits, which give the value back
+    style = _style(column.name)
     values = [None if value is None else format(value, style) for value in column.to_list()]
     return pl.Series(column.name, values, dtype=pl.String)
 
 
 def _rounded(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if name in _PER_CENT:
-        return float(f"{value:.2f}")
-    return float(f"{value:.6g}") if name in _SIX_DIGITS else value
+    style = _style(name)
+    return value if value is None or not style else float(format(value, style))
 
 
 def _name(group_names: Mapping[int, str], group: int) -> str:

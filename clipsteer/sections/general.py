@@ -155,6 +155,14 @@ class Steering(Section):
     error_term: Literal["keep", "drop"] = key(
         "whether what the SAE does not reconstruct stays in", f"{_SELECT}, {_ABLATE}"
     )
+    strict: Literal["no_group_falls", "largest_sum"] = key(
+        "what the strict condition asks of a set on validation: that no group's accuracy falls, or that overall and "
+        "worst-group accuracy do not; then the largest sum of the two counts",
+        _SELECT,
+    )
+    strict_slack: Count = key(
+        "images that each group may lose under `no_group_falls`; with 0, one image decides", _SELECT
+    )
     relaxed_drop: Points = key(
         "points that each other group may lose under the relaxed condition", _SELECT
     )

@@ -35,6 +35,10 @@ class Commands:
             + " --recipe {params.recipe:q} --chain={params.chain:q} --log {log} --threads {threads} "
         )
 
+    def tables(self) -> str:
+        """The pointers of all tables, by their data sets."""
+        return " ".join(f"--input {name}={REFS}/{name}/table.json" for name in self._outline.tables)
+
     def manifests(self) -> str:
         """The manifests of all worlds that the tiny CLIP learns from."""
         worlds = self._outline.worlds

@@ -23,7 +23,11 @@ EXPORTS = {
         "summary": "results/{dataset}_summary.txt",
         "headline": "results/{dataset}_headline.json",
     },
-    "negative_control": {"csv": "results/{dataset}_negative_control.csv"},
+    "negative_control": {
+        "csv": "results/{dataset}_negative_control.csv",
+        "markdown": "results/{dataset}_negative_control.md",
+    },
+    "table1": {"csv": "results/table1.csv", "markdown": "results/table1.md"},  # of all data sets
 }
 """What a data set's pointer of each name is written out as, for people: output -> file."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from clipsteer.config import model_shape
 from clipsteer.data.forms import papers_attributes
 from clipsteer.report.paper import files as paper_files
+from clipsteer.report.paper import table1_files
 from clipsteer.runner.code import FINGERPRINTS
 from clipsteer.runner.fingerprint import code_fingerprint
 from clipsteer.store.actions import STORE_SEMANTICS
@@ -141,7 +142,8 @@ class Recipes:
         return self._on_layers(
             "select_features",
             wildcards,
-            *("balance", "thresholds", "tokens", "error_term", "relaxed_drop"),
+            *("balance", "thresholds", "tokens", "error_term"),
+            *("strict", "strict_slack", "relaxed_drop"),
             model_dtype=self._config["model"]["dtype"],
         )
 
@@ -159,6 +161,7 @@ class Recipes:
             "shuffle_control",
             wildcards,
             *("aggregate", "balance", "thresholds", "tokens", "error_term", "shuffles"),
+            *("strict", "strict_slack", "relaxed_drop"),
             model_dtype=self._config["model"]["dtype"],
             seed=self._config["seed"],
         )
@@ -204,7 +207,23 @@ class Recipes:
 
     def control_table(self, wildcards: Any) -> str:
         name = wildcards.dataset
-        return self._recipe("control_table", {"dataset": name, "source": self._images_of(name)})
+        trained = filter(self._outline.is_trained, self._outline.tables[name])
+        return self._recipe(
+            "control_table",
+            {
+                "dataset": name,
+                "source": self._images_of(name),
+                "group_names": self._outline.datasets[name]["group_names"],
+                "hook_points": {d: self._outline.dictionaries[d]["hook_point"] for d in trained},
+                **{k: self._steering[k] for k in ("strict", "strict_slack", "relaxed_drop")},
+            },
+        )
+
+    def best_per_layer(self, wildcards: Any) -> str:
+        paper = [digest_file(path) for path in table1_files()]
+        return self._recipe(
+            "best_per_layer", {"datasets": list(self._outline.tables), "paper": paper}
+        )
 
     def _images_of(self, dataset: str) -> str:
         """What tables say of where the images are from; a tiny CLIP makes no real result either."""

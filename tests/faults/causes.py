@@ -31,6 +31,7 @@ CHAIN = {
     "select_features": "pointer",
     "ablate_features": "error",
     "make_table": "pointer",
+    "best_per_layer": "error",
     "shuffle_control": "input",
     "control_table": "kill",
     "drop_activations": "write",

@@ -24,10 +24,12 @@ from tests.workflow.runs import BASE, REFS, Outcome, WorkingCopy, merged, nested
 
 STEPS = tuple(sorted(path.stem for path in (BASE / "workflow_scripts").glob("*.py")))
 TABLE, CONTROL = "results/celeba_table.csv", "results/celeba_negative_control.csv"
+BEST = "results/table1.csv"
 SHUFFLED = nested("steering.shuffles", 2)
 # The results that a step writes: what is there of each is to be of one run.
 RESULTS = {
     "make_table": re.compile(r"celeba_(?!negative_control)"),
+    "best_per_layer": re.compile(r"table1\."),
     "control_table": re.compile(r"celeba_negative_control"),
 }
 

@@ -55,6 +55,7 @@ def _row(
         "error_term": "keep",
         "threshold": 1e-3 * (1 + layer) if kind == "targeted" else None,
         "n_features": 10 * (layer + 1),
+        "features": list(range(10 * (layer + 1))) if kind == "targeted" else None,
         "seed": seed,
         "predictions": found.astype(np.int8).tolist(),
     }
@@ -70,4 +71,40 @@ def fake_ablations(images: pl.DataFrame, layers: int = 6, seeds: int = 3) -> pl.
         for kind, drawn in (("targeted", [None]), ("random", list(range(seeds))))
         for seed in drawn
     ]
-    return pl.DataFrame(rows, schema_overrides={"predictions": pl.List(pl.Int8), "seed": pl.Int64})
+    types = {"predictions": pl.List(pl.Int8), "features": pl.List(pl.Int64), "seed": pl.Int64}
+    return pl.DataFrame(rows, schema_overrides=types)
+
+
+def counts_of(images: pl.DataFrame, predictions: list[int]) -> dict[str, list[int]]:
+    """Correct predictions and images by group, image by image."""
+    correct, number = [0] * len(GROUPS), [0] * len(GROUPS)
+    for image, prediction in zip(images.iter_rows(named=True), predictions, strict=True):
+        number[image["group"]] += 1
+        correct[image["group"]] += prediction == image["target"]
+    return {"correct": correct, "images": number}
+
+
+def fake_selections(
+    ablations: pl.DataFrame, validation: pl.DataFrame, empty: tuple[str, ...] = ()
+) -> dict[tuple[int, str], dict[str, Any]]:
+    """What select_features might have written at each SAE's place, had the ablations' images been validation's.
+
+    `empty`: conditions under which nothing is chosen anywhere.
+    """
+    without = {"counts": counts_of(validation, validation["baseline"].to_list())}
+    found: dict[tuple[int, str], dict[str, Any]] = {}
+    for row in ablations.iter_rows(named=True):
+        if row["ablation"] == "targeted" and row["dictionary"] != "neurons":
+            here = {
+                "n_features": row["n_features"],
+                "counts": counts_of(validation, row["predictions"]),
+            }
+            place = found.setdefault(
+                (row["layer"], row["dictionary"]), {"unmodified": without, "baseline": without}
+            )
+            nothing = {"n_features": 0, **without}
+            place[row["condition"]] = nothing if row["condition"] in empty else here
+    return found
+
+
+STEERING = {"strict": "no_group_falls", "strict_slack": 0, "relaxed_drop": 4.0}

@@ -1,4 +1,4 @@
-"""The Markdown page, the figure and the summary."""
+"""The Markdown page and the figure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from clipsteer.report import markdown, summary
+from clipsteer.report import markdown
 from clipsteer.report.figure import layers_figure
 from clipsteer.report.table import results_table
-from clipsteer.steering.outcomes import headline, measure
+from clipsteer.steering.outcomes import measure
 from tests.report.fakes import GROUPS, fake_ablations, fake_images
+
+NAMES = list(GROUPS.values())
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +30,9 @@ def ablations(images: pl.DataFrame) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def table(ablations: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:
-    measured = measure(ablations, images, seed=5, draws=200)
+    measured = measure(ablations, images, n_groups=4, hardest=3)
     return results_table(
-        measured, dataset="celeba", source="painted", model="tiny", group_names=GROUPS
+        measured, dataset="celeba", source="painted", model="tiny", group_names=GROUPS, seed=5
     )
 
 
@@ -46,7 +48,7 @@ def grid_after(page: str, title: str, number: int = 0) -> list[list[str]]:
 
 
 def test_blocks_hold_the_tables_numbers(table: pl.DataFrame) -> None:
-    page = markdown.render(table)
+    page = markdown.render(table, group_names=NAMES)
     for number, condition in enumerate(("strict", "relaxed")):
         for title, kind in (
             ("SAE feature ablation", "targeted"),
@@ -76,7 +78,7 @@ def test_blocks_hold_the_tables_numbers(table: pl.DataFrame) -> None:
 
 
 def test_the_best_worst_group_is_starred(table: pl.DataFrame) -> None:
-    page = markdown.render(table)
+    page = markdown.render(table, group_names=NAMES)
     targeted = table.filter(
         pl.col("ablation") == "targeted",
         pl.col("condition") == "strict",
@@ -91,7 +93,7 @@ def test_the_best_worst_group_is_starred(table: pl.DataFrame) -> None:
 
 def test_nothing_is_starred_or_bold_where_nothing_helps(table: pl.DataFrame) -> None:
     flat = table.with_columns(overall=pl.col("baseline_overall"), worst=pl.col("baseline_worst"))
-    page = markdown.render(flat).split("## How to read this")[0]
+    page = markdown.render(flat, group_names=NAMES).split("## How to read this")[0]
     for title in ("SAE feature ablation", "Base network neuron ablation"):
         for row in grid_after(page, title)[1:]:
             assert "*" not in "".join(row)
@@ -99,7 +101,7 @@ def test_nothing_is_starred_or_bold_where_nothing_helps(table: pl.DataFrame) -> 
 
 def test_missing_rows_are_dashes_and_neurons_have_their_block(table: pl.DataFrame) -> None:
     gone = (pl.col("layer") == 2) & (pl.col("dictionary") == "topk64")
-    page = markdown.render(table.filter(~gone))
+    page = markdown.render(table.filter(~gone), group_names=NAMES)
     assert grid_after(page, "SAE feature ablation")[3][3:5] == ["–", "–"]
     head = grid_after(page, "Base network neuron ablation")[0]
     assert head == ["layer", "targeted overall", "targeted worst", "random overall", "random worst"]
@@ -107,10 +109,10 @@ def test_missing_rows_are_dashes_and_neurons_have_their_block(table: pl.DataFram
 
 
 def test_page_says_that_data_are_painted_and_takes_notes(table: pl.DataFrame) -> None:
-    page = markdown.render(table, notes=["Three predictions change."])
+    page = markdown.render(table, group_names=NAMES, notes=["Three predictions change."])
     assert "source: painted (synthetic)" in page
     assert "- Three predictions change.\n" in page
-    real = markdown.render(table.with_columns(source=pl.lit("celeba")))
+    real = markdown.render(table.with_columns(source=pl.lit("celeba")), group_names=NAMES)
     assert "source: celeba" in real
     assert "synthetic" not in real
 
@@ -122,7 +124,7 @@ def test_p_values_for_people() -> None:
 
 def test_settings_get_a_section_each(table: pl.DataFrame) -> None:
     both = pl.concat([table, table.with_columns(hook_point=pl.lit("mlp_out"))])
-    page = markdown.render(both)
+    page = markdown.render(both, group_names=NAMES)
     assert page.count("### Strict condition") == 2
     assert page.index("hook point: resid_post") < page.index("hook point: mlp_out")
 
@@ -183,23 +185,50 @@ def test_figure_of_one_condition_and_no_controls(table: pl.DataFrame, tmp_path: 
     assert (tmp_path / "a.png").stat().st_size > 1000
 
 
-def test_summary_says_the_finding(ablations: pl.DataFrame, images: pl.DataFrame) -> None:
-    found = headline(
-        ablations, images, hook_point="resid_post", layer=3, dictionary="topk64", seed=5, draws=200
-    )
-    text = summary.render(
-        found, dataset="celeba", source="painted", group_names=GROUPS, changed={0: 1, 1: 4}
-    )
-    gain = found["gain"]
-    assert f"{gain['points']:+.1f} points (95 % {gain['low']:+.1f} to {gain['high']:+.1f})" in text
-    assert "layer 3, topk64, 40 features" in text
-    assert "painted (synthetic)" in text
-    assert "blond men" in text
-    assert "at most 4 of 120" in text
-    for key in ("sae_over_neurons", "sae_over_random"):
-        for gap in found[key].values():
-            assert f"{gap['points']:+.1f} points" in text
-    assert "eft out" not in text
+def test_every_group_is_shown_under_each_set(table: pl.DataFrame) -> None:
+    """The unmodified model's accuracies first, then each set's, with what is lost in brackets."""
+    nothing = pl.col("layer") == 1
+    some = table.with_columns(n_features=pl.when(nothing).then(0).otherwise(pl.col("n_features")))
+    page = markdown.render(some, group_names=NAMES)
+    title = "Every group under targeted ablation"
+    for number, condition in enumerate(("strict", "relaxed")):
+        head, first, *body = grid_after(page, title, number)
+        assert head == ["layer", "dictionary", *NAMES]
+        rows = some.filter(
+            pl.col("condition") == condition,
+            pl.col("ablation") == "targeted",
+            pl.col("n_features") > 0,
+        )
+        assert [row[:2] for row in body] == [
+            [f"L{layer}", name] for layer, name in rows.select("layer", "dictionary").rows()
+        ]
+        before = [rows[f"acc_before_{g}"][0] for g in range(4)]
+        assert first[2:] == [f"{value:.2f}" for value in before]
+        fell = 0
+        for cells, row in zip(body, rows.iter_rows(named=True), strict=True):
+            for g, cell in enumerate(cells[2:]):
+                after, _, lost = cell.partition(" ")
+                assert float(after) == row[f"acc_after_{g}"]
+                difference = row[f"acc_after_{g}"] - before[g]
+                assert lost == (f"({difference:.1f})" if difference < 0 else "")
+                fell += difference < 0
+        assert fell
+    none = markdown.render(table.with_columns(n_features=pl.lit(0)), group_names=NAMES)
+    assert none.count("nothing is ablated.\n\n") >= 2
+
+
+def test_p_values_name_their_group(table: pl.DataFrame) -> None:
+    page = markdown.render(table, group_names=NAMES)
+    title = "Number of ablated features, and p-value of blond men (adjusted by Holm)"
+    body = grid_after(page, title)[1:]
+    row = table.filter(
+        pl.col("layer") == 2,
+        pl.col("dictionary") == "topk64",
+        pl.col("condition") == "strict",
+        pl.col("ablation") == "targeted",
+    ).row(0, named=True)
+    single, adjusted = (markdown.p_text(row[f"p_worst_group{end}"]) for end in ("", "_holm"))
+    assert body[2][2] == f"30, {single} ({adjusted})"
 
 
 @pytest.mark.parametrize(
@@ -207,26 +236,13 @@ def test_summary_says_the_finding(ablations: pl.DataFrame, images: pl.DataFrame)
     [
         (
             {"train": 1200, "test": 3},
-            "eft out: 1,203 images that are listed but missing (3 of test, 1,200 of train)",
+            "Left out: 1,203 images that are listed but missing (3 of test, 1,200 of train)",
         ),
-        ({"validation": 1}, "eft out: 1 image that is listed but missing (1 of validation)"),
+        ({"validation": 1}, "Left out: 1 image that is listed but missing (1 of validation)"),
     ],
 )
-def test_pages_say_what_was_left_out(
-    table: pl.DataFrame,
-    ablations: pl.DataFrame,
-    images: pl.DataFrame,
-    counts: dict[str, int],
-    said: str,
+def test_page_says_what_was_left_out(
+    table: pl.DataFrame, counts: dict[str, int], said: str
 ) -> None:
-    page = markdown.render(table, left_out=counts)
-    assert page == markdown.render(table) + f"- L{said}.\n"
-    found = headline(
-        ablations, images, hook_point="resid_post", layer=3, dictionary="topk64", seed=5, draws=20
-    )
-    texts = [
-        summary.render(found, dataset="d", source="real", group_names=GROUPS, left_out=given)
-        for given in (counts, {}, None)
-    ]
-    assert texts[0] == texts[1] + f"  l{said}\n"
-    assert texts[1] == texts[2]
+    page = markdown.render(table, group_names=NAMES, left_out=counts)
+    assert page == markdown.render(table, group_names=NAMES) + f"- {said}.\n"

@@ -7,31 +7,40 @@ import io
 import polars as pl
 import pytest
 
-from clipsteer.report.table import COLUMNS, csv_text, results_table
+from clipsteer.report.table import columns, csv_text, results_table
 from clipsteer.steering.outcomes import measure
 from tests.report.fakes import GROUPS, fake_ablations, fake_images
 
 HEADER = (
     "dataset,source,model,hook_point,layer,dictionary,trained_on,ablation,condition,aggregate,"
     "tokens,error_term,threshold,n_features,overall,overall_low,overall_high,worst,worst_low,"
-    "worst_high,worst_group,baseline_overall,baseline_worst,baseline_worst_group,p_value,"
-    "p_value_overall,n_images,seed,random_seeds,paper_overall,paper_worst"
+    "worst_high,worst_group,baseline_overall,baseline_worst,baseline_worst_group,"
+    "acc_before_0,acc_before_1,acc_before_2,acc_before_3,"
+    "acc_after_0,acc_after_1,acc_after_2,acc_after_3,"
+    "worst_group_validation,gain,gain_low,gain_high,p_gain,p_worst_group,p_worst_group_holm,p_overall,"
+    "n_images,seed,random_seeds,paper_overall,paper_worst"
 )
 
 
 @pytest.fixture(scope="module")
 def measured() -> pl.DataFrame:
     images = fake_images(per_group=30)
-    return measure(fake_ablations(images, layers=2, seeds=2), images, seed=5, draws=200)
+    return measure(fake_ablations(images, layers=2, seeds=2), images, n_groups=4, hardest=3)
 
 
 def make(measured: pl.DataFrame, **options: object) -> pl.DataFrame:
-    given = {"dataset": "celeba", "source": "painted", "model": "tiny", "group_names": GROUPS}
+    given = {
+        "dataset": "celeba",
+        "source": "painted",
+        "model": "tiny",
+        "group_names": GROUPS,
+        "seed": 5,
+    }
     return results_table(measured, **{**given, **options})  # type: ignore[arg-type]
 
 
 def test_columns_are_exactly_the_agreed_ones(measured: pl.DataFrame) -> None:
-    assert ",".join(COLUMNS) == HEADER
+    assert ",".join(columns(4)) == HEADER
     text = csv_text(make(measured))
     assert text.splitlines()[0] == HEADER
     assert len(text.splitlines()) == 1 + len(measured)
@@ -59,12 +68,12 @@ def test_rows_are_ordered_whatever_order_they_come_in(measured: pl.DataFrame) ->
 
 def test_cells_have_fixed_decimals(measured: pl.DataFrame) -> None:
     exact = measured.with_columns(
-        overall=pl.lit(70.0), worst=pl.lit(100 / 3), p_value=pl.lit(1.23456789e-7)
+        overall=pl.lit(70.0), worst=pl.lit(100 / 3), p_gain=pl.lit(1.23456789e-7)
     )
     rows = pl.read_csv(io.StringIO(csv_text(make(exact))), infer_schema=False)
     assert rows["overall"][0] == "70.00"
     assert rows["worst"][0] == "33.33"
-    assert rows["p_value"][0] == "1.23457e-07"
+    assert rows["p_gain"][0] == "1.23457e-07"
     assert rows["threshold"][0] == "0.001"
     assert make(exact)["worst"][0] == 33.33
 
@@ -77,18 +86,19 @@ def test_noise_below_the_decimals_does_not_change_the_bytes(measured: pl.DataFra
 def test_empty_cells_of_random_and_targeted_rows(measured: pl.DataFrame) -> None:
     rows = pl.read_csv(io.StringIO(csv_text(make(measured))))
     random, targeted = (rows.filter(pl.col("ablation") == kind) for kind in ("random", "targeted"))
-    for name in ("p_value", "p_value_overall", "seed", "threshold"):
+    for name in ("p_gain", "p_worst_group", "p_worst_group_holm", "p_overall", "threshold"):
         assert random[name].null_count() == len(random)
         assert targeted[name].null_count() == 0
     assert random["random_seeds"].unique().to_list() == [2]
     assert targeted["random_seeds"].null_count() == len(targeted)
-    assert targeted["seed"].unique().to_list() == [5]
+    assert rows["seed"].unique().to_list() == [5]
     assert rows.filter(pl.col("dictionary") == "neurons")["trained_on"].null_count() == 8
 
 
 def test_groups_are_named(measured: pl.DataFrame) -> None:
     assert set(make(measured)["baseline_worst_group"]) == {"blond men"}
-    assert set(make(measured, group_names={})["baseline_worst_group"]) == {"group 3"}
+    assert set(make(measured, group_names={})["worst_group_validation"]) == {"group 3"}
+    assert make(measured)["acc_before_3"].unique().len() == 1
 
 
 def test_paper_columns_only_in_the_papers_setting(measured: pl.DataFrame) -> None:

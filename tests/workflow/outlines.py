@@ -61,6 +61,7 @@ def jobs(made: Outline) -> Iterator[Job]:
                     yield job(step, dataset=dataset, dictionary=dictionary, block=block)
         yield job("make_table", dataset=dataset)
         yield job("control_table", dataset=dataset)
+    yield job("best_per_layer")
 
 
 def recipes(made: Outline) -> dict[Job, str]:

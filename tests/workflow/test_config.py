@@ -91,6 +91,8 @@ def test_all_faults_at_once(config: dict[str, Any]) -> None:
         ("model.tiny.worlds", ["celebaa"], "Did you mean celeba?"),
         ("model.tiny.vision_heads", 7, "7 does not divide vision_width = 96"),
         ("steering.thresholds.low", 2.0, "must be below high"),
+        ("steering.strict", "largest_sun", "Did you mean largest_sum?"),
+        ("steering.strict_slack", -1, "at least 0"),
         ("seed", -1, "at least 0"),
         ("datasets.celeba.templates", ["a photo"], "expected text with {} in it"),
         ("datasets.celeba.group_names", ["a", "b", "c"], "at least 4"),
@@ -101,6 +103,13 @@ def test_each_fault(config: dict[str, Any], key: str, value: object, expected: s
     text = faults(config)
     assert expected in text
     assert key.rsplit(".", 1)[0] in text
+
+
+def test_slack_of_another_rule_is_refused(config: dict[str, Any]) -> None:
+    put(config, "steering.strict_slack", 2)
+    validate(config, BASE)
+    put(config, "steering.strict", "largest_sum")
+    assert "steering.strict_slack: 2 has no effect on largest_sum" in faults(config)
 
 
 @pytest.mark.parametrize(

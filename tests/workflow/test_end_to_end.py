@@ -43,8 +43,16 @@ COLUMNS = [
     "baseline_overall",
     "baseline_worst",
     "baseline_worst_group",
-    "p_value",
-    "p_value_overall",
+    *(f"acc_before_{group}" for group in range(4)),
+    *(f"acc_after_{group}" for group in range(4)),
+    "worst_group_validation",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "p_gain",
+    "p_worst_group",
+    "p_worst_group_holm",
+    "p_overall",
     "n_images",
     "seed",
     "random_seeds",
@@ -111,10 +119,24 @@ def test_rows_make_sense(finished: WorkingCopy, dataset: str) -> None:
         assert 0 <= row["worst_low"] <= row["worst_high"] <= 100
         assert row["worst"] <= row["overall"]
         assert row["baseline_worst"] <= row["baseline_overall"]
-        assert {row["worst_group"], row["baseline_worst_group"]} <= groups
+        named = {row[f"{name}worst_group"] for name in ("", "baseline_")}
+        assert named | {row["worst_group_validation"]} <= groups
         targeted = row["ablation"] == "targeted"
-        assert (row["p_value"] is None) == (row["p_value_overall"] is None) == (not targeted)
-        assert row["seed"] == (0 if targeted else None)
+        tests = [row[name] for name in COLUMNS if name.startswith("p_")]
+        tested = targeted and row["n_features"] > 0
+        assert [p is None for p in tests] == [not tested] * 4
+        for p in filter(None, tests):
+            assert 0 <= p <= 1
+        if tested:
+            assert row["gain_low"] <= row["gain"] <= row["gain_high"]
+            assert row["p_worst_group"] <= row["p_worst_group_holm"]
+            assert (row["p_gain"] < 0.025) == (row["gain_low"] > 0)
+        after = [row[f"acc_after_{group}"] for group in range(4)]
+        assert row["worst"] <= min(after)  # of random rows the mean of minima
+        if targeted:
+            assert row["worst"] == min(after)
+        assert row["baseline_worst"] == min(row[f"acc_before_{group}"] for group in range(4))
+        assert row["seed"] == 0
         assert row["random_seeds"] == (None if targeted else 2)
         if targeted:
             assert (row["threshold"] is None) == (row["n_features"] == 0)
@@ -160,9 +182,31 @@ def test_rows_follow_from_the_stored_predictions(finished: WorkingCopy, dataset:
                 here = [r for r, g in zip(right, images["group"], strict=True) if g == group]
                 assert len(here) == 10  # the balanced evaluation subset of twelve
                 shares[names[group]] = 100 * sum(here) / len(here)
+                when = "before" if column else "after"
+                assert row[f"acc_{when}_{group}"] == pytest.approx(shares[names[group]])
             assert row[f"{column}overall"] == pytest.approx(100 * sum(right) / 40)
             assert row[f"{column}worst"] == pytest.approx(min(shares.values()))
             assert shares[row[f"{column}worst_group"]] == min(shares.values())
+
+
+@pytest.mark.parametrize("dataset", TABLES)
+def test_what_a_choice_keeps_on_validation(finished: WorkingCopy, dataset: str) -> None:
+    """Strict lowers no group below the pass without an edit; relaxed helps the worst one at least as much."""
+    store = ObjectStore(finished.store)
+    for dictionary in TABLES[dataset]:
+        place = f"{dataset}/{dictionary}/layers_00-02/selection.json"
+        for member in finished.members(place).values():
+            found = json.loads(store.get_bytes(member["outputs"]["selection"]["digest"]))
+            counts = {name: found[name]["counts"]["correct"] for name in found}
+            (images,) = {tuple(part["counts"]["images"]) for part in found.values()}
+            before = counts["baseline"]
+            worst = min(range(4), key=lambda g: (before[g] / images[g], g))
+            assert sum(images) == {"celeba": 32, "waterbirds": 16}[dataset]
+            assert all(now >= then for now, then in zip(counts["strict"], before, strict=True))
+            assert counts["relaxed"][worst] >= counts["strict"][worst] >= before[worst]
+            for condition in ("strict", "relaxed"):
+                if found[condition]["n_features"] == 0:
+                    assert counts[condition] == before
 
 
 @pytest.mark.parametrize("dataset", TABLES)
@@ -214,6 +258,7 @@ def test_what_stands_beside_the_table(finished: WorkingCopy, dataset: str) -> No
         elif "topk" in row["dictionary"]:
             assert 0 < row["l0"] <= 4  # k
     text = (results / f"{dataset}_table.md").read_text()
+    table = read_table(finished, f"{dataset}_table.csv")
     for name in (*TABLES[dataset], "Strict", "Relaxed"):
         assert name.lower() in text.lower()
     with Image.open(results / f"{dataset}_layers.png") as picture:
@@ -223,7 +268,16 @@ def test_what_stands_beside_the_table(finished: WorkingCopy, dataset: str) -> No
     summary = (results / f"{dataset}_summary.txt").read_text()
     headline = json.loads((results / f"{dataset}_headline.json").read_text())
     assert "painted" in summary
-    assert f"layer {headline['layer']}, {headline['dictionary']}" in summary
+    for condition in ("strict", "relaxed"):
+        found = headline[condition]
+        if found["layer"] is None:
+            assert f"{condition}" in summary
+            assert "nothing is ablated" in summary
+            mine = table.filter(pl.col("condition") == condition, pl.col("dictionary") != "neurons")
+            assert mine["n_features"].sum() == 0
+        else:
+            assert f"layer {found['layer']}, {found['dictionary']}" in summary
+    assert headline["worst_group_validation"] == table["worst_group_validation"].unique().item()
     # the pointer ties every file to the object that it is a copy of
     outputs = finished.members(f"{dataset}/table.json")["all"]["outputs"]
     for name, file in {

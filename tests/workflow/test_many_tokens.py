@@ -49,5 +49,5 @@ def test_many_tokens_reach_a_table(fresh: WorkingCopy, tmp_path: Path) -> None:
             dtype == "float32"
         ):  # through the layers above from what was stored: the same predictions
             summary = (fresh.folder / "results/celeba_summary.txt").read_text()
-            assert "resuming from stored activations: at most 0 of 4 at any layer" in summary
+            assert "without an edit: at most 0 of 4 at any layer" in summary
     assert edited, "nothing is edited in any of them: this test would show little"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
+from typing import Any
 
 import polars as pl
 import pytest
@@ -27,40 +27,68 @@ def controlled(finished: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) 
     return twin
 
 
-def _measured(copy: WorkingCopy) -> pl.DataFrame:
-    """What each shuffle measured at each layer."""
+def _rows(copy: WorkingCopy) -> pl.DataFrame:
+    return pl.read_csv(copy.folder / TARGET)
+
+
+def _measured(copy: WorkingCopy) -> dict[int, Any]:
+    """What each shuffle measured, by layer."""
     store = ObjectStore(copy.store)
-    frames = []
-    for name, member in copy.members("celeba/topk/layers_00-02/control.json").items():
-        frame = pl.read_parquet(io.BytesIO(store.get_bytes(member["outputs"]["control"]["digest"])))
-        frames.append(frame.with_columns(pl.lit(int(name[-2:])).alias("layer")))
-    return pl.concat(frames)
+    members = copy.members("celeba/topk/layers_00-02/control.json")
+    found = {name: m["outputs"]["control"]["digest"] for name, m in members.items()}
+    return {int(name[-2:]): json.loads(store.get_bytes(digest)) for name, digest in found.items()}
 
 
-def test_each_shuffle_stands_at_its_best_place(controlled: WorkingCopy) -> None:
-    measured = _measured(controlled)
-    assert measured.group_by("layer").len().sort("layer").rows() == [(0, SHUFFLES), (2, SHUFFLES)]
-    table = pl.read_csv(controlled.folder / TARGET).filter(pl.col("labels") != "true")
-    assert table["labels"].to_list() == [f"shuffle {i}" for i in range(SHUFFLES)]
-    for i, row in enumerate(table.iter_rows(named=True)):
-        mine = measured.filter(pl.col("shuffle") == i)
-        score = (mine["validation_overall"] + mine["validation_worst"]).to_list()
-        best = mine.row(score.index(max(score)), named=True)
-        assert (row["layer"], row["n_features"]) == (best["layer"], best["n_features"])
-        assert row["worst"] == pytest.approx(best["worst"], abs=0.005)
-        assert row["gain"] == pytest.approx(best["worst"] - best["baseline_worst"], abs=0.01)
+def test_rows_are_what_was_measured_at_their_places(controlled: WorkingCopy) -> None:
+    measured, rows = _measured(controlled), _rows(controlled)
+    assert set(measured) == {0, 2}
+    for condition in ("strict", "relaxed"):
+        for i in range(SHUFFLES):
+            here = rows.filter(condition=condition, labels=f"shuffle {i}")
+            assert {"its own"} <= {*here["place_of"]} <= {"its own", "true labels'"}
+            for row in here.drop_nulls("layer").iter_rows(named=True):
+                found = measured[row["layer"]][condition][i]
+                right, images = found["test"]["correct"], found["test"]["images"]
+                shares = [100 * r / n for r, n in zip(right, images, strict=True)]
+                assert row["n_features"] == found["n_features"]
+                assert [row[f"acc_after_{g}"] for g in range(4)] == pytest.approx(shares, abs=0.006)
 
 
-def test_the_true_row_is_the_headline(controlled: WorkingCopy) -> None:
+def test_the_true_rows_are_the_headline(controlled: WorkingCopy) -> None:
     headline = json.loads((controlled.folder / "results/celeba_headline.json").read_text())
-    true = pl.read_csv(controlled.folder / TARGET).row(0, named=True)
-    assert true["labels"] == "true"
-    assert (true["layer"], true["dictionary"]) == (headline["layer"], headline["dictionary"])
-    assert true["gain"] == pytest.approx(headline["gain"]["points"], abs=0.01)
-    assert true["source"] == "painted"
+    for true in _rows(controlled).filter(labels="true").iter_rows(named=True):
+        found = headline[true["condition"]]
+        assert (true["layer"], true["dictionary"]) == (found["layer"], found["dictionary"])
+        assert true["gain"] == pytest.approx(found["gain"]["points"], abs=0.01)
+        assert true["source"] == "painted"
+    assert set(_rows(controlled).filter(labels="true")["condition"]) == {"strict", "relaxed"}
 
 
 def test_only_the_control_depends_on_the_number_of_shuffles(controlled: WorkingCopy) -> None:
+    before = _rows(controlled).height
     outcome = controlled.run(TARGET, config=nested("steering.shuffles", SHUFFLES - 1)).ok()
     assert outcome.counts == (2 + 1, 0)
-    assert pl.read_csv(controlled.folder / TARGET).height == 1 + SHUFFLES - 1
+    kinds = _rows(controlled).select("condition", "place_of").unique().height
+    assert before - _rows(controlled).height == kinds
+
+
+def test_table_one_has_both_numbers_of_one_dictionary(controlled: WorkingCopy) -> None:
+    controlled.run("results/table1.csv").ok()
+    best = pl.read_csv(controlled.folder / "results/table1.csv", infer_schema_length=None)
+    assert best.select("dataset", "layer", "basis").rows() == [
+        (dataset, layer, basis)
+        for dataset in ("celeba", "waterbirds")
+        for layer in (0, 2)
+        for basis in ("SAE", "neurons")
+    ]
+    for row in best.iter_rows(named=True):
+        table = pl.read_csv(
+            controlled.folder / f"results/{row['dataset']}_table.csv", infer_schema_length=None
+        )
+        same = ("layer", "dictionary", "n_features", "overall", "worst", "gain", "p_gain")
+        found = table.filter(ablation="targeted", condition="strict").select(same).rows()
+        assert tuple(row[name] for name in same) in found
+        assert row["paper_overall"] is None
+    page = (controlled.folder / "results/table1.md").read_text()
+    assert "Not to be compared row by row" in page
+    assert "painted (synthetic)" in page

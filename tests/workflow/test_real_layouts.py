@@ -117,6 +117,7 @@ def test_predictions_equal_transformers_own(real: WorkingCopy) -> None:
     assert clear.sum() >= 8
     assert (images["baseline"].to_numpy() == base)[clear].all()
     assert (images["resumed"].to_numpy() == base)[clear].all()
+    changed = 0
     for condition in ("strict", "relaxed"):
         features = selection[condition]["features"]
         row = ablation.filter(
@@ -125,8 +126,8 @@ def test_predictions_equal_transformers_own(real: WorkingCopy) -> None:
         assert row["n_features"].item() == len(features)
         expected, clear = predict(features)
         assert (row["predictions"][0].to_numpy() == expected)[clear].all()
-        if condition == "strict":
-            assert (expected != base).any(), "no prediction changes: this test would show little"
+        changed += int((expected != base).sum())
+    assert changed, "no prediction changes: this test would show little"
     assert 2 <= base.sum() <= 10, "the classes are not both there: this test would show little"
 
 

@@ -29,8 +29,9 @@ SAID = {
 # Steps that see a key too, and come after those anyway. A table has the whole of `steering`, besides.
 _APPLIED = {
     *("evaluate_dictionary", "feature_statistics", "select_features", "ablate_features"),
-    *("shuffle_control", "make_table"),
+    *("shuffle_control", "make_table", "control_table"),
 }
+_RULES = {"shuffle_control", "control_table"}
 AFTER = {
     "datasets.<name>.layout": {"make_table"},
     "datasets.<name>.options.target": {"make_table"},
@@ -38,7 +39,8 @@ AFTER = {
     "datasets.<name>.augment": {"list_shards"},
     "model.tiny.vision_width": {"make_table"},
     "activations.images_per_shard": {"list_shards"},
-    "dictionaries.<name>.architecture": _APPLIED,
+    "datasets.<name>.group_names": {"control_table"},
+    "dictionaries.<name>.architecture": _APPLIED - {"control_table"},
     "dictionaries.<name>.hook_point": _APPLIED,
     "dictionaries.<name>.training.expansion": {"make_table"},
     "dictionaries.<name>.training.k": {"make_table"},
@@ -49,6 +51,9 @@ AFTER = {
     "steering.thresholds.points": {"shuffle_control"},
     "steering.tokens": {"shuffle_control"},
     "steering.error_term": {"shuffle_control"},
+    "steering.strict": _RULES,
+    "steering.strict_slack": _RULES,
+    "steering.relaxed_drop": _RULES,
 }
 # Keys whose change is another DAG, not another recipe of the same jobs, or that count by what a scan finds.
 OTHERWISE = {

@@ -1,0 +1,34 @@
+"""The paper's Table 1: each layer's best dictionary, chosen on validation, for all data sets side by side."""
+
+from __future__ import annotations
+
+from clipsteer.runner.step import Action, Job, Run, main
+
+
+def plan(job: Job) -> dict[str, Action]:
+    inputs = {
+        f"{dataset}/{output}": job.output(dataset, output)
+        for dataset in job.inputs
+        for output in ("csv", "headline")
+    }
+    return {"all": Action(job.recipe, inputs)}
+
+
+def compute(run: Run) -> None:
+    import io
+
+    import polars as pl
+
+    from clipsteer.report.best_per_layer import best_per_layer, render
+    from clipsteer.report.table import csv_text
+
+    tables = {}
+    for dataset in run.recipe["datasets"]:
+        table = pl.read_csv(io.BytesIO(run.blob(f"{dataset}/csv")), infer_schema_length=None)
+        tables[dataset] = best_per_layer(table, run.json(f"{dataset}/headline")["strict"])
+    run.put_bytes("csv", csv_text(pl.concat(tables.values(), how="diagonal")).encode())
+    run.put_bytes("markdown", render(tables).encode())
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)
