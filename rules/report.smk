@@ -20,7 +20,7 @@ rule make_table:
     resources:
         **needs("make_table"),
     params:
-        recipe=RECIPES.make_table,
+        recipe=RECIPES.of("make_table"),
         chain=expected_chain,
     shell:
         shell_words("make_table")
@@ -48,7 +48,7 @@ rule control_table:
     resources:
         **needs("control_table"),
     params:
-        recipe=RECIPES.control_table,
+        recipe=RECIPES.of("control_table"),
         chain=expected_chain,
     shell:
         shell_words("control_table")

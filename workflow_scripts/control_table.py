@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from clipsteer.runner.step import Action, Job, Run, main
 
+USES = ("dataset()", "images_from() as source")
+
 
 def plan(job: Job) -> dict[str, Action]:
     inputs = {
