@@ -9,7 +9,13 @@ rule make_table:
         ablation=INPUTS.of_table("ablation"),
         dropped=INPUTS.dropped("table"),
     output:
-        **EXPORTS["table"],
+        csv="results/{dataset}_table.csv",
+        markdown="results/{dataset}_table.md",
+        figure="results/{dataset}_layers.png",
+        feature_sets="results/{dataset}_feature_sets.csv",
+        dictionaries="results/{dataset}_dictionaries.csv",
+        summary="results/{dataset}_summary.txt",
+        headline="results/{dataset}_headline.json",
         pointer=f"{REFS}/{{dataset}}/table.json",
     log:
         "logs/make_table/{dataset}.log",
@@ -26,9 +32,10 @@ rule make_table:
         shell_words("make_table")
         + "--name {wildcards.dataset} --input manifest={input.manifest}"
         " --inputs evaluation {input.evaluation}"
-        " --inputs selection {input.selection} --inputs ablation {input.ablation} --export "
-        + " ".join(f"all/{name}={{output.{name}}}" for name in EXPORTS["table"])
-        + " --pointer {output.pointer}"
+        " --inputs selection {input.selection} --inputs ablation {input.ablation}"
+        " --export all/csv={output.csv} all/markdown={output.markdown} all/figure={output.figure}"
+        " all/feature_sets={output.feature_sets} all/dictionaries={output.dictionaries}"
+        " all/summary={output.summary} all/headline={output.headline} --pointer {output.pointer}"
 
 
 rule control_table:
@@ -37,7 +44,7 @@ rule control_table:
         control=INPUTS.controls,
         dropped=INPUTS.dropped("negative_control"),
     output:
-        **EXPORTS["negative_control"],
+        csv="results/{dataset}_negative_control.csv",
         pointer=f"{REFS}/{{dataset}}/negative_control.json",
     log:
         "logs/control_table/{dataset}.log",

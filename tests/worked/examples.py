@@ -111,12 +111,6 @@ if __name__ == "__main__":
 '''
     },
     {
-        "clipsteer/workflow/outline.py": (
-            (
-                '    "negative_control": {"csv"',
-                '    "groups": {"csv": "results/{dataset}_groups.csv"},\n    "negative_control": {"csv"',
-            ),
-        ),
         "rules/report.smk": (
             (
                 "rule control_table:",
@@ -124,7 +118,7 @@ if __name__ == "__main__":
     input:
         manifest=f"{REFS}/{{dataset}}/manifest.json",
     output:
-        **EXPORTS["groups"],
+        csv="results/{dataset}_groups.csv",
         pointer=f"{REFS}/{{dataset}}/groups.json",
     log:
         "logs/count_groups/{dataset}.log",
