@@ -24,7 +24,7 @@ from clipsteer.runner.declared import SCRIPTS
 # Steps that the profile for Slurm gives a GPU.
 GPU_STEPS = ("extract_activations", "train_dictionary")
 
-_CPU, _GPU = 20e9, 8e12  # FLOP a second: of one core, of one GPU, at what these steps do
+CPU, _GPU = 20e9, 8e12  # FLOP a second: of one core, of one GPU, at what these steps do
 _START, _START_TORCH = 1.0, 6.0  # seconds until a step works
 READ = 200e6  # bytes of activations a second, from a disk shared with others
 # MB: Python alone, with torch, with the CLIP; CUDA besides.
@@ -221,7 +221,7 @@ class Sizes:
 
     def seconds(self, flop: float, threads: int = 0) -> float:
         """To start torch, and for so much work; `threads`: those of `runtime` where 0."""
-        return _START_TORCH + flop / (_GPU if self.gpu else _CPU * (threads or self.threads))
+        return _START_TORCH + flop / (_GPU if self.gpu else CPU * (threads or self.threads))
 
     def apply(self, images: int, *, ways: int = 2, flop: float = 0.0) -> Cost:
         """To read activations of the block and to apply the dictionary to all of them once.

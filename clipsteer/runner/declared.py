@@ -72,7 +72,7 @@ def declared(script: Path) -> Declaration:
     left_out = [entry.removeprefix("not ") for entry in entries if entry.startswith("not ")]
     uses = [_use(script, entry) for entry in entries if not entry.startswith("not ")]
     cut = found.get("CUT", ())
-    names = [*(use.name for use in uses if use.name != ALL), *cut]
+    names = [*(use.name for use in uses), *cut]
     for name in names:
         if names.count(name) > 1:
             raise ClipsteerError(
@@ -85,8 +85,14 @@ def declared(script: Path) -> Declaration:
 def _tuples(script: Path) -> dict[str, tuple[str, ...]]:
     """The tuples at the top, by name; a file's first function is where its top ends, so that little is parsed."""
     top = script.read_text(encoding="utf-8").partition("\ndef ")[0]
+    try:
+        statements = ast.parse(top).body
+    except SyntaxError as error:
+        raise ClipsteerError(
+            f"{script}, line {error.lineno}: not valid Python ({error.msg}); mend the file and run again."
+        ) from None
     found = {}
-    for node in ast.parse(top, script).body:
+    for node in statements:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             if name in ("USES", "CUT", "IMPORTS"):

@@ -71,9 +71,11 @@ def test_a_script_may_declare_nothing(tmp_path: Path) -> None:
             'USES = ("model.dtype", "activations.dtype")',
             "two settings of USES and CUT are called dtype",
         ),
+        ('USES = ("model.tiny.*", "datasets.painted.*")', r"are called \*, expected each"),
+        ("USES = (", "line 3: not valid Python"),
         ('USES = ("activations.layers",)\nCUT = ("layers",)', "are called layers, expected each"),
     ],
 )
 def test_what_is_no_declaration_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ClipsteerError, match=rf"step\.py: .*{said}"):
+    with pytest.raises(ClipsteerError, match=rf"step\.py[:,] .*{said}"):
         declared(script(tmp_path, text))
