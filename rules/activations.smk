@@ -13,7 +13,7 @@ rule list_shards:
     resources:
         **needs("list_shards"),
     params:
-        recipe=RECIPES.list_shards,
+        recipe=RECIPES.of("list_shards"),
         chain=expected_chain,
     shell:
         shell_words("list_shards")
@@ -34,7 +34,7 @@ rule extract_activations:
     resources:
         **needs("extract_activations"),
     params:
-        recipe=RECIPES.extract_activations,
+        recipe=RECIPES.of("extract_activations"),
         chain=expected_chain,
     shell:
         shell_words("extract_activations")
@@ -63,7 +63,7 @@ rule drop_activations:
     resources:
         **needs("drop_activations"),
     params:
-        recipe=RECIPES.drop_activations,
+        recipe=RECIPES.of("drop_activations"),
         chain=expected_chain,
     shell:
         shell_words("drop_activations")

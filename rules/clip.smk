@@ -16,7 +16,7 @@ if OUTLINE.tiny:
         resources:
             **needs("pretrain_clip"),
         params:
-            recipe=RECIPES.pretrain_clip,
+            recipe=RECIPES.of("pretrain_clip"),
             chain=expected_chain,
         shell:
             shell_words("pretrain_clip") + COMMANDS.manifests() + " --pointer {output}"
@@ -33,7 +33,7 @@ else:
         resources:
             **needs("import_clip"),
         params:
-            recipe=RECIPES.import_clip,
+            recipe=RECIPES.of("import_clip"),
             chain=expected_chain,
             source=SOURCES.model,
         shell:
@@ -55,7 +55,7 @@ rule build_head:
     resources:
         **needs("build_head"),
     params:
-        recipe=RECIPES.build_head,
+        recipe=RECIPES.of("build_head"),
         chain=expected_chain,
     shell:
         shell_words("build_head")

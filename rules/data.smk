@@ -11,7 +11,7 @@ rule paint_world:
     resources:
         **needs("paint_world"),
     params:
-        recipe=RECIPES.paint_world,
+        recipe=RECIPES.of("paint_world"),
         chain=expected_chain,
     shell:
         shell_words("paint_world") + "--name {wildcards.dataset} --pointer {output}"
@@ -29,7 +29,7 @@ rule build_manifest:
     resources:
         **needs("build_manifest"),
     params:
-        recipe=RECIPES.build_manifest,
+        recipe=RECIPES.of("build_manifest"),
         chain=expected_chain,
         source=SOURCES.manifest,
     shell:

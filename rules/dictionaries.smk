@@ -18,7 +18,7 @@ rule train_dictionary:
     resources:
         **needs("train_dictionary"),
     params:
-        recipe=RECIPES.train_dictionary,
+        recipe=RECIPES.of("train_dictionary"),
         chain=expected_chain,
     shell:
         shell_words("train_dictionary")
@@ -40,7 +40,7 @@ rule evaluate_dictionary:
     resources:
         **needs("evaluate_dictionary"),
     params:
-        recipe=RECIPES.evaluate_dictionary,
+        recipe=RECIPES.of("evaluate_dictionary"),
         chain=expected_chain,
     shell:
         shell_words("evaluate_dictionary")

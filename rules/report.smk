@@ -9,7 +9,13 @@ rule make_table:
         ablation=INPUTS.of_table("ablation"),
         dropped=INPUTS.dropped("table"),
     output:
-        **EXPORTS["table"],
+        csv="results/{dataset}_table.csv",
+        markdown="results/{dataset}_table.md",
+        figure="results/{dataset}_layers.png",
+        feature_sets="results/{dataset}_feature_sets.csv",
+        dictionaries="results/{dataset}_dictionaries.csv",
+        summary="results/{dataset}_summary.txt",
+        headline="results/{dataset}_headline.json",
         pointer=f"{REFS}/{{dataset}}/table.json",
     log:
         "logs/make_table/{dataset}.log",
@@ -20,15 +26,16 @@ rule make_table:
     resources:
         **needs("make_table"),
     params:
-        recipe=RECIPES.make_table,
+        recipe=RECIPES.of("make_table"),
         chain=expected_chain,
     shell:
         shell_words("make_table")
         + "--name {wildcards.dataset} --input manifest={input.manifest}"
         " --inputs evaluation {input.evaluation}"
-        " --inputs selection {input.selection} --inputs ablation {input.ablation} --export "
-        + " ".join(f"all/{name}={{output.{name}}}" for name in EXPORTS["table"])
-        + " --pointer {output.pointer}"
+        " --inputs selection {input.selection} --inputs ablation {input.ablation}"
+        " --export all/csv={output.csv} all/markdown={output.markdown} all/figure={output.figure}"
+        " all/feature_sets={output.feature_sets} all/dictionaries={output.dictionaries}"
+        " all/summary={output.summary} all/headline={output.headline} --pointer {output.pointer}"
 
 
 rule control_table:
@@ -37,7 +44,8 @@ rule control_table:
         control=INPUTS.controls,
         dropped=INPUTS.dropped("negative_control"),
     output:
-        **EXPORTS["negative_control"],
+        csv="results/{dataset}_negative_control.csv",
+        markdown="results/{dataset}_negative_control.md",
         pointer=f"{REFS}/{{dataset}}/negative_control.json",
     log:
         "logs/control_table/{dataset}.log",
@@ -48,7 +56,7 @@ rule control_table:
     resources:
         **needs("control_table"),
     params:
-        recipe=RECIPES.control_table,
+        recipe=RECIPES.of("control_table"),
         chain=expected_chain,
     shell:
         shell_words("control_table")
@@ -60,7 +68,8 @@ rule best_per_layer:
     input:
         expand(f"{REFS}/{{dataset}}/table.json", dataset=OUTLINE.tables),
     output:
-        **EXPORTS["table1"],
+        csv="results/table1.csv",
+        markdown="results/table1.md",
         pointer=f"{REFS}/table1.json",
     log:
         "logs/best_per_layer.log",
@@ -69,7 +78,7 @@ rule best_per_layer:
     resources:
         **needs("best_per_layer"),
     params:
-        recipe=RECIPES.best_per_layer,
+        recipe=RECIPES.of("best_per_layer"),
         chain=expected_chain,
     shell:
         shell_words("best_per_layer")

@@ -17,7 +17,7 @@ rule feature_statistics:
     resources:
         **needs("feature_statistics"),
     params:
-        recipe=RECIPES.feature_statistics,
+        recipe=RECIPES.of("feature_statistics"),
         chain=expected_chain,
     shell:
         shell_words("feature_statistics")
@@ -45,7 +45,7 @@ rule select_features:
     resources:
         **needs("select_features"),
     params:
-        recipe=RECIPES.select_features,
+        recipe=RECIPES.of("select_features"),
         chain=expected_chain,
     shell:
         shell_words("select_features")
@@ -75,7 +75,7 @@ rule ablate_features:
     resources:
         **needs("ablate_features"),
     params:
-        recipe=RECIPES.ablate_features,
+        recipe=RECIPES.of("ablate_features"),
         chain=expected_chain,
     shell:
         shell_words("ablate_features")
@@ -105,7 +105,7 @@ rule shuffle_control:
     resources:
         **needs("shuffle_control"),
     params:
-        recipe=RECIPES.shuffle_control,
+        recipe=RECIPES.of("shuffle_control"),
         chain=expected_chain,
     shell:
         shell_words("shuffle_control")

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from clipsteer.dictionaries.inputs import member_name
+from typing import TYPE_CHECKING
+
+from clipsteer.dictionaries.inputs import each_layer, member_name
 from clipsteer.runner.step import Action, Job, Run, main
 from clipsteer.steering.inputs import ablation_inputs
 
-_KEYS = (
-    "architecture",
-    "tokens",
-    "error_term",
-    "random_pool",
-    "random_seeds",
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = (
+    "dictionaries.architecture",
+    "dictionaries.hook_point",
+    "steering.tokens",
+    "steering.error_term",
+    "steering.random_pool",
+    "steering.random_seeds",
+    "model.dtype as model_dtype",
     "seed",
-    "model_dtype",
 )
+CUT = ("layers",)
+IMPORTS = ("clipsteer.dictionaries.{architecture}",)
+
 CONDITIONS = ("strict", "relaxed")
 
 
 def plan(job: Job) -> dict[str, Action]:
-    recipe = job.recipe
-    return {
-        member_name(job, layer): Action(
-            {**{k: recipe[k] for k in _KEYS}, "layer": layer},
-            {
-                **ablation_inputs(job, layer, "test"),
-                "selection": job.output("selection", "selection", member_name(job, layer)),
-                "statistics": job.output("statistics", "statistics", member_name(job, layer)),
-            },
-        )
-        for layer in recipe["layers"]
-    }
+    return each_layer(
+        job,
+        lambda layer: {
+            **ablation_inputs(job, layer, "test"),
+            "selection": job.output("selection", "selection", member_name(job, layer)),
+            "statistics": job.output("statistics", "statistics", member_name(job, layer)),
+        },
+    )
 
 
 def compute(run: Run) -> None:
@@ -103,6 +108,11 @@ def compute(run: Run) -> None:
         f"{int((resumed != setting.baseline).sum())} of {setting.n_images} predictions change "
         "when the forward pass resumes from the stored activations"
     )
+
+
+def cost(job: Sizes) -> Cost:
+    """The chosen set, and random ones."""
+    return job.resume("test", job.config["steering"]["random_seeds"] + 1)
 
 
 if __name__ == "__main__":

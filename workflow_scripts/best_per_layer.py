@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from clipsteer.runner.step import Action, Job, Run, main
 
+USES = ("tables(tables) as datasets", "papers_best() as paper")
+
 
 def plan(job: Job) -> dict[str, Action]:
     inputs = {

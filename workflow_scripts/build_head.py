@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from clipsteer.runner.step import Action, Job, Run, main
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = ("datasets.class_names", "datasets.templates")
 
 
 def plan(job: Job) -> dict[str, Action]:
@@ -20,6 +27,12 @@ def compute(run: Run) -> None:
     head = zero_shot_head(clip, recipe["class_names"], recipe["templates"])
     run.put_bytes("head", save({"head": head.cpu().contiguous()}))
     run.fact("class_names", recipe["class_names"])
+
+
+def cost(job: Sizes) -> Cost:
+    from clipsteer.lineage.resources import CLIP
+
+    return job.takes(job.seconds(0), CLIP + 3 * job.weights_mb)
 
 
 if __name__ == "__main__":

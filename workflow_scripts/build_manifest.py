@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 from clipsteer.runner.step import CACHES, Action, Job, Run, main
 
 if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
     from clipsteer.store.trees import FileTree
+
+USES = (
+    "datasets.layout",
+    "datasets.options",
+    "names_given(datasets.class_names)",
+    "datasets.evaluation",
+    "painted_or_files(datasets.root) as source",
+    "seed",
+)
+IMPORTS = ("clipsteer.data.layouts.{layout}",)
 
 
 def plan(job: Job) -> dict[str, Action]:
@@ -83,6 +94,10 @@ def compute(run: Run) -> None:
         run.fact(f"images_{split}", labels.height)
     for row in counts.iter_rows(named=True):
         run.say("  ".join(f"{key} {value}" for key, value in row.items()))
+
+
+def cost(job: Sizes) -> Cost:
+    return job.labels()
 
 
 if __name__ == "__main__":

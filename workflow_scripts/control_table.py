@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from clipsteer.runner.step import Action, Job, Run, main
 
+USES = (
+    "dataset()",
+    "images_from() as source",
+    "datasets.group_names",
+    "hook_points()",
+    "steering.strict",
+    "steering.strict_slack",
+    "steering.relaxed_drop",
+)
+
 
 def plan(job: Job) -> dict[str, Action]:
     inputs = {

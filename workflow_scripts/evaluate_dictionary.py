@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from clipsteer.activations.inputs import array_inputs, open_reader
-from clipsteer.dictionaries.inputs import dictionary_inputs, member_name, open_dictionary
+from typing import TYPE_CHECKING
+
+from clipsteer.activations.inputs import array_inputs, array_name, open_reader
+from clipsteer.dictionaries.inputs import dictionary_inputs, each_layer, open_dictionary
 from clipsteer.runner.step import Action, Job, Run, main
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = (
+    "dictionaries.architecture",
+    "dictionaries.hook_point",
+)
+CUT = ("layers",)
+IMPORTS = ("clipsteer.dictionaries.{architecture}",)
 
 
 def plan(job: Job) -> dict[str, Action]:
-    recipe = job.recipe
-    return {
-        member_name(job, layer): Action(
-            {"architecture": recipe["architecture"]},
-            {
-                **dictionary_inputs(job, layer),
-                **array_inputs(job, f"{recipe['hook_point']}/{layer:02d}"),
-            },
-        )
-        for layer in recipe["layers"]
-    }
+    return each_layer(
+        job,
+        lambda layer: {
+            **dictionary_inputs(job, layer),
+            **array_inputs(job, array_name(job.recipe["hook_point"], layer)),
+        },
+    )
 
 
 def compute(run: Run) -> None:
@@ -35,6 +43,10 @@ def compute(run: Run) -> None:
     )
     progress.finish()
     run.put_json("evaluation", metrics)
+
+
+def cost(job: Sizes) -> Cost:
+    return job.apply(job.images("validation"))
 
 
 if __name__ == "__main__":

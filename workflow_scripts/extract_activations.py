@@ -9,10 +9,22 @@ from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
     from clipsteer.clip.tower import VisionTower
+    from clipsteer.lineage.resources import Cost, Sizes
     from clipsteer.runner.wider import Narrowed
     from clipsteer.store.objects import ObjectStore
 
-_JOB_ONLY = ("part", "parts", "split")
+USES = (
+    "activations.dtype",
+    "activations.codec",
+    "activations.batch_size",
+    "with_resid_post(activations.hook_points)",
+    "all_layers(activations.layers)",
+    "model.dtype as model_dtype",
+    "model.crop",
+    "where_copied(seed)",
+)
+CUT = ("split", "part", "parts")
+
 _KEPT = (
     "hook_points",
     "layers",
@@ -21,7 +33,7 @@ _KEPT = (
 
 def plan(job: Job) -> dict[str, Action]:
     recipe, model = job.recipe, job.output("model", "model")
-    settings = {k: v for k, v in recipe.items() if k not in _JOB_ONLY}
+    settings = {k: v for k, v in recipe.items() if k not in CUT}
     shards = sorted(job.inputs["shards"].members["all"].outputs)
     return {
         # the images of this shard, and no others, are what its content depends on
@@ -115,6 +127,26 @@ def compute(run: Run) -> None:
     run.fact("stop", start + len(images))
     run.fact("tokens", tower.n_tokens)
     run.fact("width", tower.width)
+
+
+def cost(job: Sizes) -> Cost:
+    """One forward pass of the part's images, which are decoded before and written out behind it."""
+    from clipsteer.lineage.resources import CLIP, FLOAT, READ
+
+    settings, vision = job.config["activations"], job.vision
+    parts, size = int(job.config["jobs"]["extraction_parts"]), int(settings["images_per_shard"])
+    used = job.images(job.names["split"])
+    starts = range(int(job.names["part"]) * size, used, parts * size)  # of the part's shards
+    images = sum(min(size, used - start) for start in starts)
+    points = len(set(settings["hook_points"]) | {"resid_post"})
+    written = job.stored(images, job.extracted * points)
+    batch = settings["batch_size"] * vision["tokens"] * vision["width"] * FLOAT / 1e6
+    memory = CLIP + 3 * job.weights_mb + batch * (8 + vision["layers"] * points)
+    memory += min(32.0, written / 1e6) * vision["layers"] * points  # a file of each array
+    seconds = job.seconds(images * vision["layers"] * job.layer_flop)
+    # a core decodes 8 million pixels a second
+    seconds += images * vision["pixels"] ** 2 / (8e6 * job.threads) + written / READ
+    return job.takes(seconds, memory, written / 1e6)
 
 
 if __name__ == "__main__":

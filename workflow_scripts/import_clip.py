@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipsteer.runner.step import CACHES, Action, Job, Run, main
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = ("hub_name(model) as hub",)
 
 
 def plan(job: Job) -> dict[str, Action]:
@@ -39,6 +45,11 @@ def compute(run: Run) -> None:
     run.put_tree_digest("model", put_tree_entries(run.store, entries))
     if commit:
         run.fact("commit", commit)
+
+
+def cost(job: Sizes) -> Cost:
+    """Fetched from the hub: some two minutes."""
+    return job.python(120, 3 * job.weights_mb, 2 * job.weights_mb)
 
 
 if __name__ == "__main__":

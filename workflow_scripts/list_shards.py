@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from clipsteer.runner.step import Action, Job, Run, main
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = (
+    "split_of_images() as split",
+    "copies(datasets.augment)",
+    "activations.images_per_shard",
+)
 
 
 def plan(job: Job) -> dict[str, Action]:
@@ -24,6 +35,10 @@ def compute(run: Run) -> None:
     for shard, start in enumerate(range(0, len(sequence), size)):
         images = sequence[start : start + size]
         run.put_json(f"{shard:05d}", {"images": images, "start": start})
+
+
+def cost(job: Sizes) -> Cost:
+    return job.labels()
 
 
 if __name__ == "__main__":

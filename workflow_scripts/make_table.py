@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipsteer.runner.step import Action, Job, Run, main
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = (
+    "dataset()",
+    "images_from() as source",
+    "datasets.layout",
+    "papers_attributes()",
+    "model.name as model",
+    "model_shape()",
+    "datasets.group_names",
+    "shown(tables) as dictionaries",
+    "paper()",
+    "steering",
+    "not steering.shuffles",
+    "seed",
+)
 
 # The setting of Tables 5-8 as far as the paper states it; only there its numbers stand beside ours.
 _PAPER = {
@@ -238,6 +256,11 @@ def _is_papers_dictionary(dictionary: Any, dataset: str) -> bool:
         kind = dataset + kind
     plain = dictionary["name"].replace("_", "")
     return bool(dictionary["expansion"] == _PAPER_EXPANSION and plain == kind)
+
+
+def cost(job: Sizes) -> Cost:
+    """It draws figures."""
+    return job.python(3, 100, 1.0)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from clipsteer.runner.step import Action, Job, Run, main
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = ("datasets.painted.*", "seed")
+IMPORTS = ("clipsteer.data.painters.{world}",)
 
 
 def plan(job: Job) -> dict[str, Action]:
@@ -23,6 +30,13 @@ def compute(run: Run) -> None:
     )
     progress.finish()
     run.put_tree("world", folder)
+
+
+def cost(job: Sizes) -> Cost:
+    """At 2 million pixels a second and core; a file has some 3 kB."""
+    images = job.all_listed()
+    pixels = float(job.dataset["painted"]["size"]) ** 2 * images
+    return job.python(pixels / 400e3 / 5, disk_mb=images * 3e-3)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from clipsteer.runner.step import Action, Job, Run, main
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = ("model.tiny.*", "not model.tiny.worlds", "seed")
 
 
 def plan(job: Job) -> dict[str, Action]:
@@ -55,6 +62,23 @@ def compute(run: Run) -> None:
     progress.finish()
     run.put_tree("model", run.scratch / "clip")
     run.put_bytes("log", parquet_bytes(pl.DataFrame(log)))
+
+
+def cost(job: Sizes) -> Cost:
+    """Both towers forward and back, on two threads; all pictures are held as bytes."""
+    from clipsteer.lineage.resources import CLIP, FLOAT
+
+    tiny = job.config["model"]["tiny"]
+    text = tiny["context_length"] * 24.0 * tiny["text_width"] ** 2 * tiny["text_layers"]
+    forward = job.layer_flop * tiny["vision_layers"] + text
+    images = sum(job.listed("train", world) for world in tiny["worlds"])
+    held = images * float(tiny["image_size"]) ** 2 * 3 / 1e6
+    # a batch's activations for the way back, about 40 values a token, layer and width
+    tokens = job.vision["tokens"] * tiny["vision_layers"] * tiny["vision_width"]
+    tokens += tiny["context_length"] * tiny["text_layers"] * tiny["text_width"]
+    back = tiny["batch_size"] * 40.0 * tokens * FLOAT / 1e6
+    flop = 3 * forward * tiny["steps"] * tiny["batch_size"]
+    return job.takes(job.seconds(flop, threads=2), CLIP + held + back, 10)
 
 
 if __name__ == "__main__":

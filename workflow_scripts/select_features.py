@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clipsteer.dictionaries.inputs import member_name
+from clipsteer.dictionaries.inputs import each_layer, member_name
 from clipsteer.runner.step import Action, Job, Run, main
 from clipsteer.steering.inputs import ablation_inputs
 
-_KEYS = (
-    "architecture",
-    "balance",
-    "thresholds",
-    "tokens",
-    "error_term",
-    "strict",
-    "strict_slack",
-    "relaxed_drop",
-    "model_dtype",
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = (
+    "dictionaries.architecture",
+    "dictionaries.hook_point",
+    "steering.balance",
+    "steering.thresholds",
+    "steering.tokens",
+    "steering.error_term",
+    "steering.strict",
+    "steering.strict_slack",
+    "steering.relaxed_drop",
+    "model.dtype as model_dtype",
 )
+CUT = ("layers",)
+IMPORTS = ("clipsteer.dictionaries.{architecture}",)
 
 
 def plan(job: Job) -> dict[str, Action]:
-    recipe = job.recipe
-    return {
-        member_name(job, layer): Action(
-            {**{k: recipe[k] for k in _KEYS}, "layer": layer},
-            {
-                **ablation_inputs(job, layer, "validation"),
-                "statistics": job.output("statistics", "statistics", member_name(job, layer)),
-            },
-        )
-        for layer in recipe["layers"]
-    }
+    return each_layer(
+        job,
+        lambda layer: {
+            **ablation_inputs(job, layer, "validation"),
+            "statistics": job.output("statistics", "statistics", member_name(job, layer)),
+        },
+    )
 
 
 def compute(run: Run) -> None:
@@ -109,6 +111,11 @@ def compute(run: Run) -> None:
             f"{baseline.worst:.1f} -> {s.counts.worst:.1f}, "
             f"overall {baseline.overall:.1f} -> {s.counts.overall:.1f}"
         )
+
+
+def cost(job: Sizes) -> Cost:
+    """As if every second threshold had a set of its own for every image."""
+    return job.resume("validation", job.config["steering"]["thresholds"]["points"] // 2)
 
 
 if __name__ == "__main__":

@@ -5,35 +5,47 @@ Only the labels that define D_A and D_notA are shuffled; validation and test gro
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clipsteer.activations.inputs import array_inputs, open_reader
-from clipsteer.dictionaries.inputs import member_name
+from clipsteer.activations.inputs import array_inputs, array_name, open_reader
+from clipsteer.dictionaries.inputs import each_layer
 from clipsteer.runner.step import Action, Job, Run, main
 from clipsteer.steering.inputs import ablation_inputs
 
-_KEYS = (
-    *("architecture", "aggregate", "balance", "thresholds", "tokens", "error_term"),
-    *("strict", "strict_slack", "relaxed_drop", "shuffles", "seed", "model_dtype"),
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = (
+    "dictionaries.architecture",
+    "dictionaries.hook_point",
+    "steering.aggregate",
+    "steering.balance",
+    "steering.thresholds",
+    "steering.tokens",
+    "steering.error_term",
+    "steering.strict",
+    "steering.strict_slack",
+    "steering.relaxed_drop",
+    "steering.shuffles",
+    "model.dtype as model_dtype",
+    "seed",
 )
+CUT = ("layers",)
+IMPORTS = ("clipsteer.dictionaries.{architecture}",)
 
 
 def plan(job: Job) -> dict[str, Action]:
-    recipe = job.recipe
-    actions = {}
-    for layer in recipe["layers"]:
-        array = f"{recipe['hook_point']}/{layer:02d}"
-        inputs = {
+    def inputs(layer: int) -> dict[str, str]:
+        array = array_name(job.recipe["hook_point"], layer)
+        found = {
             f"{split}/{name}": digest
             for split in ("validation", "test")
             for name, digest in ablation_inputs(job, layer, split, activations=split).items()
         }
-        inputs["train/labels"] = job.output("manifest", "labels_train")
-        inputs |= array_inputs(job, array, "train/activations", activations="train")
-        actions[member_name(job, layer)] = Action(
-            {**{k: recipe[k] for k in _KEYS}, "layer": layer}, inputs
-        )
-    return actions
+        found["train/labels"] = job.output("manifest", "labels_train")
+        return found | array_inputs(job, array, "train/activations", activations="train")
+
+    return each_layer(job, inputs)
 
 
 def compute(run: Run) -> None:
@@ -124,6 +136,13 @@ def compute(run: Run) -> None:
             }
         )
     run.put_json("control", found)
+
+
+def cost(job: Sizes) -> Cost:
+    """A selection and an ablation for each shuffle, and the statistics of all of them at once."""
+    once, read = job.resume("validation", 40), job.apply(job.images("train"), ways=1)
+    seconds = once.seconds * job.config["steering"]["shuffles"] + read.seconds
+    return job.takes(seconds, max(once.memory_mb, read.memory_mb), 1.0)
 
 
 if __name__ == "__main__":

@@ -6,27 +6,33 @@ import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from clipsteer.activations.inputs import array_inputs, open_reader
-from clipsteer.dictionaries.inputs import member_name
+from clipsteer.activations.inputs import array_inputs, array_name, open_reader
+from clipsteer.dictionaries.inputs import each_layer
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clipsteer.lineage.resources import Cost, Sizes
+
 _MEDIAN_IMAGES = 512  # sample for the decoder bias: this many images, evenly spaced
 _SAID: set[str] = set()  # warnings that hold for all layers of the job
 
+USES = (
+    "dictionaries.architecture",
+    "dictionaries.hook_point",
+    "dictionaries.training",
+    "seed",
+)
+CUT = ("layers",)
+IMPORTS = ("clipsteer.dictionaries.{architecture}",)
+
 
 def plan(job: Job) -> dict[str, Action]:
-    recipe = job.recipe
-    settings = {k: v for k, v in recipe.items() if k != "layers"}
-    return {
-        member_name(job, layer): Action(
-            {**settings, "layer": layer}, array_inputs(job, f"{recipe['hook_point']}/{layer:02d}")
-        )
-        for layer in recipe["layers"]
-    }
+    return each_layer(
+        job, lambda layer: array_inputs(job, array_name(job.recipe["hook_point"], layer))
+    )
 
 
 def compute(run: Run) -> None:
@@ -95,6 +101,25 @@ def compute(run: Run) -> None:
     run.put_bytes("log", parquet_bytes(log))
     last = log.row(-1, named=True)
     run.say("  ".join(f"{k} {last[k]:.4g}" for k in ("explained_variance", "l0", "dead")))
+
+
+def cost(job: Sizes) -> Cost:
+    """Every token of the training images in every epoch, forward and back."""
+    from clipsteer.lineage.resources import FLOAT, READ, TORCH
+
+    training, dataset = job.dictionary["training"], job.dictionary["trained_on"]
+    layers, width, m = job.block, job.vision["width"], job.features
+    images = job.images("train", dataset)
+    if job.config["datasets"][dataset]["augment"]:
+        images += job.images("train_augmented", dataset)
+    tokens = float(images * job.vision["tokens"] * training["epochs"])
+    read = job.stored(images, layers) * training["epochs"]
+    parameters = 2.0 * m * width * FLOAT / 1e6
+    # parameters, gradient, both means; a checkpoint's copy of three of them, twice while it is saved
+    memory = TORCH + parameters * (4 + 6) + training["buffer_mb"]
+    memory += 4 * training["batch_size"] * m * FLOAT / 1e6
+    seconds = job.seconds(layers * tokens * 12.0 * m * width) + read / READ
+    return job.takes(seconds, memory, layers * parameters + 3 * 3 * parameters)
 
 
 if __name__ == "__main__":

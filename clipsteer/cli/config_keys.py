@@ -1,73 +1,15 @@
-"""From a place in an action's recipe to the key of the config that says it: one table for all steps."""
+"""From a place in an action's recipe to the key of the config that says it, as the step's script declares it."""
 
 from __future__ import annotations
 
-# Recipe keys that mean the same in every step. `{name}`: the data set or dictionary of the action.
-_COMMON = {
-    "architecture": "dictionaries.{name}.architecture",
-    "crop": "model.crop",
-    "hook_point": "dictionaries.{name}.hook_point",
-    "layer": "activations.layers",
-    "layers": "activations.layers",
-    "model_dtype": "model.dtype",
-    "seed": "seed",
-}
+from clipsteer.runner.declared import ALL, SCRIPTS, Declaration, declared
 
-# The section of the config that a step's other recipe keys stand in, under the same names.
-_SECTION = {
-    "paint_world": "datasets.{name}.painted",
-    "build_manifest": "datasets.{name}",
-    "pretrain_clip": "model.tiny",
-    "import_clip": "model",
-    "build_head": "datasets.{name}",
-    "list_shards": "activations",
-    "extract_activations": "activations",
-    "train_dictionary": "dictionaries.{name}",
-    "evaluate_dictionary": "dictionaries.{name}",
-    "feature_statistics": "steering",
-    "select_features": "steering",
-    "ablate_features": "steering",
-    "shuffle_control": "steering",
-}
-
-# Places that are called otherwise; empty where no single key of the config says it.
-_OTHERWISE = {
-    "build_manifest": {
-        "source": "datasets.{name}.root",
-        "token": "datasets.{name}.root",
-        "token.watch": "raw.watch",
-    },
-    "import_clip": {
-        "hub": "",
-        "hub.revision": "model.revision",
-        "hub.source": "model.source",
-        "token": "model.source",
-        "token.watch": "",
-    },
-    "list_shards": {"augment": "datasets.{name}.augment", "split": ""},
-    "make_table": {
-        "dataset": "",
-        "dictionaries": "tables.{name}",
-        "group_names": "datasets.{name}.group_names",
-        "layout": "datasets.{name}.layout",
-        "left_out": "",
-        "papers_attributes": "",
-        "model": "model.name",
-        "model_shape": "",
-        "paper": "",
-        "source": "",
-        "steering": "steering",
-    },
-    "control_table": {
-        "dataset": "",
-        "group_names": "datasets.{name}.group_names",
-        "hook_points": "",
-        "source": "",
-        "strict": "steering.strict",
-        "strict_slack": "steering.strict_slack",
-        "relaxed_drop": "steering.relaxed_drop",
-    },
-    "best_per_layer": {"datasets": "tables", "paper": ""},
+# What actions see besides the settings of their step: their layer, and what a scan found in the user's folder.
+# Empty where no single key of the config says it.
+_OF_ACTIONS = {"layer": "activations.layers"}
+_OF_FOLDERS = {
+    "build_manifest": {"token": "datasets.{name}.root", "token.watch": "raw.watch"},
+    "import_clip": {"token": "model.source", "token.watch": ""},
 }
 
 
@@ -76,16 +18,33 @@ def config_key(step: str, name: str, path: str) -> str:
 
     `name` is the data set or dictionary that the action is about (`run.name` in its record).
     """
+    script = SCRIPTS / f"{step}.py"
+    if not script.is_file():  # of another version of this checkout, or somebody's own
+        return ""
+    declaration = declared(script)
     if step == "make_table" and path.startswith("dictionaries."):
         return _table_dictionary(path)
-    otherwise = _COMMON | _OTHERWISE.get(step, {})
+    places = {use.name: _of(declaration, use.key) for use in declaration.uses if use.name != ALL}
+    places |= _OF_ACTIONS | _OF_FOLDERS.get(step, {})
     parts = path.split(".")
-    for end in range(len(parts), 0, -1):  # the longest place that the tables know
-        known = otherwise.get(".".join(parts[:end]))
-        if known is not None:
-            return ".".join([known.format(name=name), *parts[end:]]) if known else ""
-    section = _SECTION.get(step)
-    return f"{section.format(name=name)}.{path}" if section else ""
+    for end in range(len(parts), 0, -1):  # the longest place that is known
+        key = places.get(".".join(parts[:end]))
+        if key is not None:
+            return ".".join([key.format(name=name), *parts[end:]]) if key else ""
+    whole = [_of(declaration, use.key) for use in declaration.uses if use.name == ALL]
+    return f"{whole[0].format(name=name)}.{path}" if whole else ""
+
+
+def _of(declaration: Declaration, key: str) -> str:
+    """A declared key with a place for the name of the data set or dictionary that the job is about.
+
+    A job on a dictionary bears its name: which data set it is about besides stands nowhere in a record.
+    """
+    section, _, below = key.partition(".")
+    on_dictionary = any(use.key.startswith("dictionaries.") for use in declaration.uses)
+    if section == "dictionaries" or (section in ("datasets", "tables") and not on_dictionary):
+        return ".".join(filter(None, (section, "{name}", below)))
+    return key.replace("datasets.", "datasets.<name>.", 1)
 
 
 def _table_dictionary(path: str) -> str:

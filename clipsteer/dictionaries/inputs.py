@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+
+from clipsteer.runner.run import Action
 
 if TYPE_CHECKING:
     import torch
 
     from clipsteer.dictionaries.base import Dictionary
     from clipsteer.runner.step import Job, Run
+
+
+def each_layer(job: Job, inputs: Callable[[int], Mapping[str, str]]) -> dict[str, Action]:
+    """The actions of a job on a block of layers: one a layer, with the digests that `inputs` gives of it.
+
+    An action sees all settings of the step and its own layer; what else is in the block is the job's alone.
+    """
+    settings = {name: value for name, value in job.recipe.items() if name != "layers"}
+    return {
+        member_name(job, layer): Action({**settings, "layer": layer}, inputs(layer))
+        for layer in job.recipe["layers"]
+    }
 
 
 def dictionary_inputs(job: Job, layer: int) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 A model, not a measurement: docs/cluster.md has its formulas, and what it says beside what was measured.
 Work is counted in multiplications and additions (FLOP) and divided by a rate; memory is what the step
-holds at once. The rates are those of one core of a server, and of one GPU without tensor cores.
+holds at once. The rates are those of one core of a server, and of one GPU without tensor cores. What a step
+takes its script says, in a function `cost`; here is what it reckons with.
 """
 
 from __future__ import annotations
@@ -17,23 +18,19 @@ from typing import Any
 
 from clipsteer.config import layers_of, painted_count, picture_size, vision
 from clipsteer.number_formats import stored_dtype
+from clipsteer.runner.code import loaded
+from clipsteer.runner.declared import SCRIPTS
 
 # Steps that the profile for Slurm gives a GPU.
 GPU_STEPS = ("extract_activations", "train_dictionary")
 
-_CPU, _GPU = 20e9, 8e12  # FLOP a second: of one core, of one GPU, at what these steps do
+CPU, _GPU = 20e9, 8e12  # FLOP a second: of one core, of one GPU, at what these steps do
 _START, _START_TORCH = 1.0, 6.0  # seconds until a step works
-_READ = 200e6  # bytes of activations a second, from a disk shared with others
-_DECODE = 400e3  # pixels a second and core when worlds are painted
-_LOAD = 8e6  # pixels a second and core when images are decoded
-_LIGHT, _TORCH, _CLIP, _CUDA = (
-    180.0,
-    400.0,
-    450.0,
-    2500.0,
-)  # MB: Python alone, with torch, CLIP, CUDA
+READ = 200e6  # bytes of activations a second, from a disk shared with others
+# MB: Python alone, with torch, with the CLIP; CUDA besides.
+_LIGHT, TORCH, CLIP, _CUDA = 180.0, 400.0, 450.0, 2500.0
 _ROW = 0.006  # MB that a table of labels takes for each image
-_FLOATS = 4  # bytes of a float32
+FLOAT = 4  # bytes of a float32
 _CLIP_B32 = {"width": 768, "layers": 12, "tokens": 50, "pixels": 224}  # where only the hub knows
 
 Config = Mapping[str, Any]
@@ -79,26 +76,25 @@ class Cost:
 
 
 class Model:
-    """The costs of all jobs of one configuration."""
+    """The costs of all jobs of one configuration: what the `cost` of each step's script says of them."""
 
     def __init__(self, config: Config, base: Path, images: Images) -> None:
         self.config, self.base, self.images = config, base, images
-        # Of the cost that is being reckoned: what was assumed, and whether all was known.
-        self._notes: dict[str, None] = {}
-        self._known = True
 
-    # ---- sizes
+    def cost(self, step: str, names: Mapping[str, str], *, gpu: bool = False) -> Cost:
+        """What a job of `step` takes; `names` are its wildcards. `gpu`: it has one.
 
-    @property
-    def _vision(self) -> dict[str, int]:
-        """Layers, width, tokens of an image, and the side of the pictures, of the vision tower."""
-        found, note = self._shape
-        if note:
-            self._notes[note] = None
-        return found
+        A step whose script has no `cost` takes as little as any.
+        """
+        script, job = SCRIPTS / f"{step}.py", Sizes(self, names, gpu)
+        reckon = getattr(loaded(script), "cost", None) if script.is_file() else None
+        found: Cost = reckon(job) if reckon else job.python()
+        memory = found.memory_mb + _CUDA * gpu
+        return Cost(found.seconds, memory, found.disk_mb, job.known, tuple(job.notes))
 
     @cached_property
-    def _shape(self) -> tuple[dict[str, int], str]:
+    def shape(self) -> tuple[dict[str, int], str]:
+        """Layers, width, tokens of an image and side of the pictures of the vision tower, and what was assumed."""
         tower, pixels = vision(self.config, self.base), picture_size(self.config, self.base)
         if tower and pixels:
             return {**tower._asdict(), "pixels": pixels}, ""
@@ -108,182 +104,143 @@ class Model:
         )
 
     @cached_property
-    def _layers(self) -> list[int]:
+    def layers(self) -> list[int]:
         """The layers that are extracted and edited."""
         return layers_of(self.config, self.base)
 
-    @property
-    def _layer_flop(self) -> float:
-        """FLOP of one image in one encoder layer, forward."""
-        tokens, width = self._vision["tokens"], self._vision["width"]
-        return 24.0 * tokens * width**2 + 4.0 * tokens**2 * width
+
+class Sizes:
+    """The sizes of one job's work, and what jobs of several steps take: what a script's `cost` reckons with.
+
+    `gpu`: the job has one. `notes`: what was assumed so far; not `known`: nobody knows how many images
+    there are.
+    """
+
+    def __init__(self, model: Model, names: Mapping[str, str], gpu: bool) -> None:
+        self._model, self.names, self.gpu = model, names, gpu
+        self.config = model.config
+        self.notes: dict[str, None] = {}
+        self.known = True
 
     @property
-    def _weights_mb(self) -> float:
-        return 12 * self._vision["layers"] * self._vision["width"] ** 2 * _FLOATS / 1e6
+    def threads(self) -> int:
+        return int(self.config["runtime"]["threads"])
 
-    def _features(self, dictionary: str) -> int:
-        """m; of the neuron basis d, and nothing to multiply with."""
-        training = self.config["dictionaries"][dictionary].get("training")
-        return int(training["expansion"]) * self._vision["width"] if training else 0
+    @property
+    def dataset(self) -> Config:
+        """The settings of the job's data set."""
+        settings: Config = self.config["datasets"][self.names["dataset"]]
+        return settings
 
-    def _block(self, block: str) -> int:
-        """Number of layers in a block such as layers_00-02."""
-        first, last = (int(part) for part in block.removeprefix("layers_").split("-"))
-        return sum(first <= layer <= last for layer in self._layers)
+    @property
+    def dictionary(self) -> Config:
+        """The settings of the job's dictionary."""
+        settings: Config = self.config["dictionaries"][self.names["dictionary"]]
+        return settings
 
-    def _used(self, dataset: str, split: str) -> int:
+    # ---- images
+
+    def images(self, split: str, dataset: str = "") -> int:
         """Images of a split that are extracted: those that evaluation draws, where it draws."""
+        dataset = dataset or self.names["dataset"]
         split, _, augmented = split.partition("_")
         settings = self.config["datasets"][dataset]
         drawn = settings["evaluation"].get(split)
-        number = self._count(dataset, split) if drawn is None else 4 * int(drawn)
+        number = self.listed(split, dataset) if drawn is None else 4 * int(drawn)
         return number * int(settings["augment"]) if augmented else number
 
-    def _count(self, dataset: str, split: str) -> int:
-        """Images of a split. Notes what was assumed."""
-        found = self.images(dataset, split)
-        self._known &= found.known
+    def listed(self, split: str, dataset: str = "") -> int:
+        """Images of a split that there are."""
+        found = self._model.images(dataset or self.names["dataset"], split)
+        self.known &= found.known
         if found.note:
-            self._notes[found.note] = None
+            self.notes[found.note] = None
         return found.images
 
-    def _all(self, dataset: str) -> int:
-        return sum(self._count(dataset, split) for split in _ASSUMED)
+    def all_listed(self) -> int:
+        """Images of the data set."""
+        return sum(self.listed(split) for split in _ASSUMED)
 
-    def _stored(self, images: int, layers: int) -> float:
+    # ---- the model and its activations
+
+    @property
+    def vision(self) -> dict[str, int]:
+        """`layers`, `width`, `tokens` of an image, and `pixels` of a side, of the vision tower."""
+        found, note = self._model.shape
+        if note:
+            self.notes[note] = None
+        return found
+
+    @property
+    def layer_flop(self) -> float:
+        """FLOP of one image in one encoder layer, forward."""
+        tokens, width = self.vision["tokens"], self.vision["width"]
+        return 24.0 * tokens * width**2 + 4.0 * tokens**2 * width
+
+    @property
+    def weights_mb(self) -> float:
+        """The vision tower's parameters."""
+        return 12 * self.vision["layers"] * self.vision["width"] ** 2 * FLOAT / 1e6
+
+    @property
+    def extracted(self) -> int:
+        """Number of layers that are extracted."""
+        return len(self._model.layers)
+
+    @property
+    def block(self) -> int:
+        """Number of layers in the job's block, such as layers_00-02."""
+        first, last = map(int, self.names["block"].removeprefix("layers_").split("-"))
+        return sum(first <= layer <= last for layer in self._model.layers)
+
+    @property
+    def features(self) -> int:
+        """m; of the neuron basis d, and nothing to multiply with."""
+        training = self.dictionary.get("training")
+        return int(training["expansion"]) * self.vision["width"] if training else 0
+
+    def stored(self, images: int, layers: int) -> float:
         """Bytes of the activations of so many images and layers."""
-        token = stored_dtype(self.config["activations"]["dtype"]).token_bytes(self._vision["width"])
-        return float(images * layers * self._vision["tokens"] * token)
+        token = stored_dtype(self.config["activations"]["dtype"]).token_bytes(self.vision["width"])
+        return float(images * layers * self.vision["tokens"] * token)
 
-    # ---- costs
+    # ---- what jobs take
 
-    def cost(self, step: str, names: Mapping[str, str], *, gpu: bool = False) -> Cost:
-        """What a job of `step` takes; `names` are its wildcards. `gpu`: it has one."""
-        self._notes, self._known = {}, True
-        step_cost = getattr(self, f"_{step}", None)
-        cost = step_cost(names, gpu) if step_cost else Cost(_START, _LIGHT)
-        memory = cost.memory_mb + _CUDA * gpu
-        return Cost(cost.seconds, memory, cost.disk_mb, self._known, tuple(self._notes))
+    def takes(self, seconds: float, memory_mb: float, disk_mb: float = 0.0) -> Cost:
+        """Just so much."""
+        return Cost(seconds, memory_mb, disk_mb)
 
-    def _seconds(self, flop: float, gpu: bool, threads: int | None = None) -> float:
-        cores = threads or int(self.config["runtime"]["threads"])
-        return _START_TORCH + flop / (_GPU if gpu else _CPU * cores)
+    def python(self, seconds: float = 0.0, memory_mb: float = 0.0, disk_mb: float = 0.0) -> Cost:
+        """So much beside what Python alone takes: a step that works without torch."""
+        return Cost(_START + seconds, _LIGHT + memory_mb, disk_mb)
 
-    def _paint_world(self, names: Mapping[str, str], gpu: bool) -> Cost:
-        images = self._all(names["dataset"])
-        pixels = float(self.config["datasets"][names["dataset"]]["painted"]["size"]) ** 2 * images
-        return Cost(_START + pixels / _DECODE / 5, _LIGHT, images * 3e-3)
+    def labels(self) -> Cost:
+        """To read or write the table of all images of the data set."""
+        images = self.all_listed()
+        return self.python(images * 2e-5, _ROW * images, images * 1e-4)
 
-    def _build_manifest(self, names: Mapping[str, str], gpu: bool) -> Cost:
-        images = self._all(names["dataset"])
-        return Cost(_START + images * 2e-5, _LIGHT + _ROW * images, images * 1e-4)
+    def seconds(self, flop: float, threads: int = 0) -> float:
+        """To start torch, and for so much work; `threads`: those of `runtime` where 0."""
+        return _START_TORCH + flop / (_GPU if self.gpu else CPU * (threads or self.threads))
 
-    _list_shards = _build_manifest
-
-    def _pretrain_clip(self, names: Mapping[str, str], gpu: bool) -> Cost:
-        tiny = self.config["model"]["tiny"]
-        text = tiny["context_length"] * 24.0 * tiny["text_width"] ** 2 * tiny["text_layers"]
-        forward = self._layer_flop * tiny["vision_layers"] + text
-        images = sum(self._count(world, "train") for world in tiny["worlds"])
-        held = images * float(tiny["image_size"]) ** 2 * 3 / 1e6  # the pictures, as bytes
-        # a batch's activations for the way back, about 40 values a token, layer and width
-        tokens = self._vision["tokens"] * tiny["vision_layers"] * tiny["vision_width"]
-        tokens += tiny["context_length"] * tiny["text_layers"] * tiny["text_width"]
-        back = tiny["batch_size"] * 40.0 * tokens * _FLOATS / 1e6
-        flop = 3 * forward * tiny["steps"] * tiny["batch_size"]
-        return Cost(self._seconds(flop, gpu, 2), _CLIP + held + back, 10)
-
-    def _import_clip(self, names: Mapping[str, str], gpu: bool) -> Cost:
-        return Cost(_START + 120, _LIGHT + 3 * self._weights_mb, 2 * self._weights_mb)
-
-    def _build_head(self, names: Mapping[str, str], gpu: bool) -> Cost:
-        return Cost(_START_TORCH, _CLIP + 3 * self._weights_mb)
-
-    def _extract_activations(self, names: Mapping[str, str], gpu: bool) -> Cost:
-        settings, vision = self.config["activations"], self._vision
-        parts, size = (
-            int(self.config["jobs"]["extraction_parts"]),
-            int(settings["images_per_shard"]),
-        )
-        used = self._used(names["dataset"], names["split"])
-        starts = range(int(names["part"]) * size, used, parts * size)  # of the part's shards
-        images = sum(min(size, used - start) for start in starts)
-        points = len(set(settings["hook_points"]) | {"resid_post"})
-        written = self._stored(images, len(self._layers) * points)
-        batch = settings["batch_size"] * vision["tokens"] * vision["width"] * _FLOATS / 1e6
-        memory = _CLIP + 3 * self._weights_mb + batch * (8 + vision["layers"] * points)
-        memory += min(32.0, written / 1e6) * vision["layers"] * points  # a file of each array
-        threads = int(self.config["runtime"]["threads"])
-        seconds = self._seconds(images * vision["layers"] * self._layer_flop, gpu)
-        seconds += images * vision["pixels"] ** 2 / (_LOAD * threads) + written / _READ
-        return Cost(seconds, memory, written / 1e6)
-
-    def _train_dictionary(self, names: Mapping[str, str], gpu: bool) -> Cost:
-        settings = self.config["dictionaries"][names["dictionary"]]
-        training, dataset = settings["training"], settings["trained_on"]
-        layers, width = self._block(names["block"]), self._vision["width"]
-        m = self._features(names["dictionary"])
-        images = self._used(dataset, "train")
-        if self.config["datasets"][dataset]["augment"]:
-            images += self._used(dataset, "train_augmented")
-        tokens = float(images * self._vision["tokens"] * training["epochs"])
-        read = self._stored(images, layers) * training["epochs"]
-        parameters = 2.0 * m * width * _FLOATS / 1e6
-        # parameters, gradient, both means; a checkpoint's copy of three of them, twice while it is saved
-        memory = _TORCH + parameters * (4 + 6) + training["buffer_mb"]
-        memory += 4 * training["batch_size"] * m * _FLOATS / 1e6
-        seconds = self._seconds(layers * tokens * 12.0 * m * width, gpu) + read / _READ
-        return Cost(seconds, memory, layers * parameters + 3 * 3 * parameters)
-
-    def _apply(
-        self, names: Mapping[str, str], images: int, gpu: bool, *, ways: int = 2, flop: float = 0.0
-    ) -> Cost:
-        """A step that reads activations and applies a dictionary to all of them once.
+    def apply(self, images: int, *, ways: int = 2, flop: float = 0.0) -> Cost:
+        """To read activations of the block and to apply the dictionary to all of them once.
 
         `ways`: 1 encodes only, 2 decodes too. `flop`: of all else, for each layer.
         """
-        layers, width = self._block(names["block"]), self._vision["width"]
-        m = self._features(names["dictionary"])
-        tokens = float(images * self._vision["tokens"])
-        batch = self.config["activations"]["batch_size"] * self._vision["tokens"]
-        memory = _TORCH + 2 * m * width * _FLOATS / 1e6 + 3.0 * batch * (m + width) * _FLOATS / 1e6
+        layers, width, m = self.block, self.vision["width"], self.features
+        tokens = float(images * self.vision["tokens"])
+        batch = self.config["activations"]["batch_size"] * self.vision["tokens"]
+        memory = TORCH + 2 * m * width * FLOAT / 1e6 + 3.0 * batch * (m + width) * FLOAT / 1e6
         work = layers * (tokens * ways * 2.0 * m * width + flop)
-        read = self._stored(images, layers)
-        return Cost(self._seconds(work, gpu) + read / _READ, memory, 1.0)
+        return Cost(self.seconds(work) + self.stored(images, layers) / READ, memory, 1.0)
 
-    def _evaluate_dictionary(self, names: Mapping[str, str], gpu: bool) -> Cost:
-        return self._apply(names, self._used(names["dataset"], "validation"), gpu)
-
-    def _feature_statistics(self, names: Mapping[str, str], gpu: bool) -> Cost:
-        return self._apply(names, self._used(names["dataset"], "train"), gpu, ways=1)
-
-    def _tail(self, names: Mapping[str, str], split: str, passes: int, gpu: bool) -> Cost:
-        """A step that resumes the CLIP from each layer, `passes` times for each image."""
-        images = self._used(names["dataset"], split)
-        above = self._vision["layers"] / 2
-        flop = images * passes * above * self._layer_flop
-        cost = self._apply(names, images, gpu, flop=flop)
-        return Cost(cost.seconds, cost.memory_mb + 3 * self._weights_mb + 100, cost.disk_mb)
-
-    def _select_features(self, names: Mapping[str, str], gpu: bool) -> Cost:
-        points = int(self.config["steering"]["thresholds"]["points"])
-        return self._tail(names, "validation", points // 2, gpu)
-
-    def _ablate_features(self, names: Mapping[str, str], gpu: bool) -> Cost:
-        seeds = int(self.config["steering"]["random_seeds"])
-        return self._tail(names, "test", seeds + 1, gpu)
-
-    def _shuffle_control(self, names: Mapping[str, str], gpu: bool) -> Cost:
-        once = self._tail(names, "validation", 40, gpu)
-        read = self._feature_statistics(names, gpu)
-        shuffles = int(self.config["steering"]["shuffles"])
-        return Cost(
-            once.seconds * shuffles + read.seconds, max(once.memory_mb, read.memory_mb), 1.0
-        )
-
-    def _make_table(self, names: Mapping[str, str], gpu: bool) -> Cost:
-        return Cost(_START + 3, _LIGHT + 100, 1.0)
+    def resume(self, split: str, times: int) -> Cost:
+        """The same on a split, and to resume the CLIP from each layer so many times for each image."""
+        images = self.images(split)
+        above = self.vision["layers"] / 2
+        cost = self.apply(images, flop=images * times * above * self.layer_flop)
+        return Cost(cost.seconds, cost.memory_mb + 3 * self.weights_mb + 100, cost.disk_mb)
 
 
 # ---- how many images there are

@@ -27,6 +27,11 @@ _ALL |= {
     "typing.get_type_hints",
     "pickle",
 }
+_NOT_ALL = {
+    "pickle.PickleError",
+    "pickle.PicklingError",
+    "pickle.UnpicklingError",
+}  # say what failed
 _RUN_TEXT = {"eval", "exec"}
 _ALL_ATTRIBUTES = {"__subclasses__", "__globals__", "f_globals", "f_back", "tb_frame"}
 # Import by a text.
@@ -187,7 +192,8 @@ class _Reader(ast.NodeVisitor):
         full = ".".join(part for part in (item.module, item.name, *chain) if part)
         if item.level:
             return
-        if any(full == way or full.startswith(way + ".") for way in _ALL) or full in ("sys", "gc"):
+        leads = any(full == way or full.startswith(way + ".") for way in _ALL)
+        if (leads and full not in _NOT_ALL) or full in ("sys", "gc"):
             self._look("all")
         if item.module.partition(".")[0] in _LOADERS and not full.startswith(_NO_LOADERS):
             self.strings.add("")

@@ -28,6 +28,7 @@ from clipsteer.store.layout import ROOTS
 from clipsteer.store.peek import PeekActions, PeekObjects
 from clipsteer.store.pointers import chain_key, read_chain, read_pointer
 from clipsteer.store.roots import REFS, root_id
+from clipsteer.workflow.places import not_a_file
 
 # Inputs of a rule that only say what comes first.
 _ORDER = "dropped"
@@ -183,11 +184,11 @@ class Chains:
         """The pointers behind some files that are not up to date, each with the reason.
 
         A pointer that is not there is Snakemake's business, unless a result file stands without it.
-        Raises one ClipsteerError for all folders of the user's that cannot be read.
+        Raises one ClipsteerError for all folders that cannot be read or that bar the way of a result.
         """
         targets = [os.path.relpath(target) for target in targets]
         links = self.needed(targets)
-        self._check_sources(links)
+        self._check(links)
         found = {link.pointer: why for link in links if (why := self._stale(link))}
         if any(not self._ours(link.pointer) for link in links if link.pointer not in found):
             self._distrust(links, targets, found)
@@ -208,9 +209,11 @@ class Chains:
                     if digest not in vouched and not objects.exists(digest):
                         yield file, put_aside(file)
 
-    def _check_sources(self, links: Iterable[Link]) -> None:
+    def _check(self, links: Iterable[Link]) -> None:
+        """Raises ClipsteerError where a folder cannot be read, or stands where a result is to be written."""
         faults = []
         for link in links:
+            faults += [not_a_file(file) for file in link.exports.values() if os.path.isdir(file)]
             try:
                 link.source()
             except ClipsteerError as error:

@@ -13,24 +13,6 @@ MODEL = f"{REFS}/model/model.json"
 STEERED = f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}"
 """The folder of the pointers that belong to a data set, a dictionary and a block of layers."""
 
-EXPORTS = {
-    "table": {
-        "csv": "results/{dataset}_table.csv",
-        "markdown": "results/{dataset}_table.md",
-        "figure": "results/{dataset}_layers.png",
-        "feature_sets": "results/{dataset}_feature_sets.csv",
-        "dictionaries": "results/{dataset}_dictionaries.csv",
-        "summary": "results/{dataset}_summary.txt",
-        "headline": "results/{dataset}_headline.json",
-    },
-    "negative_control": {
-        "csv": "results/{dataset}_negative_control.csv",
-        "markdown": "results/{dataset}_negative_control.md",
-    },
-    "table1": {"csv": "results/table1.csv", "markdown": "results/table1.md"},  # of all data sets
-}
-"""What a data set's pointer of each name is written out as, for people: output -> file."""
-
 
 class Outline:
     """A validated configuration in a checkout (`base`) and a working directory (`folder`), as rules see it.
@@ -78,11 +60,6 @@ class Outline:
     def training_splits(self, dataset: str) -> list[str]:
         """What a dictionary learns from: the training split, with its augmented copies if there are any."""
         return ["train"] + ["train_augmented"] * bool(self.datasets[dataset]["augment"])
-
-    def results(self) -> list[str]:
-        """All files that people read, of all tables."""
-        files = [file for exports in EXPORTS.values() for file in exports.values()]
-        return [file.format(dataset=dataset) for dataset in self.tables for file in files]
 
 
 def blocks(layers: list[int], size: int) -> dict[str, list[int]]:

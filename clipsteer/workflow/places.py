@@ -17,27 +17,17 @@ _FILES = {".json", ".log"}  # pointers and logs, among folders
 _OWNER = ".working-copy"  # beside pointers that a link leads to: whose they are
 
 
-def check_places(
-    base: Path, folder: Path, store: Path, results: Iterable[str], *, writes: bool
-) -> None:
+def check_places(base: Path, folder: Path, store: Path, *, writes: bool) -> None:
     """See that a clone's path can be used, and that what is in the working directory does not bar the way.
 
-    `base` is the clone, `folder` the working directory, `store` the store's root as the config has it,
-    `results` the files that runs write for people. `writes`: Snakemake may write its own folder. Raises
-    ClipsteerError with all faults.
+    `base` is the clone, `folder` the working directory, `store` the store's root as the config has it.
+    `writes`: Snakemake may write its own folder. Raises ClipsteerError with all faults.
     """
     faults = list(_path_faults(base))
     for place in (*_FOLDERS, store):
         faults += _way_faults(folder, place)
-    files = [
-        *map(Path, results),
-        *(p for n in _FOLDERS for p in _below(folder, n) if p.suffix in _FILES),
-    ]
-    faults += [
-        f"{file}: found a folder, expected a file that runs write. Rename or remove it."
-        for file in files
-        if (folder / file).is_dir()
-    ]
+    files = [p for n in _FOLDERS for p in _below(folder, n) if p.suffix in _FILES]
+    faults += [not_a_file(file) for file in files if (folder / file).is_dir()]
     faults += [
         f"{place}: found a link, expected a folder. Put its content here; {REFS} itself may be a link."
         for place in _below(folder, Path(REFS))
@@ -46,6 +36,11 @@ def check_places(
     if writes and not faults:
         faults += _write_faults(folder, _SNAKEMAKE)
     _raise(faults)
+
+
+def not_a_file(place: Path | str) -> str:
+    """What to say of a folder that stands where runs write a file."""
+    return f"{place}: found a folder, expected a file that runs write. Rename or remove it."
 
 
 def check_writable(folder: Path) -> None:

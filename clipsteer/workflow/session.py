@@ -54,7 +54,7 @@ class Session:
         """
         outline, folder = self._outline, self._outline.folder
         writes = not self._workflow.output_settings.dryrun
-        check_places(outline.base, folder, outline.store, outline.results(), writes=writes)
+        check_places(outline.base, folder, outline.store, writes=writes)
         for warning in config_warnings(outline.config, folder):
             print(f"clipsteer: warning: {warning}", file=sys.stderr)
         self._seen = look()

@@ -52,7 +52,7 @@ class Sources:
         with suppress(ClipsteerError, KeyError):  # no pointer, or one of something else
             model = read_pointer(MODEL)
             commit = canonical_json({"commit": model.members["all"].facts.get("commit")})
-            recipe = self._recipes.import_clip(wildcards)
+            recipe = self._recipes.of("import_clip")(wildcards)
             if model.chain == chain_key(recipe, [digest_bytes(commit)]):
                 return commit.decode()
         return None

@@ -80,10 +80,11 @@ def test_values(value: Any, words: str) -> None:
 
 
 def test_config_goes_by_section() -> None:
-    recipe = {"k": 16, "architecture": "topk", "seed": 0, "layer": 3, "token": TOKEN}
+    recipe = {"training": {"k": 16}, "architecture": "topk", "seed": 0, "layer": 3}
+    recipe["token"] = TOKEN
     record = {"step": "train_dictionary", "recipe": recipe}
     assert config_words(record, "t") == (
-        "dictionaries.t: k 16, architecture topk; activations: layers 3; seed 0"
+        "dictionaries.t: training {k 16}, architecture topk; activations: layers 3; seed 0"
     )
     assert "layers" not in config_words(record, "t", without=("layer",))
 

@@ -188,6 +188,10 @@ COUNTS: dict[str, dict[str, str]] = {
     "globals": {"m": "def entry(): return globals()['f']()\ndef f(): return @@"},
     "vars without an argument": {"m": "def f(): return @@\ndef entry(): return V()['f']\nV = vars"},
     "code in a text": {"m": "def entry(): return eval('f()')\ndef f(): return @@"},
+    "a pickle": {
+        "m": "import pickle\nimport pkg.a\ndef entry(): return pickle.loads(b'cpkg.a\\nf\\n.')()",
+        "a": "def f(): return @@",
+    },
     "sys.modules": {
         "m": "import pkg.a\nimport sys\ndef entry(): return sys.modules['pkg.a'].f()",
         "a": "def f(): return @@",
@@ -318,6 +322,9 @@ COUNTS: dict[str, dict[str, str]] = {
     "a script without entries": {SCRIPT: "def anything(): return @@"},
 }
 DOES_NOT: dict[str, dict[str, str]] = {
+    "an error of pickles": {
+        "m": "from pickle import UnpicklingError\ndef entry(): return UnpicklingError\ndef f(): return @@",
+    },
     "a function that nothing calls": {"m": ENTRY + "def f(): return @@"},
     "a class that nothing names": {
         "m": ENTRY + "class A:\n    x: int = @@\n    def f(self): return @@"

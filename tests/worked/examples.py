@@ -89,6 +89,8 @@ from __future__ import annotations
 
 from clipsteer.runner.step import Action, Job, Run, main
 
+USES = ("datasets.group_names",)
+
 
 def plan(job: Job) -> dict[str, Action]:
     return {"all": Action(job.recipe, {"groups": job.output("manifest", "groups")})}
@@ -97,7 +99,9 @@ def plan(job: Job) -> dict[str, Action]:
 def compute(run: Run) -> None:
     from clipsteer.tables import read_parquet
 
+    names = dict(enumerate(run.recipe["group_names"]))
     table = read_parquet(run.blob("groups"))
+    table = table.with_columns(table["group"].replace_strict(names).alias("name"))
     run.put_bytes("csv", table.write_csv().encode())
     run.fact("images", int(table["images"].sum()))
 
@@ -107,20 +111,6 @@ if __name__ == "__main__":
 '''
     },
     {
-        "clipsteer/workflow/outline.py": (
-            (
-                '    "negative_control": {"csv"',
-                '    "groups": {"csv": "results/{dataset}_groups.csv"},\n    "negative_control": {"csv"',
-            ),
-        ),
-        "clipsteer/workflow/recipes.py": (
-            (
-                "    def control_table(self, wildcards: Any) -> str:\n",
-                "    def count_groups(self, wildcards: Any) -> str:\n"
-                '        return self._recipe("count_groups", {})\n\n'
-                "    def control_table(self, wildcards: Any) -> str:\n",
-            ),
-        ),
         "rules/report.smk": (
             (
                 "rule control_table:",
@@ -128,7 +118,7 @@ if __name__ == "__main__":
     input:
         manifest=f"{REFS}/{{dataset}}/manifest.json",
     output:
-        **EXPORTS["groups"],
+        csv="results/{dataset}_groups.csv",
         pointer=f"{REFS}/{{dataset}}/groups.json",
     log:
         "logs/count_groups/{dataset}.log",
@@ -137,7 +127,7 @@ if __name__ == "__main__":
     resources:
         **needs("count_groups"),
     params:
-        recipe=RECIPES.count_groups,
+        recipe=RECIPES.of("count_groups"),
         chain=expected_chain,
     shell:
         shell_words("count_groups")
@@ -323,16 +313,6 @@ HOOK_POINT = Example(
                 "    check_layer(layer, n_layers, key)\n",
                 "    if layer != -1:  # before all layers\n        check_layer(layer, n_layers, key)\n",
             ),
-        ),
-        # whose actions know their activations by content, and must be told where to resume from
-        "workflow_scripts/select_features.py": (
-            ('    "architecture",\n', '    "architecture",\n    "hook_point",\n'),
-        ),
-        "workflow_scripts/ablate_features.py": (
-            ('    "architecture",\n', '    "architecture",\n    "hook_point",\n'),
-        ),
-        "workflow_scripts/shuffle_control.py": (
-            ('    *("architecture", ', '    "hook_point",\n    *("architecture", '),
         ),
         "clipsteer/steering/inputs.py": (
             (

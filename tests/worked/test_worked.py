@@ -120,6 +120,9 @@ def test_a_new_layout_and_a_new_step_make_a_result(checkout: WorkingCopy) -> Non
     checkout.run("results/mine_groups.csv", config=config()).ok()
     table = pl.read_csv(checkout.folder / "results/mine_groups.csv")
     assert table.filter(split="train")["images"].to_list() == [2, 2, 2, 2]
+    assert table["name"].unique(maintain_order=True).to_list() == [
+        *("cat inside", "cat outside", "dog inside", "dog outside")
+    ]
     assert table.filter(split="test")["images"].to_list() == [1, 1, 1, 1]
     # an image with a name that does not say it
     (checkout.folder / "pictures/holiday.png").write_bytes(photo("plain", 99))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,8 @@ from clipsteer.workflow.recipes import Recipes
 from tests.workflow.runs import BASE, merged
 
 DEFAULT = json.loads(json.dumps(yaml.safe_load((BASE / "config.yaml").read_text())))
+for _dataset in DEFAULT["datasets"].values():
+    _dataset.setdefault("options", {})  # as checking the configuration does
 SPLITS = ("train", "train_augmented", "validation", "test")
 
 # The step of a job, and its wildcards.
@@ -31,40 +35,49 @@ def wildcards(**values: object) -> Any:
     return SimpleNamespace(**{name: str(value) for name, value in values.items()})
 
 
+def rule_bodies() -> dict[str, str]:
+    """The text of every rule, by its name."""
+    found = {}
+    for path in sorted((BASE / "rules").glob("*.smk")):
+        for body in re.split(r"^\s*rule ", path.read_text(encoding="utf-8"), flags=re.M)[1:]:
+            found[body.split(":")[0]] = body
+    return found
+
+
+RULES = rule_bodies()
+# The files that rules write for people.
+RESULTS = [file for body in RULES.values() for file in re.findall(r'="(results/[^"]+)",\n', body)]
+
+
 def jobs(made: Outline) -> Iterator[Job]:
-    """All jobs that could be asked for, of the steps whose recipes have something of the configuration."""
-
-    def job(step: str, **values: object) -> Job:
-        return step, tuple((name, str(value)) for name, value in values.items())
-
-    yield job("pretrain_clip" if made.tiny else "import_clip")
-    for dataset in made.datasets:
-        if made.is_painted(dataset):
-            yield job("paint_world", dataset=dataset)
-        yield job("build_manifest", dataset=dataset)
-        for split in SPLITS:
-            yield job("list_shards", dataset=dataset, split=split)
-            for part in made.parts:
-                yield job("extract_activations", dataset=dataset, split=split, part=part)
-            yield job(
-                "drop_activations", table="celeba", result="table", dataset=dataset, split=split
-            )
-    for dictionary in made.trained:
-        for block in made.blocks:
-            yield job("train_dictionary", dictionary=dictionary, block=block)
-    steps = ("evaluate_dictionary", "feature_statistics", "select_features", "ablate_features")
-    for dataset, names in made.tables.items():
-        yield job("build_head", dataset=dataset)
-        for dictionary in names:
-            for block in made.blocks:
-                for step in (*steps, "shuffle_control"):
-                    yield job(step, dataset=dataset, dictionary=dictionary, block=block)
-        yield job("make_table", dataset=dataset)
-        yield job("control_table", dataset=dataset)
-    yield job("best_per_layer")
+    """All jobs of all rules that could be asked for; a rule's log names its wildcards."""
+    for step, body in RULES.items():
+        if step == ("import_clip" if made.tiny else "pretrain_clip"):
+            continue
+        log = re.search(r'log:\s*"([^"]+)"', body)
+        assert log, step
+        names = re.findall(r"{(\w+)}", log[1])
+        datasets: Iterable[str] = made.datasets
+        if step == "paint_world":
+            datasets = filter(made.is_painted, made.datasets)
+        elif (
+            "dictionary" in names
+            or "dataset=one_of(OUTLINE.tables)" in body
+            or step == "build_head"
+        ):
+            datasets = made.tables
+        values: dict[str, Iterable[object]] = {
+            **{"dataset": datasets, "dictionary": made.dictionaries, "block": made.blocks},
+            **{"split": SPLITS, "part": made.parts, "table": ["celeba"], "result": ["table"]},
+        }
+        for chosen in itertools.product(*(values[name] for name in names)):
+            at = dict(zip(names, map(str, chosen), strict=True))
+            of_dataset = made.tables.get(at.get("dataset", ""), made.trained)
+            if at.get("dictionary", of_dataset[0]) in of_dataset:
+                yield step, tuple(at.items())
 
 
 def recipes(made: Outline) -> dict[Job, str]:
     """The recipe of every job."""
-    by_step = Recipes(made)
-    return {job: getattr(by_step, job[0])(wildcards(**dict(job[1]))) for job in jobs(made)}
+    found = Recipes(made)
+    return {job: found.of(job[0])(wildcards(**dict(job[1]))) for job in jobs(made)}

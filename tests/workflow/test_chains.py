@@ -257,6 +257,16 @@ def test_all_folders_that_cannot_be_read_are_said_at_once(toy: Toy) -> None:
     assert toy.chains().stale([WORLD]) == {}  # it is not asked for
 
 
+def test_a_folder_in_a_results_place(toy: Toy) -> None:
+    for place in (CSV, FIGURE):
+        Path(place).mkdir(parents=True)
+    with pytest.raises(
+        ClipsteerError, match=f"{CSV}: found a folder, .*\n{FIGURE}: found a folder"
+    ):
+        toy.chains().stale([CSV])
+    assert toy.chains().stale([LEFT]) == {}  # it is not asked for
+
+
 def test_a_marker_that_comes_first_is_missed(toy: Toy) -> None:
     """Nothing of it is in the chain, and Snakemake does not miss what stands between files that are there."""
     toy.marker = "marker.json"

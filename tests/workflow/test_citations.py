@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from clipsteer.workflow.outline import EXPORTS
+from tests.workflow.outlines import RESULTS
 
 BASE = Path(__file__).parents[2]
 ROOMS = (
@@ -152,7 +152,6 @@ def test_names_and_code_are_no_open_ends() -> None:
 # ------------------------------------------------------------------------------------------ files
 
 CITED = re.compile(r"(?<![\w/.~{}<>*-])[\w~<>*{}./-]*[\w>*}]\.(?:py|md|yaml|csv|smk)\b(?!\.\w)")
-RESULTS = [file for exports in EXPORTS.values() for file in exports.values()]
 
 
 def exists(name: str) -> bool:

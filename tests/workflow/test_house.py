@@ -15,6 +15,7 @@ import yaml
 
 from clipsteer.runner import packages
 from clipsteer.runner.fingerprint import inspect_code
+from tests.workflow.outlines import RULES
 
 BASE = Path(__file__).parents[2]
 # What each room may import of the others; every room may import the modules beside the rooms.
@@ -158,17 +159,6 @@ SAYS = {
 }
 
 
-def rule_bodies() -> dict[str, str]:
-    found = {}
-    for path in sorted((BASE / "rules").glob("*.smk")):
-        for body in re.split(r"^\s*rule ", path.read_text(), flags=re.M)[1:]:
-            found[body.split(":")[0]] = body
-    return found
-
-
-RULES = rule_bodies()
-
-
 def script_of(rule: str) -> str:
     found = re.findall(r'shell_words\("([a-z_]+)"\)', RULES[rule])
     assert len(found) == 1, rule
@@ -216,6 +206,30 @@ def test_no_step_sees_the_classes_of_the_configuration(rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
+def test_an_edit_to_a_steps_cost_or_declaration_leaves_its_code_as_it_is(
+    rule: str, tmp_path: Path
+) -> None:
+    """What it uses of the configuration is in its recipe anyway."""
+    name = f"{script_of(rule)}.py"
+    text = (BASE / "workflow_scripts" / name).read_text(encoding="utf-8")
+    edited = re.sub(r"^USES = \(", 'USES = ("runtime.device",', text, flags=re.M)
+    edited, costs = re.subn(r"^(def cost\(.*\n)", r"\1    HOURS = 3600\n", edited, flags=re.M)
+    assert costs == (rule not in ("best_per_layer", "control_table", "drop_activations"))
+    (tmp_path / "clipsteer").symlink_to(BASE / "clipsteer")
+    (tmp_path / "workflow_scripts").mkdir()
+    found = []
+    for version in (
+        text,
+        edited,
+        edited.replace("compute(run: Run)", "compute(run: Run, n: int = 1)"),
+    ):
+        (tmp_path / "workflow_scripts" / name).write_text(version, encoding="utf-8")
+        script, modules = tmp_path / "workflow_scripts" / name, modules_by_name(script_of(rule))
+        found.append(inspect_code(script, tmp_path, modules).fingerprint)
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_environment_holds_what_the_script_imports(rule: str) -> None:
     script = script_of(rule)
     code = inspect_code(BASE / "workflow_scripts" / f"{script}.py", BASE, modules_by_name(script))
@@ -232,14 +246,12 @@ def test_environment_holds_what_the_script_imports(rule: str) -> None:
 
 
 def test_every_rule_names_its_environment_log_and_recipe() -> None:
-    for path in (BASE / "rules").glob("*.smk"):
-        for rule in re.split(r"^\s*rule ", path.read_text(), flags=re.M)[1:]:
-            name = rule.split(":")[0]
-            recipe = f"recipe=RECIPES.{name},"
-            for section in ("log:", "conda:", recipe, "chain=expected_chain"):
-                assert section in rule, f"{path}: rule {name} has no {section}"
-            assert "run:" not in rule
-            assert "directory(" not in rule
+    for name, rule in RULES.items():
+        recipe = f'recipe=RECIPES.of("{name}"),'
+        for section in ("log:", "conda:", recipe, "chain=expected_chain"):
+            assert section in rule, f"rule {name} has no {section}"
+        assert "run:" not in rule
+        assert "directory(" not in rule
 
 
 def test_the_warm_worker_can_fork_for_every_step() -> None:

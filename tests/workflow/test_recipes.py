@@ -13,17 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipsteer.errors import ClipsteerError
+from clipsteer.runner.declared import SCRIPTS, declared
 from clipsteer.runner.fingerprint import code_fingerprint
+from clipsteer.workflow.derived import Derived
 from clipsteer.workflow.outline import Outline, blocks
 from clipsteer.workflow.recipes import Recipes
-from tests.workflow.outlines import DEFAULT, Job, outline, recipes
+from tests.workflow.outlines import DEFAULT, Job, outline, recipes, wildcards
 from tests.workflow.runs import BASE
 
-SCRIPTS = {path.stem for path in (BASE / "workflow_scripts").glob("*.py")}
+STEPS = {path.stem for path in SCRIPTS.glob("*.py")}
 PAGE = (BASE / "docs/configuration.md").read_text(encoding="utf-8")
 # Of each key the steps that the page says run again: the first that see it.
 SAID = {
-    key: {step for step in re.findall(r"\w+", cell) if step in SCRIPTS}
+    key: {step for step in re.findall(r"\w+", cell) if step in STEPS}
     for key, cell in re.findall(r"^\| `([a-z0-9_.<>]+)` \|.*\| ([^|]+) \|$", PAGE, re.MULTILINE)
 }
 # Steps that see a key too, and come after those anyway. A table has the whole of `steering`, besides.
@@ -143,9 +146,7 @@ def test_how_work_is_cut_into_jobs_changes_the_cut_alone() -> None:
         found = set()
         for (step, _), text in recipes(outline(overlay)).items():
             recipe = json.loads(text)
-            cut = (
-                {"part", "parts", "layers"} if step != "extract_activations" else {"part", "parts"}
-            )
+            cut = declared(SCRIPTS / f"{step}.py").cut
             recipe["config"] = {k: v for k, v in recipe["config"].items() if k not in cut}
             found.add(json.dumps(recipe))
         return found
@@ -153,8 +154,29 @@ def test_how_work_is_cut_into_jobs_changes_the_cut_alone() -> None:
     assert whole({}) == whole({"jobs": {"layers_per_job": 5, "extraction_parts": 3}})
 
 
-def test_recipes_are_called_as_scripts_are() -> None:
-    assert {name for name in vars(Recipes) if not name.startswith("_")} == SCRIPTS
+def test_what_recipes_derive_is_named_by_scripts_and_nothing_else() -> None:
+    named = {use.function for step in STEPS for use in declared(SCRIPTS / f"{step}.py").uses}
+    cut = {name for step in STEPS for name in declared(SCRIPTS / f"{step}.py").cut}
+    assert (named | cut) - {""} == {name for name in vars(Derived) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    ("uses", "said"),
+    [
+        (
+            '("steering.balanc",)',
+            r"step\.py: USES: found steering\.balanc, which the configuration",
+        ),
+        ('("datasets.painted.colour",)', r"or give datasets\.celeba\.painted\.colour a value"),
+        ('("copy(datasets.augment)",)', r"step\.py: USES or CUT: found copy, expected a method"),
+    ],
+)
+@pytest.mark.usefixtures("one_code")
+def test_a_setting_that_is_not_there_is_named(tmp_path: Path, uses: str, said: str) -> None:
+    (tmp_path / "workflow_scripts").mkdir()
+    (tmp_path / "workflow_scripts/step.py").write_text(f"USES = {uses}\n")
+    with pytest.raises(ClipsteerError, match=said):
+        Recipes(Outline(DEFAULT, tmp_path, BASE)).of("step")(wildcards(dataset="celeba"))
 
 
 def test_each_recipe_has_its_step_and_its_code() -> None:

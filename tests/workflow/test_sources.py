@@ -82,7 +82,7 @@ def test_a_hub_model_counts_by_the_commit_that_was_taken() -> None:
     config = {"activations": {"layers": [0]}, "model": {"source": "some/clip", "revision": "v1"}}
     found = sources(**config)
     assert found.model(wildcards()) is None  # before the first run
-    recipe = Recipes(outline(config, Path.cwd())).import_clip(wildcards())
+    recipe = Recipes(outline(config, Path.cwd())).of("import_clip")(wildcards())
     commit = '{"commit":"abc"}'
     pointer = Pointer(
         "import_clip",

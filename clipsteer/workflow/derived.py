@@ -1,0 +1,130 @@
+"""What recipes have that is no key of the configuration as it stands.
+
+`USES` and `CUT` of a step's script name the methods (clipsteer/runner/declared.py). Each is given Snakemake's
+wildcards, whose values are the wildcards' names in the rule's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from clipsteer.config import model_shape
+from clipsteer.data.forms import papers_attributes
+from clipsteer.report.paper import files as paper_files
+from clipsteer.report.paper import table1_files
+from clipsteer.store.digest import digest_file
+from clipsteer.workflow.outline import Outline
+
+
+class Derived:
+    """What follows from one configuration."""
+
+    def __init__(self, outline: Outline) -> None:
+        self._outline = outline
+
+    # ---- which part of a step's work a job does
+
+    def layers(self, wildcards: Any) -> list[int]:
+        """Those of the job's block."""
+        return self._outline.blocks[wildcards.block]
+
+    def split(self, wildcards: Any) -> str:
+        """The split as a rule names it: `train_augmented` for the copies."""
+        return str(wildcards.split)
+
+    def part(self, wildcards: Any) -> int:
+        """The number of the job among those of its split."""
+        return int(wildcards.part)
+
+    def parts(self, wildcards: Any) -> int:
+        """How many jobs a split is cut into."""
+        return len(self._outline.parts)
+
+    # ---- images
+
+    def dataset(self, wildcards: Any) -> str:
+        """The data set's name."""
+        return str(wildcards.dataset)
+
+    def painted_or_files(self, wildcards: Any) -> str:
+        """Where images come from; a folder counts by the content of its files, not by its name."""
+        return "painted" if self._outline.is_painted(wildcards.dataset) else "files"
+
+    def names_given(self, wildcards: Any) -> Sequence[str]:
+        """The names of the classes; none where the layout has its own."""
+        names: Sequence[str] = self._outline.datasets[wildcards.dataset].get("class_names", [])
+        return names
+
+    def split_of_images(self, wildcards: Any) -> str:
+        """The split that the images stand in, whose copies may be meant."""
+        return self.split(wildcards).removesuffix("_augmented")
+
+    def copies(self, wildcards: Any) -> int:
+        """Augmented copies of each image in the split."""
+        return self._outline.copies(wildcards.dataset, wildcards.split)
+
+    def where_copied(self, wildcards: Any) -> int | None:
+        """The seed, where there are augmented copies: nothing else is drawn."""
+        return int(self._outline.config["seed"]) if self.copies(wildcards) else None
+
+    # ---- the model and its activations
+
+    def hub_name(self, wildcards: Any) -> dict[str, Any] | None:
+        """What the hub calls the model; None of a folder, which counts by what its token says of its files."""
+        model = self._outline.config["model"]
+        return None if self._outline.local_model else {k: model[k] for k in ("source", "revision")}
+
+    def model_shape(self, wildcards: Any) -> list[int | None]:
+        """Layers and width."""
+        return list(model_shape(self._outline.config, self._outline.folder))
+
+    def all_layers(self, wildcards: Any) -> list[int]:
+        """Those that are extracted."""
+        return self._outline.layers
+
+    def with_resid_post(self, wildcards: Any) -> list[str]:
+        """The hook points, and the one that evaluation resumes from."""
+        return sorted({*self._outline.config["activations"]["hook_points"], "resid_post"})
+
+    # ---- tables
+
+    def images_from(self, wildcards: Any) -> str:
+        """What tables say of where the images are from; a tiny CLIP makes no real result either."""
+        painted = self._outline.tiny or self._outline.is_painted(wildcards.dataset)
+        return "painted" if painted else "real"
+
+    def papers_attributes(self, wildcards: Any) -> bool:
+        """Whether target and spurious attribute are the paper's."""
+        return papers_attributes(self._outline.datasets[wildcards.dataset])
+
+    def paper(self, wildcards: Any) -> list[str]:
+        """The published numbers: data that a step reads, so they count by content."""
+        return [digest_file(path) for path in paper_files()]
+
+    def papers_best(self, wildcards: Any) -> list[str]:
+        """The same of Table 1."""
+        return [digest_file(path) for path in table1_files()]
+
+    def tables(self, wildcards: Any) -> list[str]:
+        """The data sets that have a table."""
+        return list(self._outline.tables)
+
+    def hook_points(self, wildcards: Any) -> dict[str, str]:
+        """Those of the table's dictionaries that are trained."""
+        trained = filter(self._outline.is_trained, self._outline.tables[wildcards.dataset])
+        return {name: self._outline.dictionaries[name]["hook_point"] for name in trained}
+
+    def shown(self, wildcards: Any) -> list[dict[str, Any]]:
+        """What a table says of each of its dictionaries."""
+        return [self._shown(name) for name in self._outline.tables[wildcards.dataset]]
+
+    def _shown(self, dictionary: str) -> dict[str, Any]:
+        settings = self._outline.dictionaries[dictionary]
+        trained_on = settings.get("trained_on")
+        return {
+            "name": dictionary,
+            "painted": trained_on is not None and self._outline.is_painted(trained_on),
+            **{k: settings.get(k) for k in ("architecture", "hook_point", "trained_on")},
+            **{k: settings.get("training", {}).get(k) for k in ("expansion", "k")},
+        }
