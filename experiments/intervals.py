@@ -57,7 +57,7 @@ interval is taken as the tables take it ([method.md](method.md), section 10).
 
 *Minimum*: how often the interval of the smallest group accuracy after the edit holds the true one. *Gain*: the same of
 that minimum minus the accuracy before of the group that was the worst. *Above*: how often the gain's lower bound, which
-decides whether a gain is claimed, lies above the true gain: 2.5 % is promised at the most.
+decides whether a gain is claimed, lies above the true gain: about 2.5 % at the most, as its formulas are approximate.
 
 {table}
 
