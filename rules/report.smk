@@ -34,7 +34,7 @@ rule make_table:
 rule control_table:
     input:
         table=f"{REFS}/{{dataset}}/table.json",
-        control=INPUTS.controls,
+        control=INPUTS.of_trained("control"),
         dropped=INPUTS.dropped("negative_control"),
     output:
         **EXPORTS["negative_control"],
@@ -54,3 +54,31 @@ rule control_table:
         shell_words("control_table")
         + "--name {wildcards.dataset} --input table={input.table} --inputs control {input.control}"
         " --export all/csv={output.csv} --pointer {output.pointer}"
+
+
+rule baseline_table:
+    input:
+        readout=f"{REFS}/{{dataset}}/readout.json",
+        directed=INPUTS.directed,
+        steered=INPUTS.of_trained("baselines"),
+        dropped=INPUTS.dropped("baselines"),
+    output:
+        **EXPORTS["baselines"],
+        pointer=f"{REFS}/{{dataset}}/baselines.json",
+    log:
+        "logs/baseline_table/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tables),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("baseline_table"),
+    params:
+        recipe=RECIPES.baseline_table,
+        chain=expected_chain,
+    shell:
+        shell_words("baseline_table")
+        + "--name {wildcards.dataset} --input readout={input.readout}"
+        " --inputs directed {input.directed} --inputs steered {input.steered} --export "
+        + " ".join(f"all/{name}={{output.{name}}}" for name in EXPORTS["baselines"])
+        + " --pointer {output.pointer}"

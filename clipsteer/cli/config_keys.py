@@ -28,6 +28,11 @@ _SECTION = {
     "select_features": "steering",
     "ablate_features": "steering",
     "shuffle_control": "steering",
+    "fit_directions": "steering",
+    "evaluate_directions": "steering",
+    "evaluate_subspaces": "steering",
+    "evaluate_readout": "steering",
+    "baseline_table": "steering",
 }
 
 # Places that are called otherwise; empty where no single key of the config says it.
@@ -59,6 +64,19 @@ _OTHERWISE = {
         "steering": "steering",
     },
     "control_table": {"dataset": "", "source": ""},
+    "fit_directions": {"hook_point": ""},
+    "evaluate_directions": {
+        "architecture": "",
+        "hook_point": "",
+        "scales": "steering.baselines.scales",
+    },
+    "baseline_table": {
+        "dataset": "",
+        "dictionaries": "tables.{name}",
+        "group_names": "datasets.{name}.group_names",
+        "model": "model.name",
+        "source": "",
+    },
 }
 
 

@@ -244,7 +244,7 @@ class Model:
         `ways`: 1 encodes only, 2 decodes too. `flop`: of all else, for each layer.
         """
         layers, width = self._block(names["block"]), self._vision["width"]
-        m = self._features(names["dictionary"])
+        m = self._features(names["dictionary"]) if "dictionary" in names else 0
         tokens = float(images * self._vision["tokens"])
         batch = self.config["activations"]["batch_size"] * self._vision["tokens"]
         memory = _TORCH + 2 * m * width * _FLOATS / 1e6 + 3.0 * batch * (m + width) * _FLOATS / 1e6
@@ -281,6 +281,36 @@ class Model:
         return Cost(
             once.seconds * shuffles + read.seconds, max(once.memory_mb, read.memory_mb), 1.0
         )
+
+    def _fit_directions(self, names: Mapping[str, str], gpu: bool) -> Cost:
+        layers, vision = self._block(names["block"]), self._vision
+        images, width = self._used(names["dataset"], "train"), vision["width"]
+        moments = 2.0 * images * vision["tokens"] * width**2
+        probe = 200 * 2.0 * images * width**2  # Newton's steps, all folds and penalties, twice
+        seconds = layers * (moments + probe) / (_CPU / 2)  # float64, on one thread
+        memory = _TORCH + (3.0 * images * width + 16.0 * width**2) * 2 * _FLOATS / 1e6
+        read = 2 * self._stored(images, layers)
+        return Cost(_START_TORCH + seconds + read / _READ, memory, 1.0)
+
+    def _evaluate_directions(self, names: Mapping[str, str], gpu: bool) -> Cost:
+        return self._baselines(names, len(self.config["steering"]["baselines"]["scales"]), gpu)
+
+    def _evaluate_subspaces(self, names: Mapping[str, str], gpu: bool) -> Cost:
+        return self._baselines(names, 4 * int(self.config["steering"]["random_seeds"]), gpu)
+
+    def _baselines(self, names: Mapping[str, str], more: int, gpu: bool) -> Cost:
+        """Four sweeps and `more` options each of several kinds on validation, what was taken on test."""
+        points = int(self.config["steering"]["thresholds"]["points"])
+        chosen = self._tail(names, "validation", 4 * points // 2 + 6 * more, gpu)
+        tested = self._tail(names, "test", 4 * 5 + more, gpu)
+        memory = max(chosen.memory_mb, tested.memory_mb)
+        return Cost(chosen.seconds + tested.seconds, memory, 1.0)
+
+    def _evaluate_readout(self, names: Mapping[str, str], gpu: bool) -> Cost:
+        images = self._used(names["dataset"], "train")
+        return Cost(_START_TORCH + 2, _TORCH + 100 + images * 20e-3, 1.0)
+
+    _baseline_table = _evaluate_readout
 
     def _make_table(self, names: Mapping[str, str], gpu: bool) -> Cost:
         return Cost(_START + 3, _LIGHT + 100, 1.0)

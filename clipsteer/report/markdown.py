@@ -15,7 +15,7 @@ _BLOCKS = (
     ("Random SAE feature ablation", "random"),
 )
 _SETTING = ("hook_point", "aggregate", "tokens", "error_term")
-_MISSING = "–"
+MISSING = "–"
 Row = dict[str, Any]
 Rows = dict[tuple[int, str, str], Row]
 
@@ -95,7 +95,7 @@ def _condition(table: pl.DataFrame, condition: str) -> list[str]:
 
     def pair(row: Row | None) -> list[str]:
         if row is None:
-            return [_MISSING, _MISSING]
+            return [MISSING, MISSING]
         star = r"\*" if row in best else ""
         return [
             _bold(row["overall"], row["baseline_overall"]),
@@ -111,7 +111,7 @@ def _condition(table: pl.DataFrame, condition: str) -> list[str]:
             + [cell for name in names for cell in pair(rows.get((n, name, kind)))]
             for n in layers
         ]
-        parts += [f"**{title}**", _grid(["layer", *heads], body)]
+        parts += [f"**{title}**", grid(["layer", *heads], body)]
     if NEURONS in every:
         kinds = ("targeted", "random")
         heads = [f"{kind} {what}" for kind in kinds for what in ("overall", "worst")]
@@ -119,7 +119,7 @@ def _condition(table: pl.DataFrame, condition: str) -> list[str]:
             [_layer(n)] + [cell for kind in kinds for cell in pair(rows.get((n, NEURONS, kind)))]
             for n in layers
         ]
-        parts += ["**Base network neuron ablation**", _grid(["layer", *heads], body)]
+        parts += ["**Base network neuron ablation**", grid(["layer", *heads], body)]
     parts += ["**Worst group with 95 % interval, targeted ablation**"]
     parts += [_per_cell(rows, layers, every, _interval)]
     hardest = table["worst_group_validation"][0]
@@ -143,7 +143,7 @@ def _by_group(table: pl.DataFrame, names: Mapping[int, str]) -> list[str]:
     for row in filled.iter_rows(named=True):
         cells = [_moved(row[f"acc_before_{g}"], row[f"acc_after_{g}"]) for g in shown]
         body.append([_layer(row["layer"]), row["dictionary"], *cells])
-    return [title, _grid(["layer", "dictionary", *(names[g] for g in shown)], body)]
+    return [title, grid(["layer", "dictionary", *(names[g] for g in shown)], body)]
 
 
 def _moved(before: float, after: float) -> str:
@@ -158,8 +158,8 @@ def _per_cell(
     body = []
     for layer in layers:
         found = [rows.get((layer, name, "targeted")) for name in names]
-        body.append([_layer(layer), *(_MISSING if row is None else text(row) for row in found)])
-    return _grid(["layer", *names], body)
+        body.append([_layer(layer), *(MISSING if row is None else text(row) for row in found)])
+    return grid(["layer", *names], body)
 
 
 def _interval(row: Row) -> str:
@@ -175,7 +175,7 @@ def _size_and_p(row: Row) -> str:
 def p_text(p: float | None) -> str:
     """A p-value for people: two significant digits, small ones as a bound."""
     if p is None:
-        return _MISSING
+        return MISSING
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
@@ -187,7 +187,8 @@ def _layer(number: int, starred: set[int] | None = None) -> str:
     return f"L{number}" + (r"\*" if starred and number in starred else "")
 
 
-def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its columns of even width."""
     widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = [

@@ -60,14 +60,44 @@ def fit_directions(
     fitted: Fitted, cells: np.ndarray, balance: Balance, seed: int
 ) -> dict[str, Mapping[TokenKind, Affine]]:
     """The maps of every direction in DIRECTIONS, by kind of token, under one balance."""
-    counts = np.bincount(cells, minlength=len(next(iter(fitted.kinds.values())).tokens))
-    weights = cell_weights(counts, balance)
+    weights = cell_weights(np.bincount(cells, minlength=fitted.n_cells), balance)
     contrasts = {kind: contrast(fitted.kinds[kind], weights) for kind in TOKEN_KINDS}
     same = probe(fitted.image_means, cells, weights, seed)
     return {
         "mean_difference": {kind: mean_difference(contrasts[kind]) for kind in TOKEN_KINDS},
         "leace": {kind: leace(contrasts[kind]) for kind in TOKEN_KINDS},
         "probe": dict.fromkeys(TOKEN_KINDS, same),
+    }
+
+
+def named_tensors(
+    found: Mapping[Balance, Mapping[str, Mapping[TokenKind, Affine]]],
+) -> dict[str, torch.Tensor]:
+    """The maps as tensors by name, such as `group/leace/cls/mu`; `read_tensors` gives them back."""
+    return {
+        f"{balance}/{method}/{kind}/{name}": tensor.contiguous().clone()
+        for balance, methods in found.items()
+        for method, maps in methods.items()
+        for kind, affine in maps.items()
+        for name, tensor in affine._asdict().items()
+    }
+
+
+def read_tensors(
+    tensors: Mapping[str, torch.Tensor],
+) -> dict[Balance, dict[str, dict[TokenKind, Affine]]]:
+    """Balance -> direction -> kind of token -> map, balances and directions in their own order."""
+    balances: tuple[Balance, ...] = ("none", "group")
+    return {
+        balance: {
+            method: {
+                kind: Affine(*(tensors[f"{balance}/{method}/{kind}/{n}"] for n in Affine._fields))
+                for kind in TOKEN_KINDS
+            }
+            for method in DIRECTIONS
+        }
+        for balance in balances
+        if any(name.startswith(f"{balance}/") for name in tensors)
     }
 
 

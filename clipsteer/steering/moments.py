@@ -34,6 +34,10 @@ class Fitted(NamedTuple):
     kinds: Mapping[TokenKind, Moments]
     image_means: torch.Tensor
 
+    @property
+    def n_cells(self) -> int:
+        return len(next(iter(self.kinds.values())).tokens)
+
 
 class Contrast(NamedTuple):
     """D_A and D_notA under a weighting of the cells, all float64.
@@ -117,6 +121,13 @@ def cell_weights(counts: np.ndarray, balance: Balance) -> np.ndarray:
         without, within = by_target[target].tolist()
         refuse_one_sided(int(within), int(without), f"target class {target}")
     return np.repeat(present / (2.0 * present.sum()), 2)
+
+
+def possible_balances(counts: np.ndarray) -> tuple[Balance, ...]:
+    """`none`, and `group` where every target class with images has some on both sides; `counts` by cell (C,)."""
+    by_target = np.asarray(counts).reshape(-1, 2)
+    both = (by_target[by_target.sum(axis=1) > 0] > 0).all()
+    return ("none", "group") if both else ("none",)
 
 
 def contrast(moments: Moments, weights: np.ndarray) -> Contrast:

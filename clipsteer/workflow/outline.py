@@ -13,6 +13,9 @@ MODEL = f"{REFS}/model/model.json"
 STEERED = f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}"
 """The folder of the pointers that belong to a data set, a dictionary and a block of layers."""
 
+DIRECTED = f"{REFS}/{{dataset}}/directions/{{hook_point}}/{{block}}"
+"""The folder of those that belong to a data set, a hook point and a block of layers, without a dictionary."""
+
 EXPORTS = {
     "table": {
         "csv": "results/{dataset}_table.csv",
@@ -24,6 +27,11 @@ EXPORTS = {
         "headline": "results/{dataset}_headline.json",
     },
     "negative_control": {"csv": "results/{dataset}_negative_control.csv"},
+    "baselines": {
+        "csv": "results/{dataset}_baselines.csv",
+        "markdown": "results/{dataset}_baselines.md",
+        "figure": "results/{dataset}_baselines.png",
+    },
 }
 """What a data set's pointer of each name is written out as, for people: output -> file."""
 
@@ -66,6 +74,16 @@ class Outline:
     def trained(self) -> list[str]:
         """The dictionaries that are trained."""
         return [name for name in self.dictionaries if self.is_trained(name)]
+
+    def hook_points(self, table: str) -> list[str]:
+        """Where a table's dictionaries read and edit, each once."""
+        names = self.tables.get(table, [])
+        return list(dict.fromkeys(str(self.dictionaries[name]["hook_point"]) for name in names))
+
+    @property
+    def every_hook_point(self) -> list[str]:
+        """Those of all tables."""
+        return sorted({point for table in self.tables for point in self.hook_points(table)})
 
     def copies(self, dataset: str, split: str) -> int:
         """Augmented copies of each image in a split."""

@@ -165,6 +165,47 @@ class Recipes:
             seed=self._config["seed"],
         )
 
+    # ---- controls and baselines
+
+    def fit_directions(self, wildcards: Any) -> str:
+        return self._directed("fit_directions", wildcards, "aggregate", seed=self._config["seed"])
+
+    def evaluate_directions(self, wildcards: Any) -> str:
+        return self._directed(
+            "evaluate_directions",
+            wildcards,
+            *("thresholds", "tokens", "error_term", "strict", "strict_slack", "relaxed_drop"),
+            architecture="neurons",
+            scales=self._steering["baselines"]["scales"],
+            model_dtype=self._config["model"]["dtype"],
+        )
+
+    def evaluate_subspaces(self, wildcards: Any) -> str:
+        return self._on_layers(
+            "evaluate_subspaces",
+            wildcards,
+            *("balance", "thresholds", "tokens", "error_term", "strict", "strict_slack"),
+            *("relaxed_drop", "random_pool", "random_seeds"),
+            model_dtype=self._config["model"]["dtype"],
+            seed=self._config["seed"],
+        )
+
+    def evaluate_readout(self, wildcards: Any) -> str:
+        steering = {k: self._steering[k] for k in ("strict", "strict_slack", "relaxed_drop")}
+        return self._recipe("evaluate_readout", {**steering, "seed": self._config["seed"]})
+
+    def _directed(self, step: str, wildcards: Any, *steering: str, **settings: Any) -> str:
+        """The recipe of a step that has a hook point and a block of layers, and no dictionary."""
+        return self._recipe(
+            step,
+            {
+                "hook_point": wildcards.hook_point,
+                "layers": self._outline.blocks[wildcards.block],
+                **{k: self._steering[k] for k in steering},
+                **settings,
+            },
+        )
+
     def _on_layers(self, step: str, wildcards: Any, *steering: str, **settings: Any) -> str:
         """The recipe of a step that has a dictionary and a block of layers.
 
@@ -199,7 +240,9 @@ class Recipes:
                 "dictionaries": [self._shown(other) for other in self._outline.tables[name]],
                 # the published numbers are data that a step reads, so they count by content
                 "paper": [digest_file(path) for path in paper_files()],
-                "steering": {k: v for k, v in self._steering.items() if k != "shuffles"},
+                "steering": {
+                    k: v for k, v in self._steering.items() if k not in ("shuffles", "baselines")
+                },
                 "seed": self._config["seed"],
             },
         )
@@ -207,6 +250,28 @@ class Recipes:
     def control_table(self, wildcards: Any) -> str:
         name = wildcards.dataset
         return self._recipe("control_table", {"dataset": name, "source": self._images_of(name)})
+
+    def baseline_table(self, wildcards: Any) -> str:
+        name = wildcards.dataset
+        dictionaries = filter(self._outline.is_trained, self._outline.tables[name])
+        return self._recipe(
+            "baseline_table",
+            {
+                "dataset": name,
+                "source": self._images_of(name),
+                "model": self._config["model"]["name"],
+                "group_names": self._outline.datasets[name]["group_names"],
+                # in the table's order, which a list keeps
+                "dictionaries": [
+                    [other, self._outline.dictionaries[other]["hook_point"]]
+                    for other in dictionaries
+                ],
+                **{
+                    k: self._steering[k]
+                    for k in ("balance", "strict", "strict_slack", "relaxed_drop")
+                },
+            },
+        )
 
     def _images_of(self, dataset: str) -> str:
         """What tables say of where the images are from; a tiny CLIP makes no real result either."""

@@ -33,6 +33,11 @@ CHAIN = {
     "make_table": "pointer",
     "shuffle_control": "input",
     "control_table": "kill",
+    "fit_directions": "error",
+    "evaluate_directions": "write",
+    "evaluate_subspaces": "pointer",
+    "evaluate_readout": "input",
+    "baseline_table": "kill",
     "drop_activations": "write",
 }
 

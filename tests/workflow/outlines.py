@@ -59,8 +59,15 @@ def jobs(made: Outline) -> Iterator[Job]:
             for block in made.blocks:
                 for step in (*steps, "shuffle_control"):
                     yield job(step, dataset=dataset, dictionary=dictionary, block=block)
-        yield job("make_table", dataset=dataset)
-        yield job("control_table", dataset=dataset)
+                if made.is_trained(dictionary):
+                    yield job(
+                        "evaluate_subspaces", dataset=dataset, dictionary=dictionary, block=block
+                    )
+        for block in made.blocks:
+            for step in ("fit_directions", "evaluate_directions"):
+                yield job(step, dataset=dataset, hook_point="resid_post", block=block)
+        for step in ("evaluate_readout", "make_table", "control_table", "baseline_table"):
+            yield job(step, dataset=dataset)
 
 
 def recipes(made: Outline) -> dict[Job, str]:
