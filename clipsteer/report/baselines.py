@@ -184,7 +184,7 @@ def _size(row: Row) -> str:
         return MISSING
     words = {"n_features": "{:,} features", "rank": "rank {}", "scale": "scale {:.3g}"}
     found = [word.format(row[name]) for name, word in words.items() if row[name] is not None]
-    return ", ".join(found) or MISSING
+    return ", ".join(found).replace("1 features", "1 feature", row["n_features"] == 1) or MISSING
 
 
 def _reading(balance: str, hardest: str) -> list[str]:

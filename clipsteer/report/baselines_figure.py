@@ -55,7 +55,14 @@ def baselines_figure(
         panels[0].set_ylabel(f"gain of {hardest}, points")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(
-            handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=3,
+            frameon=False,
+            fontsize=8,
+            title=f"each at its own best place by validation; balance: {balance}",
+            title_fontsize=8,
         )
         figure.suptitle(
             f"{table['dataset'][0]}, {table['model'][0]}: {painted_label(table['source'][0])}. "

@@ -146,7 +146,7 @@ class Baselines(Section):
         "scales of the edits along a direction, of which validation chooses; 1 takes the attribute out, more "
         "turns it round",
         "evaluate_directions",
-        default=[0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0],
+        default=[0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0],
     )
 
 
