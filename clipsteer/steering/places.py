@@ -16,7 +16,7 @@ Place = tuple[int, str]
 def best_place(scores: Mapping[Place, Fraction] | Mapping[Place, float]) -> Place:
     """The (layer, dictionary) with the highest score; of equals the lower layer, then the earlier name.
 
-    A place's score is that of what was chosen there (`clipsteer.steering.choose.Rule.score`), an exact fraction, so
+    A place's score is that of what was chosen there (`clipsteer.steering.choose.Rule`), an exact fraction, so
     that a tie is one. One rule for the headline and for its negative control. Raises ValueError for no scores at all.
     """
     return min(scores, key=lambda place: (-scores[place], place))

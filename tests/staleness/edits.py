@@ -123,9 +123,9 @@ def one_more_line(path: str, function: str) -> Edit:
 
 
 SELECTION = "clipsteer/steering/selection.py"
-ORIGINAL = 'Selection(condition, row["threshold"], features'
-ANOTHER_WAY = 'Selection(condition, row["threshold"] * 1, features'
-ANOTHER_NUMBER = 'Selection(condition, row["threshold"] * 2, features'
+ORIGINAL = "Selection(threshold, np.asarray"
+ANOTHER_WAY = "Selection(threshold * 1, np.asarray"
+ANOTHER_NUMBER = "Selection(threshold * 2, np.asarray"
 
 
 def selection(old: str, new: str) -> Edit:
@@ -144,7 +144,7 @@ def change_stealthily(scene: Scene) -> None:
         str(scene.file(path)), invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP
     )
     before = scene.file(path).stat()
-    scene.replace(path, '(_PER_CENT, ".2f")', '(_PER_CENT, ".3f")')
+    scene.replace(path, 'return ".2f"', 'return ".3f"')
     os.utime(scene.file(path), ns=(before.st_atime_ns, before.st_mtime_ns))
     assert scene.file(path).stat().st_size == before.st_size
 
