@@ -56,7 +56,7 @@ rule drop_activations:
         "logs/drop_activations/{table}_{result}_{dataset}_{split}.log",
     wildcard_constraints:
         table=one_of(OUTLINE.tables),
-        result="table|negative_control",
+        result=one_of(RESULTS),
     priority: 2
     conda:
         "../envs/data.yaml"

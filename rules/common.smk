@@ -16,9 +16,9 @@ from clipsteer.store.roots import REFS
 from clipsteer.workflow.chains import Chains
 from clipsteer.workflow.commands import Commands, python_of
 from clipsteer.workflow.description import Description
-from clipsteer.workflow.inputs import DROPPED, Inputs
+from clipsteer.workflow.inputs import DROPPED, RESULTS, Inputs
 from clipsteer.workflow.needs import Needs
-from clipsteer.workflow.outline import MODEL, STEERED, Outline, one_of
+from clipsteer.workflow.outline import DIRECTED, MODEL, STEERED, Outline, one_of
 from clipsteer.workflow.recipes import Recipes
 from clipsteer.workflow.session import Session
 from clipsteer.workflow.sources import Sources
@@ -54,6 +54,7 @@ wildcard_constraints:
     split="train|train_augmented|validation|test",
     part=one_of(OUTLINE.parts),
     block=one_of(OUTLINE.blocks),
+    hook_point=one_of(OUTLINE.every_hook_point),
 
 
 onstart:

@@ -41,7 +41,7 @@ rule make_table:
 rule control_table:
     input:
         table=f"{REFS}/{{dataset}}/table.json",
-        control=INPUTS.controls,
+        control=INPUTS.of_trained("control"),
         dropped=INPUTS.dropped("negative_control"),
     output:
         csv="results/{dataset}_negative_control.csv",
@@ -84,3 +84,33 @@ rule best_per_layer:
         shell_words("best_per_layer")
         + COMMANDS.tables()
         + " --export all/csv={output.csv} all/markdown={output.markdown} --pointer {output.pointer}"
+
+
+rule baseline_table:
+    input:
+        readout=f"{REFS}/{{dataset}}/readout.json",
+        directed=INPUTS.directed,
+        steered=INPUTS.of_trained("baselines"),
+        dropped=INPUTS.dropped("baselines"),
+    output:
+        csv="results/{dataset}_baselines.csv",
+        markdown="results/{dataset}_baselines.md",
+        figure="results/{dataset}_baselines.png",
+        pointer=f"{REFS}/{{dataset}}/baselines.json",
+    log:
+        "logs/baseline_table/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tables),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("baseline_table"),
+    params:
+        recipe=RECIPES.of("baseline_table"),
+        chain=expected_chain,
+    shell:
+        shell_words("baseline_table")
+        + "--name {wildcards.dataset} --input readout={input.readout}"
+        " --inputs directed {input.directed} --inputs steered {input.steered}"
+        " --export all/csv={output.csv} all/markdown={output.markdown} all/figure={output.figure}"
+        " --pointer {output.pointer}"

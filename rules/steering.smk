@@ -113,3 +113,116 @@ rule shuffle_control:
         " --input head={input.head} --input manifest={input.manifest} --inputs dictionary {input.dictionary}"
         " --inputs train {input.train} --inputs validation {input.validation} --inputs test {input.test}"
         " --pointer {output}"
+
+
+# Controls and baselines, only where results/<dataset>_baselines.csv is asked for.
+
+
+rule fit_directions:
+    input:
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        activations=INPUTS.activations("train"),
+    output:
+        f"{DIRECTED}/directions.json",
+    log:
+        "logs/fit_directions/{dataset}_{hook_point}_{block}.log",
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("fit_directions"),
+    params:
+        recipe=RECIPES.of("fit_directions"),
+        chain=expected_chain,
+    shell:
+        shell_words("fit_directions")
+        + "--name {wildcards.hook_point} --input manifest={input.manifest}"
+        " --inputs activations {input.activations} --pointer {output}"
+
+
+rule evaluate_directions:
+    input:
+        model=MODEL,
+        head=f"{REFS}/{{dataset}}/head.json",
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        directions=f"{DIRECTED}/directions.json",
+        validation=INPUTS.activations("validation"),
+        test=INPUTS.activations("test"),
+    output:
+        f"{DIRECTED}/baselines.json",
+    log:
+        "logs/evaluate_directions/{dataset}_{hook_point}_{block}.log",
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("evaluate_directions"),
+    params:
+        recipe=RECIPES.of("evaluate_directions"),
+        chain=expected_chain,
+    shell:
+        shell_words("evaluate_directions")
+        + "--name {wildcards.hook_point} --input model={input.model} --input head={input.head}"
+        " --input manifest={input.manifest} --input directions={input.directions}"
+        " --inputs validation {input.validation} --inputs test {input.test} --pointer {output}"
+
+
+rule evaluate_subspaces:
+    input:
+        model=MODEL,
+        head=f"{REFS}/{{dataset}}/head.json",
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        dictionary=INPUTS.trained,
+        statistics=f"{STEERED}/statistics.json",
+        validation=INPUTS.activations("validation"),
+        test=INPUTS.activations("test"),
+    output:
+        f"{STEERED}/baselines.json",
+    log:
+        "logs/evaluate_subspaces/{dataset}_{dictionary}_{block}.log",
+    wildcard_constraints:
+        dictionary=one_of(OUTLINE.trained),
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("evaluate_subspaces"),
+    params:
+        recipe=RECIPES.of("evaluate_subspaces"),
+        chain=expected_chain,
+    shell:
+        shell_words("evaluate_subspaces")
+        + "--name {wildcards.dictionary} --input model={input.model} --input head={input.head}"
+        " --input manifest={input.manifest} --inputs dictionary {input.dictionary}"
+        " --input statistics={input.statistics} --inputs validation {input.validation}"
+        " --inputs test {input.test} --pointer {output}"
+
+
+rule evaluate_readout:
+    input:
+        head=f"{REFS}/{{dataset}}/head.json",
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        train=INPUTS.activations("train"),
+        validation=INPUTS.activations("validation"),
+        test=INPUTS.activations("test"),
+    output:
+        f"{REFS}/{{dataset}}/readout.json",
+    log:
+        "logs/evaluate_readout/{dataset}.log",
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("evaluate_readout"),
+    params:
+        recipe=RECIPES.of("evaluate_readout"),
+        chain=expected_chain,
+    shell:
+        shell_words("evaluate_readout")
+        + "--name {wildcards.dataset} --input head={input.head} --input manifest={input.manifest}"
+        " --inputs train {input.train} --inputs validation {input.validation} --inputs test {input.test}"
+        " --pointer {output}"

@@ -21,6 +21,7 @@ USES = (
     "paper()",
     "steering",
     "not steering.shuffles",
+    "not steering.baselines",
     "seed",
 )
 

@@ -70,3 +70,14 @@ def exact_inference() -> Iterator[None]:
         torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
     ):
         yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, for sums and factorisations whose last bits would else hang on how many there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -195,8 +195,8 @@ class Sizes:
 
     @property
     def features(self) -> int:
-        """m; of the neuron basis d, and nothing to multiply with."""
-        training = self.dictionary.get("training")
+        """m; 0, as there is nothing to multiply with, of the neuron basis and of a job without a dictionary."""
+        training = self.dictionary.get("training") if "dictionary" in self.names else None
         return int(training["expansion"]) * self.vision["width"] if training else 0
 
     def stored(self, images: int, layers: int) -> float:

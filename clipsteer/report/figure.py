@@ -1,7 +1,6 @@
 """`results/<dataset>_layers.png`: worst-group accuracy by layer, to be read in colour and in grey.
 
-Every series has its own colour (Okabe and Ito's palette), marker and line style. Equal tables give
-equal bytes: no time or version stands in the file, and a user's own matplotlibrc is not read.
+Every series has its own colour (Okabe and Ito's palette), marker and line style.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.report.markdown import source_label
+from clipsteer.report.drawing import painted_label, saved
 from clipsteer.report.table import NEURONS
 from clipsteer.steering.choose import CONDITIONS
 
@@ -22,7 +21,6 @@ _DASHES = ("-", (0, (6, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (2.5, 1)), (0, (6, 1, 
 _NEURONS = {"color": "#000000", "marker": "x", "markersize": 6, "linestyle": (0, (1.2, 1.2))}
 _RANDOM = {"color": "#777777", "marker": "*", "markersize": 7, "linestyle": (0, (4, 3))}
 _SPREAD = 0.36  # part of a layer's width over which the series' error bars are spread
-_DPI = 160
 _ABREAST = 8
 _UNMODIFIED = "unmodified model"
 
@@ -41,21 +39,11 @@ def layers_figure(
     band; the unmodified model is a level line, with `baseline_interval` (low, high in per cent) as
     a band. Painted data are named in the title.
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     conditions = [c for c in CONDITIONS if c in table["condition"].to_list()]
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(
-            {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-        )
-        layers = sorted(table["layer"].unique().to_list())
-        stacked = len(layers) > _ABREAST  # many layers: one panel above the other fits a page
-        down, across = (len(conditions), 1) if stacked else (1, len(conditions))
-        figure = Figure(figsize=(9.0, 1.1 + 3.2 * down), layout="constrained")
-        FigureCanvasAgg(figure)
+    layers = sorted(table["layer"].unique().to_list())
+    stacked = len(layers) > _ABREAST  # many layers: one panel above the other fits a page
+    down, across = (len(conditions), 1) if stacked else (1, len(conditions))
+    with saved(path, (9.0, 1.1 + 3.2 * down)) as figure:
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         panels = list(grid.flat)
         for axes, condition in zip(panels, conditions, strict=True):
@@ -70,14 +58,11 @@ def layers_figure(
         figure.legend(
             handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3.4
         )
-        source = table["source"][0]
-        label = "painted data (synthetic)" if source == "painted" else source_label(source)
         figure.suptitle(
-            f"{title}: {label}. Worst-group accuracy under ablation, with 95 % intervals",
+            f"{title}: {painted_label(table['source'][0])}. Worst-group accuracy under ablation, "
+            "with 95 % intervals",
             fontsize=10.5,
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=_DPI, format="png", metadata={"Software": None})
 
 
 def _legend_rank(entry: tuple[Any, str]) -> bool:

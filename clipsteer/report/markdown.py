@@ -15,7 +15,7 @@ _BLOCKS = (
     ("Random SAE feature ablation", "random"),
 )
 _SETTING = ("hook_point", "aggregate", "tokens", "error_term")
-_MISSING = "–"
+MISSING = "–"
 Row = dict[str, Any]
 Rows = dict[tuple[int, str, str], Row]
 
@@ -95,7 +95,7 @@ def _condition(table: pl.DataFrame, condition: str) -> list[str]:
 
     def pair(row: Row | None) -> list[str]:
         if row is None:
-            return [_MISSING, _MISSING]
+            return [MISSING, MISSING]
         star = r"\*" if row in best else ""
         return [
             _bold(row["overall"], row["baseline_overall"]),
@@ -158,7 +158,7 @@ def _per_cell(
     body = []
     for layer in layers:
         found = [rows.get((layer, name, "targeted")) for name in names]
-        body.append([_layer(layer), *(_MISSING if row is None else text(row) for row in found)])
+        body.append([_layer(layer), *(MISSING if row is None else text(row) for row in found)])
     return grid(["layer", *names], body)
 
 
@@ -175,7 +175,7 @@ def _size_and_p(row: Row) -> str:
 def p_text(p: float | None) -> str:
     """A p-value for people: two significant digits, small ones as a bound."""
     if p is None:
-        return _MISSING
+        return MISSING
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
@@ -188,7 +188,7 @@ def _layer(number: int, starred: set[int] | None = None) -> str:
 
 
 def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, the first column to the left."""
+    """A table in Markdown, its columns of even width."""
     widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = [

@@ -23,6 +23,7 @@ from clipsteer.sections.values import (
     Truth,
     Whole,
     key,
+    part,
 )
 
 _NOTHING = "nothing"
@@ -138,6 +139,17 @@ class Thresholds(Section):
     )
 
 
+class Baselines(Section):
+    """What stands beside the SAEs in `results/<dataset>_baselines.csv`."""
+
+    scales: Annotated[list[Rate], Field(min_length=1), Once()] = key(
+        "scales of the edits along a direction, of which validation chooses; 1 takes the attribute out, more "
+        "turns it round",
+        "evaluate_directions",
+        default=[0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0],
+    )
+
+
 class Steering(Section):
     """Selection, ablation and controls (Section 7.1), one setting for all tables."""
 
@@ -172,6 +184,7 @@ class Steering(Section):
     )
     random_seeds: Positive = key("random sets for each targeted one", _ABLATE)
     shuffles: Positive = key("shuffles of the negative control", "shuffle_control")
+    baselines: Baselines = part({})
 
 
 class Jobs(Section):

@@ -1,9 +1,7 @@
-"""Predictions under ablation, by resuming the forward pass at the edited layer.
+"""Predictions under ablation of many feature sets of one dictionary (see `evaluator` for the forward pass).
 
-The layers below the edit never run again: activations come from the store, are encoded once per
-batch, edited once per feature set, and only images whose activations an edit really changed are
-evaluated anew (a sparse code leaves many untouched). Evaluation batches have one fixed size and are
-filled from whichever sets and images are next.
+Activations are encoded once per batch and edited once per feature set; a sparse code leaves many images
+untouched, which are not evaluated again.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ import torch
 
 from clipsteer.activations.tokens import Tokens, token_span
 from clipsteer.dictionaries.base import Dictionary
-from clipsteer.errors import ClipsteerError
+from clipsteer.steering.evaluator import Batch, Classify, Embed, predict_streams
 from clipsteer.steering.intervention import (
     SUM_BLOCK,
     ErrorTerm,
@@ -24,16 +22,8 @@ from clipsteer.steering.intervention import (
     origin_and_code,
 )
 
-# (start, activations at the hook point (n, T, d), resid_post of the same layer or None).
-Batch = tuple[int, np.ndarray, np.ndarray | None]
-Embed = Callable[[torch.Tensor], torch.Tensor]
-Classify = Callable[[torch.Tensor], np.ndarray]
-
 # A whole code (images, tokens, m) in float32, which Top-K needs, stays below this.
 _CHUNK_BYTES = 256 * 2**20
-# Predictions of so many images are kept in one array: small ones that stay, between large ones that
-# come and go, would leave gaps in the process's memory that grow with the number of images.
-_BLOCK_IMAGES = 65536
 
 
 def predict_sets(
@@ -81,7 +71,7 @@ def predict_sets(
                 total = add_block(total, code.index_select(1, part), back[part])
             yield total
 
-    found = _predict(
+    found = _ablated(
         dictionary, batches, embed, classify, columns.to(target), changes, len(rows),
         nested=False, tokens=tokens, error_term=error_term, device=target, progress=progress,
     )  # fmt: skip
@@ -178,13 +168,13 @@ def predict_prefixes(
             else:
                 yield add_block(whole, code[:, done:size], back[done:size])
 
-    return _predict(
+    return _ablated(
         dictionary, batches, embed, classify, columns, changes, len(sizes),
         nested=True, tokens=tokens, error_term=error_term, device=target, progress=progress,
     )  # fmt: skip
 
 
-def _predict(
+def _ablated(
     dictionary: Dictionary,
     batches: Iterable[Batch],
     embed: Embed,
@@ -205,34 +195,29 @@ def _predict(
     """
     dictionary = dictionary.to(device)
     back = -dictionary.directions(columns)
-    evaluator: _FullBatches | None = None
-    owners, results = _Columns(n_sets, np.int32), _Columns(1 + n_sets, np.int16)
-    expected: int | None = None
-    for start, hook, base in batches:
-        if start != (start if expected is None else expected):
-            raise ValueError(f"a batch starts at image {start}, expected {expected}")
-        expected = start + len(hook)
-        if evaluator is None:
-            evaluator = _FullBatches(embed, classify, len(hook))
-        images = max(1, min(len(hook), _CHUNK_BYTES // (hook.shape[1] * dictionary.m * 4)))
-        for first in range(0, len(hook), images):
-            chunk = slice(first, first + images)
-            with torch.inference_mode():
-                x = _tensor(hook[chunk], device)
-                origin = x if base is None else _tensor(base[chunk], device)
-                span = token_span(tokens, x.shape[1])
-                origin, code = _prepare(x, origin, span, dictionary, columns, error_term)
-                _evaluate(
-                    origin, span, changes(code, back), nested, evaluator,
-                    owner=owners.take(len(x)), result=results.take(len(x)),
-                )  # fmt: skip
-        if progress is not None:
-            progress(len(hook))
-    if evaluator is None:
-        return np.zeros((n_sets, 0), dtype=np.int16)
-    with torch.inference_mode():
-        evaluator.flush()
-    return np.take_along_axis(results.all(), owners.all(), axis=0)
+
+    def streams(x: torch.Tensor, base: torch.Tensor) -> tuple[torch.Tensor, Iterator[torch.Tensor]]:
+        span = token_span(tokens, x.shape[1])
+        origin, code = _prepare(x, base, span, dictionary, columns, error_term)
+        return origin, _edited(origin, span, changes(code, back))
+
+    return predict_streams(
+        batches, embed, classify, streams, n_sets,
+        nested=nested, device=device, progress=progress,
+        images_at_once=lambda n_tokens: _CHUNK_BYTES // (n_tokens * dictionary.m * 4),
+    )  # fmt: skip
+
+
+def _edited(
+    origin: torch.Tensor, span: slice, changes: Iterator[torch.Tensor | None]
+) -> Iterator[torch.Tensor]:
+    n, _, d = origin.shape
+    for change in changes:
+        edited = origin
+        if change is not None and len(change):
+            edited = origin.clone()
+            edited[:, span] += change.reshape(n, -1, d)
+        yield edited
 
 
 def _prepare(
@@ -255,109 +240,3 @@ def _prepare(
         origin[:, span] = moved if base is x else base[:, span] + (moved - x[:, span])
         base = origin
     return base, code
-
-
-def _evaluate(
-    origin: torch.Tensor,
-    span: slice,
-    changes: Iterator[torch.Tensor | None],
-    nested: bool,
-    evaluator: _FullBatches,
-    *,
-    owner: np.ndarray,
-    result: np.ndarray,
-) -> None:
-    """Queues what must be evaluated for one chunk of images.
-
-    Fills `owner` (n_sets, n): the row of `result` (1 + n_sets, n) that holds each prediction once
-    the evaluator is flushed. Row 0 of `result` is the unedited origin, row 1 + i set i.
-    """
-    n, _, d = origin.shape
-    before = origin
-    inherited = np.zeros(n, dtype=owner.dtype)
-    for row, change in enumerate(changes):
-        edited = origin
-        if change is not None and len(change):
-            edited = origin.clone()
-            edited[:, span] += change.reshape(n, -1, d)
-        changed = (edited != before).flatten(1).any(dim=1)
-        fresh = changed.cpu().numpy()
-        owner[row] = np.where(fresh, 1 + row, inherited)
-        evaluator.add(edited[changed], result[1 + row], np.flatnonzero(fresh))
-        if nested:
-            before, inherited = edited, owner[row]
-    untouched = (owner == 0).any(axis=0)
-    index = torch.from_numpy(np.flatnonzero(untouched)).to(origin.device)
-    evaluator.add(origin[index], result[0], np.flatnonzero(untouched))
-
-
-class _Columns:
-    """An array (rows, images) that grows by images; what was taken of it stays where it is."""
-
-    def __init__(self, rows: int, dtype: type[np.integer]) -> None:
-        self.rows, self.dtype = rows, dtype
-        self.blocks: list[np.ndarray] = []
-        self.used = 0
-
-    def take(self, images: int) -> np.ndarray:
-        """The next columns (rows, images), not set."""
-        if not self.blocks or self.used + images > self.blocks[-1].shape[1]:
-            if self.blocks:
-                self.blocks[-1] = self.blocks[-1][:, : self.used]
-            size = max(images, _BLOCK_IMAGES)
-            self.blocks.append(np.empty((self.rows, size), self.dtype))
-            self.used = 0
-        self.used += images
-        return self.blocks[-1][:, self.used - images : self.used]
-
-    def all(self) -> np.ndarray:
-        """All that was taken, (rows, images)."""
-        return np.concatenate([*self.blocks[:-1], self.blocks[-1][:, : self.used]], axis=1)
-
-
-class _FullBatches:
-    """Collects activations into batches of one fixed size and writes their predictions back.
-
-    A fixed shape keeps a row's embedding the same whatever stands beside it; the last batch is
-    filled up by repeating its last row.
-    """
-
-    def __init__(self, embed: Embed, classify: Classify, size: int) -> None:
-        self.embed, self.classify, self.size = embed, classify, size
-        self.held = 0
-        self.rows: list[torch.Tensor] = []
-        self.places: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, rows: torch.Tensor, into: np.ndarray, images: np.ndarray) -> None:
-        """rows (k, T, d); their predictions will stand in into[images], images (k,)."""
-        while len(images):
-            room = self.size - self.held
-            self.rows.append(rows[:room])
-            self.places.append((into, images[:room]))
-            self.held += len(images[:room])
-            rows, images = rows[room:], images[room:]
-            if self.held == self.size:
-                self.flush()
-
-    def flush(self) -> None:
-        if not self.held:
-            return
-        batch = torch.cat(self.rows)
-        if self.held < self.size:
-            batch = torch.cat([batch, batch[-1:].expand(self.size - self.held, -1, -1)])
-        embeddings = self.embed(batch)[: self.held]
-        if not bool(torch.isfinite(embeddings).all()):
-            raise ClipsteerError(
-                "ablation: an image embedding is NaN or infinite after the edit; expected finite "
-                "numbers. Check the activations' dtype and the dictionary for NaN."
-            )
-        classes = np.asarray(self.classify(embeddings))
-        done = 0
-        for into, images in self.places:
-            into[images] = classes[done : done + len(images)]
-            done += len(images)
-        self.rows, self.places, self.held = [], [], 0
-
-
-def _tensor(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.array(array, dtype=np.float32)).to(device)

@@ -1,4 +1,4 @@
-"""Controls: random feature sets of the same size, and shuffled labels.
+"""Controls: random feature sets, orders and subspaces, shuffled labels, and what else is drawn.
 
 Every draw has its own Philox stream keyed on what it is for, so that no draw depends on which other
 draws were made, or in which order.
@@ -14,7 +14,8 @@ import numpy as np
 
 Pool = Literal["all", "alive"]
 
-_ALL, _ALIVE, _LABELS = 1, 2, 3  # first word of the key: what the stream is for
+# First word of the key: what the stream is for.
+_ALL, _ALIVE, _LABELS, _ORDER, _BASIS, _FOLDS, _SAMPLE = range(1, 8)
 _NEIGHBOURS = 8  # an `alive` control is drawn from this many features nearest in frequency
 
 
@@ -39,7 +40,7 @@ def random_sets(
         raise ValueError(f"a set of {size} features out of {m}")
     if pool == "all":
         draws = (_generator(_ALL, seed, m, size).random(m) for seed in seeds)
-        # Ranks of uniform numbers: a fixed recipe, unlike Generator.choice across versions.
+        # Ranks of uniform numbers, as in _permutation.
         return [np.sort(np.argsort(draw, kind="stable")[:size]) for draw in draws]
     if pool != "alive":
         raise ValueError(f"pool must be 'all' or 'alive', not {pool!r}")
@@ -57,6 +58,46 @@ def shuffled_labels(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
         for i in range(count)
     ]
     return np.stack(rows) if rows else np.zeros((0, n), dtype=np.bool_)
+
+
+def random_orders(
+    m: int, seeds: Sequence[int], *, pool: Pool = "all", frequency: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """One order of features per seed, int64, whose prefixes are nested random sets.
+
+    `pool="all"`: of all m features; `"alive"`: of those whose `frequency` (m,) is above 0.
+    """
+    if pool == "alive" and frequency is None:
+        raise ValueError("pool 'alive' needs frequency (m,)")
+    free = np.arange(m) if frequency is None or pool == "all" else np.flatnonzero(frequency > 0)
+    return [free[_permutation(len(free), _ORDER, seed, m)].astype(np.int64) for seed in seeds]
+
+
+def random_basis(d: int, seed: int) -> np.ndarray:
+    """Orthonormal columns (d, d), uniformly distributed: the first r span a random subspace of rank r."""
+    basis, triangle = np.linalg.qr(_generator(_BASIS, seed, d).standard_normal((d, d)))
+    return np.asarray(basis * np.where(np.diag(triangle) < 0, -1.0, 1.0))
+
+
+def random_folds(n: int, count: int, seed: int) -> np.ndarray:
+    """The fold 0..count-1 of each of n images, as equal in size as can be, (n,) int64."""
+    return np.argsort(_permutation(n, _FOLDS, seed, n), kind="stable") % count
+
+
+def balanced_sample(groups: np.ndarray, seed: int) -> np.ndarray:
+    """Indices, ascending, of as many images of each group in `groups` (N,) as the smallest has."""
+    present, counts = np.unique(groups, return_counts=True)
+    least = int(counts.min()) if len(counts) else 0
+    drawn = [
+        np.flatnonzero(groups == group)[_permutation(n, _SAMPLE, seed, int(group))[:least]]
+        for group, n in zip(present.tolist(), counts.tolist(), strict=True)
+    ]
+    return np.sort(np.concatenate(drawn)) if drawn else np.zeros(0, dtype=np.int64)
+
+
+def _permutation(n: int, *key: int) -> np.ndarray:
+    # Ranks of uniform numbers: a fixed recipe, unlike Generator.permutation across versions.
+    return np.argsort(_generator(*key).random(n), kind="stable")
 
 
 def _like_frequency(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from clipsteer.runner.step import Job, Run
-    from clipsteer.steering.ablation import Batch
+    from clipsteer.steering.evaluator import Batch
 
 # Images per resumed forward pass. Every pass has this shape, so that predictions do not depend on
 # which images an edit leaves alone.

@@ -1,4 +1,11 @@
-"""The intervention: one formula for SAE features and neurons, for ablation and steering.
+"""Interventions: what is done to a model so that it heeds an attribute less. One type for method and baselines.
+
+- `NoEdit`: nothing.
+- Edits of the residual stream, `apply(x, tokens) -> x'`: `FeatureEdit` (SAE features and neurons, ablation
+  and steering) and `AffineEdit` (directions and subspaces).
+- Edits behind the model, `scores(embeddings, head)`: `ClassBias` and `LinearHead`.
+
+The code of each is its formula. That of features:
 
     x' = origin(x) + sum_{j in F} (s_j - f_j(x)) n_j
 
@@ -9,21 +16,130 @@ are its rows. Ablation is s = 0. The code is taken once, from x: Top-K is not re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
 from clipsteer.activations.tokens import Tokens, token_span
+from clipsteer.clip.zero_shot import zero_shot_logits
 from clipsteer.dictionaries.base import Dictionary
 
 ErrorTerm = Literal["keep", "drop"]
 Features = np.ndarray | torch.Tensor | Sequence[int]
 
+# Kinds of tokens that have an affine map of their own: CLS is no patch, and lies elsewhere.
+TokenKind = Literal["cls", "spatial"]
+TOKEN_KINDS: tuple[TokenKind, TokenKind] = ("cls", "spatial")
+
 # Features are summed in blocks of this many, in the order given. The order and the cut are part of
 # the result's bits: a set and a prefix of a sweep with the same features get the same sum.
 SUM_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class NoEdit:
+    """The model as it is."""
+
+    def apply(self, x: torch.Tensor, tokens: Tokens) -> torch.Tensor:
+        """x itself."""
+        return x
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureEdit:
+    """Features of a dictionary set to a strength: 0 is ablation."""
+
+    dictionary: Dictionary
+    features: np.ndarray
+    strength: float = 0.0
+    error_term: ErrorTerm = "keep"
+
+    def apply(self, x: torch.Tensor, tokens: Tokens) -> torch.Tensor:
+        """x (n, T, d) -> x' (n, T, d), see `edit`."""
+        return edit(
+            x,
+            self.dictionary,
+            self.features,
+            strength=self.strength,
+            tokens=tokens,
+            error_term=self.error_term,
+        )
+
+
+class Affine(NamedTuple):
+    """x' = x - scale * ((x - mu) A) B^T, with `mu` (d,), `a` and `b` (d, r)."""
+
+    mu: torch.Tensor
+    a: torch.Tensor
+    b: torch.Tensor
+
+    def moved(self, rows: torch.Tensor, scale: float) -> torch.Tensor:
+        """x' of rows x (n, d), in their own precision."""
+        mu, a, b = (part.to(rows) for part in self)
+        return rows - scale * ((rows - mu) @ a) @ b.T
+
+
+@dataclass(frozen=True, eq=False)
+class AffineEdit:
+    """An affine map of each token, one for CLS and one for spatial tokens."""
+
+    maps: Mapping[TokenKind, Affine]
+    scale: float = 1.0
+
+    def apply(self, x: torch.Tensor, tokens: Tokens) -> torch.Tensor:
+        """x (n, T, d), CLS first -> x' (n, T, d); tokens other than `tokens` pass unchanged."""
+        result = x.clone()
+        for kind in TOKEN_KINDS:
+            span = token_span(kind, x.shape[1])
+            if tokens in ("all", kind) and span.start < span.stop:
+                rows = x[:, span].reshape(-1, x.shape[2])
+                moved = self.maps[kind].moved(rows, self.scale)
+                result[:, span] = moved.reshape(len(x), -1, x.shape[2])
+        return result
+
+
+def projection(basis: torch.Tensor) -> AffineEdit:
+    """The orthogonal projection of every token off the span of `basis` (d, r), orthonormal columns."""
+    off = Affine(basis.new_zeros(len(basis)), basis, basis)
+    return AffineEdit({"cls": off, "spatial": off})
+
+
+@dataclass(frozen=True, eq=False)
+class ClassBias:
+    """Zero-shot scores (cosines) plus a bias for each class (K,)."""
+
+    bias: torch.Tensor
+
+    def scores(self, embeddings: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+        """Embeddings (n, p), head (K, p) -> scores (n, K) in float64."""
+        return zero_shot_logits(embeddings, head).double() + self.bias.to(head.device)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """A head of its own on unit embeddings: weights (p, K) and bias (K,) in place of class names."""
+
+    weights: torch.Tensor
+    bias: torch.Tensor
+
+    def scores(self, embeddings: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+        """Embeddings (n, p) -> scores (n, K) in float64; the zero-shot head is not asked."""
+        units = torch.nn.functional.normalize(embeddings.double(), dim=-1)
+        return units @ self.weights.to(units) + self.bias.to(units)
+
+
+StreamEdit = NoEdit | FeatureEdit | AffineEdit
+ReadoutEdit = ClassBias | LinearHead
+Intervention = StreamEdit | ReadoutEdit
+
+
+def predict_readout(edit: ReadoutEdit, embeddings: torch.Tensor, head: torch.Tensor) -> np.ndarray:
+    """Classes (N,) int16 of embeddings (N, p) under an edit behind the model."""
+    with torch.inference_mode():
+        return edit.scores(embeddings, head).argmax(dim=-1).cpu().numpy().astype(np.int16)
 
 
 def edit(

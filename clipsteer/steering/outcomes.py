@@ -120,7 +120,7 @@ def measure(
         after = data.correct[members[0]]
         tested = targeted and first["n_features"] > 0
         found = _mean(
-            [_accuracies(data, counts[row], data.correct[row], hardest) for row in members]
+            [accuracies(data, counts[row], data.correct[row], hardest) for row in members]
         )
         tests.append(None)
         if tested:
@@ -165,7 +165,7 @@ def measure(
     return pl.DataFrame(rows, schema_overrides={**types, **whole}, infer_schema_length=None)
 
 
-def _accuracies(
+def accuracies(
     data: Trial, counts: GroupCounts, after: Bools, hardest: int
 ) -> dict[str, float | None]:
     """What is measured of one ablation, in per cent and points, and `p_gain`."""

@@ -174,19 +174,20 @@ def _contrast(
 ) -> np.ndarray:
     """Mean over A less mean over notA; sums (2, m) and counts (2,) are per target class."""
     if balance == "none":
-        _refuse_one_sided(int(n_a.sum()), int(n_b.sum()), "the split")
+        refuse_one_sided(int(n_a.sum()), int(n_b.sum()), "the split")
         mean_a = (sum_a[0] + sum_a[1]) / n_a.sum()
         return np.asarray(mean_a - (sum_b[0] + sum_b[1]) / n_b.sum())
     if balance != "group":
         raise ValueError(f"balance must be 'none' or 'group', not {balance!r}")
     present = [target for target in (0, 1) if n_a[target] + n_b[target] > 0]
     for target in present or [0]:
-        _refuse_one_sided(int(n_a[target]), int(n_b[target]), f"target class {target}")
+        refuse_one_sided(int(n_a[target]), int(n_b[target]), f"target class {target}")
     parts = [sum_a[t] / n_a[t] - sum_b[t] / n_b[t] for t in present]
     return np.asarray(sum(parts[1:], start=parts[0]) / len(parts))
 
 
-def _refuse_one_sided(n_a: int, n_b: int, where: str) -> None:
+def refuse_one_sided(n_a: int, n_b: int, where: str) -> None:
+    """Raises ClipsteerError where there is nothing to compare."""
     if n_a == 0 or n_b == 0:
         raise ClipsteerError(
             f"feature selection: {where} has {n_a} images with the spurious attribute and {n_b} "

@@ -9,7 +9,8 @@ import torch
 
 from clipsteer.activations.tokens import Tokens
 from clipsteer.dictionaries.base import Dictionary
-from clipsteer.steering.ablation import Batch, Classify, Embed, predict_prefixes, predict_sets
+from clipsteer.steering.ablation import predict_prefixes, predict_sets
+from clipsteer.steering.evaluator import Batch, Classify, Embed
 from clipsteer.steering.intervention import ErrorTerm
 
 

@@ -87,6 +87,20 @@ class Derived:
         """The hook points, and the one that evaluation resumes from."""
         return sorted({*self._outline.config["activations"]["hook_points"], "resid_post"})
 
+    # ---- baselines
+
+    def hook_point(self, wildcards: Any) -> str:
+        """The one that a rule names, where no dictionary does."""
+        return str(wildcards.hook_point)
+
+    def neurons(self, wildcards: Any) -> str:
+        """The architecture of a step on the layer's own basis."""
+        return "neurons"
+
+    def trained(self, wildcards: Any) -> list[list[str]]:
+        """Name and hook point of those of the table's dictionaries that are trained, in the table's order."""
+        return [[name, hook] for name, hook in self.hook_points(wildcards).items()]
+
     # ---- tables
 
     def images_from(self, wildcards: Any) -> str:

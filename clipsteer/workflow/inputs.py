@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from clipsteer.store.roots import REFS
-from clipsteer.workflow.outline import Outline
+from clipsteer.workflow.outline import DIRECTED, Outline
 
 DROPPED = f"{REFS}/{{table}}/dropped/{{result}}/{{dataset}}/{{split}}.json"
-"""Says that the activations of a split have been dropped, as far as one table or its control goes."""
+"""Says that the activations of a split have been dropped, as far as one result of a table goes."""
 
 _PART = re.compile(rf"{REFS}/([^/]+)/activations/([^/]+)/part_\d+\.json")
-_RESULTS = ("table", "negative_control")
+RESULTS = ("table", "negative_control", "baselines")
+"""What a table has of results that each read activations."""
 
 InputFunction = Callable[[Any], list[str]]
 
@@ -64,9 +65,20 @@ class Inputs:
         """The pointers of one kind of every dictionary and block of a table."""
         return lambda wildcards: self._steered(wildcards.dataset, kind)
 
-    def controls(self, wildcards: Any) -> list[str]:
-        """Those of a negative control, which the neuron basis does not have."""
-        return self._steered(wildcards.dataset, "control", self._outline.is_trained)
+    def of_trained(self, kind: str) -> InputFunction:
+        """Those of the dictionaries that are trained: a negative control the neuron basis does not have."""
+        return lambda wildcards: self._steered(wildcards.dataset, kind, self._outline.is_trained)
+
+    def directed(self, wildcards: Any) -> list[str]:
+        """The baselines of every hook point and block of a table that need no dictionary."""
+        return self._directed(wildcards.dataset, "baselines")
+
+    def _directed(self, table: str, kind: str) -> list[str]:
+        return [
+            f"{DIRECTED}/{kind}.json".format(dataset=table, hook_point=hook_point, block=block)
+            for hook_point in self._outline.hook_points(table)
+            for block in self._outline.blocks
+        ]
 
     def _steered(
         self, table: str, kind: str, counts: Callable[[str], bool] = lambda name: True
@@ -81,7 +93,7 @@ class Inputs:
     # ---- dropping activations that nothing reads
 
     def readers(self, table: str, result: str) -> dict[tuple[str, str], list[str]]:
-        """What a table, or its negative control, needs of each (data set, split)."""
+        """What one of a table's RESULTS needs of each (data set, split)."""
         found: dict[tuple[str, str], list[str]] = {}
 
         def read(dataset: str, split: str, *pointers: str) -> None:
@@ -91,16 +103,26 @@ class Inputs:
             trained_on = self._outline.dictionaries[dictionary].get("trained_on")
             for block in self._outline.blocks:
                 place = f"{REFS}/{table}/{dictionary}/{block}"
-                if result == "table":
+                if result != "negative_control" and (trained_on or result == "table"):
                     for split in self._outline.training_splits(trained_on) if trained_on else []:
                         read(trained_on, split, f"{REFS}/dictionaries/{dictionary}/{block}.json")
                     read(table, "train", f"{place}/statistics.json")
+                if result == "table":
                     for kind in ("evaluation", "selection"):
                         read(table, "validation", f"{place}/{kind}.json")
                     read(table, "test", f"{place}/ablation.json")
-                elif trained_on:
+                elif result == "negative_control" and trained_on:
                     for split in ("train", "validation", "test"):
                         read(table, split, f"{place}/control.json")
+                elif trained_on:
+                    for split in ("validation", "test"):
+                        read(table, split, f"{place}/baselines.json")
+        if result == "baselines" and table in self._outline.tables:
+            read(table, "train", *self._directed(table, "directions"))
+            for split in ("validation", "test"):
+                read(table, split, *self._directed(table, "baselines"))
+            for split in ("train", "validation", "test"):
+                read(table, split, f"{REFS}/{table}/readout.json")
         return found
 
     def before_drop(self, wildcards: Any) -> list[str]:
@@ -126,7 +148,7 @@ class Inputs:
         found: dict[str, list[str]] = {
             f"{dataset}/{split}": []
             for table in self._outline.tables
-            for result in _RESULTS
+            for result in RESULTS
             for dataset, split in self.readers(table, result)
         }
         for job in jobs:

@@ -13,6 +13,9 @@ MODEL = f"{REFS}/model/model.json"
 STEERED = f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}"
 """The folder of the pointers that belong to a data set, a dictionary and a block of layers."""
 
+DIRECTED = f"{REFS}/{{dataset}}/directions/{{hook_point}}/{{block}}"
+"""The folder of those that belong to a data set, a hook point and a block of layers, without a dictionary."""
+
 
 class Outline:
     """A validated configuration in a checkout (`base`) and a working directory (`folder`), as rules see it.
@@ -52,6 +55,16 @@ class Outline:
     def trained(self) -> list[str]:
         """The dictionaries that are trained."""
         return [name for name in self.dictionaries if self.is_trained(name)]
+
+    def hook_points(self, table: str) -> list[str]:
+        """Where a table's dictionaries read and edit, each once."""
+        names = self.tables.get(table, [])
+        return list(dict.fromkeys(str(self.dictionaries[name]["hook_point"]) for name in names))
+
+    @property
+    def every_hook_point(self) -> list[str]:
+        """Those of all tables."""
+        return sorted({point for table in self.tables for point in self.hook_points(table)})
 
     def copies(self, dataset: str, split: str) -> int:
         """Augmented copies of each image in a split."""

@@ -34,6 +34,11 @@ CHAIN = {
     "best_per_layer": "error",
     "shuffle_control": "input",
     "control_table": "kill",
+    "fit_directions": "error",
+    "evaluate_directions": "write",
+    "evaluate_subspaces": "pointer",
+    "evaluate_readout": "input",
+    "baseline_table": "kill",
     "drop_activations": "write",
 }
 

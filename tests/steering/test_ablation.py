@@ -16,14 +16,14 @@ from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.dictionaries.topk import TopK
 from clipsteer.dictionaries.vanilla import Vanilla
 from clipsteer.errors import ClipsteerError
-from clipsteer.steering import ablation
+from clipsteer.steering import ablation, evaluator
 from clipsteer.steering.ablation import (
-    Batch,
     passes,
     predict_prefixes,
     predict_selected,
     predict_sets,
 )
+from clipsteer.steering.evaluator import Batch
 from clipsteer.steering.intervention import ErrorTerm
 
 D, M, T, N, P, CLASSES = 8, 24, 5, 37, 6, 3
@@ -265,7 +265,7 @@ def test_blocks_of_results_leave_predictions(block: int, monkeypatch: pytest.Mon
     dictionary, x, network = make("topk"), data(), Network()
     arguments = (network.embed, network.classify, random_features(dictionary))
     expected = predict_sets(dictionary, batches(x, 16), *arguments)
-    monkeypatch.setattr(ablation, "_BLOCK_IMAGES", block)
+    monkeypatch.setattr(evaluator, "_BLOCK_IMAGES", block)
     found = predict_sets(dictionary, batches(x, 16), *arguments)
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == np.int16

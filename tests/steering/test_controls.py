@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipsteer.steering.controls import random_sets, shuffled_labels
+from clipsteer.steering.controls import (
+    balanced_sample,
+    random_basis,
+    random_folds,
+    random_orders,
+    random_sets,
+    shuffled_labels,
+)
 
 
 @settings(max_examples=50, deadline=None)
@@ -101,3 +108,35 @@ def test_shuffled_labels_are_permutations() -> None:
     np.testing.assert_array_equal(shuffled_labels(labels, 2, seed=7), rows[:2])
     assert not (shuffled_labels(labels, 1, seed=8)[0] == rows[0]).all()
     assert shuffled_labels(labels, 0, seed=7).shape == (0, 300)
+
+
+def test_random_orders_are_permutations_of_their_pool() -> None:
+    one, two = random_orders(50, [3, 4])
+    assert sorted(one.tolist()) == sorted(two.tolist()) == list(range(50))
+    assert one.tolist() != two.tolist()
+    np.testing.assert_array_equal(random_orders(50, [4])[0], two)
+    frequency = np.where(np.arange(50) % 3 == 0, 0.2, 0.0)
+    (alive,) = random_orders(50, [3], pool="alive", frequency=frequency)
+    assert sorted(alive.tolist()) == list(range(0, 50, 3))
+    with pytest.raises(ValueError, match="needs frequency"):
+        random_orders(50, [3], pool="alive")
+
+
+def test_a_random_basis_is_orthonormal_and_in_no_preferred_direction() -> None:
+    bases = np.stack([random_basis(4, seed) for seed in range(400)])
+    np.testing.assert_allclose(bases[0].T @ bases[0], np.eye(4), atol=1e-12)
+    # Of a uniform direction every coordinate has mean 0 and mean square 1 / d.
+    assert np.abs(bases[:, :, 0].mean(axis=0)).max() < 0.1
+    assert np.abs((bases[:, :, 0] ** 2).mean(axis=0) - 0.25).max() < 0.06
+
+
+def test_folds_are_as_equal_as_can_be_and_samples_balanced() -> None:
+    fold = random_folds(23, 5, 1)
+    assert sorted(np.bincount(fold).tolist()) == [4, 4, 5, 5, 5]
+    assert fold.tolist() != random_folds(23, 5, 2).tolist()
+    groups = np.array([0] * 9 + [2] * 4 + [3] * 6)
+    sample = balanced_sample(groups, 0)
+    assert np.bincount(groups[sample]).tolist() == [4, 0, 4, 4]
+    assert len(set(sample.tolist())) == 12
+    assert sample.tolist() == sorted(sample.tolist())
+    assert sample.tolist() != balanced_sample(groups, 1).tolist()

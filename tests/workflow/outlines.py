@@ -61,18 +61,21 @@ def jobs(made: Outline) -> Iterator[Job]:
         if step == "paint_world":
             datasets = filter(made.is_painted, made.datasets)
         elif (
-            "dictionary" in names
+            {"dictionary", "hook_point"} & {*names}
             or "dataset=one_of(OUTLINE.tables)" in body
-            or step == "build_head"
+            or step in ("build_head", "evaluate_readout")
         ):
             datasets = made.tables
         values: dict[str, Iterable[object]] = {
             **{"dataset": datasets, "dictionary": made.dictionaries, "block": made.blocks},
+            **{"hook_point": ["resid_post"]},
             **{"split": SPLITS, "part": made.parts, "table": ["celeba"], "result": ["table"]},
         }
         for chosen in itertools.product(*(values[name] for name in names)):
             at = dict(zip(names, map(str, chosen), strict=True))
             of_dataset = made.tables.get(at.get("dataset", ""), made.trained)
+            if "dictionary=one_of(OUTLINE.trained)" in body:
+                of_dataset = [name for name in of_dataset if made.is_trained(name)]
             if at.get("dictionary", of_dataset[0]) in of_dataset:
                 yield step, tuple(at.items())
 

@@ -20,6 +20,7 @@ import yaml
 from clipsteer.config import validate
 from clipsteer.data.layouts import folder
 from clipsteer.dictionaries.settings import Settings
+from clipsteer.report import baselines
 from clipsteer.report.best_per_layer import COLUMNS as TABLE1
 from clipsteer.report.feature_sets import SCHEMA as SET_SCHEMA
 from clipsteer.report.negative_control import columns as control_columns
@@ -206,7 +207,10 @@ def test_every_result_file_is_explained_and_no_other() -> None:
 def test_columns_of_results_are_explained_in_their_order() -> None:
     words = [word for row in RESULTS if "/" not in row[0] for word in row]
     # one column a group; the page numbers the groups that every layout has
-    assert words == [*columns(4), *SET_SCHEMA, *control_columns(4), *TABLE1]
+    assert words == [
+        *(*columns(4), *SET_SCHEMA, *control_columns(4), *TABLE1),
+        *baselines.columns(4),
+    ]
 
 
 METHOD = (BASE / "docs/method.md").read_text(encoding="utf-8")

@@ -21,7 +21,15 @@ READS = {
     "selection": {"validation"},
     "ablation": {"test"},
     "control": {"train", "validation", "test"},
+    "baselines": {"validation", "test"},
 }
+# Of those, what a result of a table needs, of its trained dictionaries and of the neuron basis.
+OF_TRAINED = {
+    "table": {"evaluation", "statistics", "selection", "ablation"},
+    "negative_control": {"control"},
+    "baselines": {"statistics", "baselines"},
+}
+OF_NEURONS = {"table": OF_TRAINED["table"], "negative_control": set(), "baselines": set()}
 
 
 def inputs(**sections: Any) -> Inputs:
@@ -68,20 +76,22 @@ def test_the_neuron_basis_is_not_trained_and_has_no_control() -> None:
         f"{REFS}/celeba/{name}/{block}/ablation.json"
         for name, block in product(("neurons", "topk"), BLOCKS)
     ]
-    assert found.controls(table) == [f"{REFS}/celeba/topk/{block}/control.json" for block in BLOCKS]
+    assert found.of_trained("control")(table) == [
+        f"{REFS}/celeba/topk/{block}/control.json" for block in BLOCKS
+    ]
 
 
 def test_no_inputs_for_a_data_set_without_a_table() -> None:
     found = inputs(tables={"celeba": ["topk"], "waterbirds": []})
     at = wildcards(dataset="waterbirds")
     assert found.of_table("selection")(at) == []
-    assert found.controls(at) == []
+    assert found.of_trained("control")(at) == []
     assert found.dropped("table")(at) == []
 
 
 @given(
     names=st.lists(st.sampled_from(["topk", "vanilla", "waterbirds_topk", "neurons"]), unique=True),
-    result=st.sampled_from(["table", "negative_control"]),
+    result=st.sampled_from(sorted(OF_TRAINED)),
     augment=st.booleans(),
 )
 def test_a_split_goes_only_after_all_that_read_it(
@@ -99,16 +109,23 @@ def test_a_split_goes_only_after_all_that_read_it(
     expected: dict[tuple[str, str], set[str]] = {}
     for name, block in product(names, BLOCKS):
         trained_on = made.dictionaries[name].get("trained_on")
-        kinds = READS.keys() - {"control"} if result == "table" else {"control"}
-        for kind in kinds if result == "table" or trained_on else ():
+        for kind in (OF_TRAINED if trained_on else OF_NEURONS)[result]:
             for split in READS[kind]:
                 pointer = f"{REFS}/waterbirds/{name}/{block}/{kind}.json"
                 expected.setdefault(("waterbirds", split), set()).add(pointer)
-        if result == "table" and trained_on:
+        if result != "negative_control" and trained_on:
             augmented = ["train_augmented"] if made.datasets[trained_on]["augment"] else []
             for split in ["train", *augmented]:
                 pointer = f"{REFS}/dictionaries/{name}/{block}.json"
                 expected.setdefault((trained_on, split), set()).add(pointer)
+    if result == "baselines" and names:
+        for block in BLOCKS:
+            place = f"{REFS}/waterbirds/directions/resid_post/{block}"
+            expected.setdefault(("waterbirds", "train"), set()).add(f"{place}/directions.json")
+            for split in ("validation", "test"):
+                expected.setdefault(("waterbirds", split), set()).add(f"{place}/baselines.json")
+        for split in ("train", "validation", "test"):
+            expected["waterbirds", split].add(f"{REFS}/waterbirds/readout.json")
     assert {
         split: set(files) for split, files in found.readers("waterbirds", result).items()
     } == expected

@@ -32,9 +32,10 @@ SAID = {
 # Steps that see a key too, and come after those anyway. A table has the whole of `steering`, besides.
 _APPLIED = {
     *("evaluate_dictionary", "feature_statistics", "select_features", "ablate_features"),
-    *("shuffle_control", "make_table", "control_table"),
+    *("shuffle_control", "make_table", "evaluate_subspaces", "control_table"),
 }
-_RULES = {"shuffle_control", "control_table"}
+_CHOSEN = {"evaluate_directions", "evaluate_subspaces"}
+_RULED = _CHOSEN | {"shuffle_control", "evaluate_readout", "baseline_table", "control_table"}
 AFTER = {
     "datasets.<name>.layout": {"make_table"},
     "datasets.<name>.options.target": {"make_table"},
@@ -42,21 +43,24 @@ AFTER = {
     "datasets.<name>.augment": {"list_shards"},
     "model.tiny.vision_width": {"make_table"},
     "activations.images_per_shard": {"list_shards"},
-    "datasets.<name>.group_names": {"control_table"},
     "dictionaries.<name>.architecture": _APPLIED - {"control_table"},
-    "dictionaries.<name>.hook_point": _APPLIED,
+    "dictionaries.<name>.hook_point": _APPLIED | {"baseline_table"},
     "dictionaries.<name>.training.expansion": {"make_table"},
     "dictionaries.<name>.training.k": {"make_table"},
-    "steering.aggregate": {"shuffle_control"},
-    "steering.balance": {"shuffle_control"},
-    "steering.thresholds.low": {"shuffle_control"},
-    "steering.thresholds.high": {"shuffle_control"},
-    "steering.thresholds.points": {"shuffle_control"},
-    "steering.tokens": {"shuffle_control"},
-    "steering.error_term": {"shuffle_control"},
-    "steering.strict": _RULES,
-    "steering.strict_slack": _RULES,
-    "steering.relaxed_drop": _RULES,
+    "steering.aggregate": {"shuffle_control", "fit_directions"},
+    "steering.balance": {"shuffle_control", "evaluate_subspaces", "baseline_table"},
+    "steering.thresholds.low": {"shuffle_control"} | _CHOSEN,
+    "steering.thresholds.high": {"shuffle_control"} | _CHOSEN,
+    "steering.thresholds.points": {"shuffle_control"} | _CHOSEN,
+    "steering.tokens": {"shuffle_control"} | _CHOSEN,
+    "steering.error_term": {"shuffle_control"} | _CHOSEN,
+    "steering.strict": _RULED,
+    "steering.strict_slack": _RULED,
+    "steering.relaxed_drop": _RULED,
+    "steering.random_pool": {"evaluate_subspaces"},
+    "steering.random_seeds": {"evaluate_subspaces"},
+    "model.name": {"baseline_table"},
+    "datasets.<name>.group_names": {"baseline_table", "control_table"},
 }
 # Keys whose change is another DAG, not another recipe of the same jobs, or that count by what a scan finds.
 OTHERWISE = {
@@ -128,7 +132,9 @@ def test_a_key_reaches_the_steps_that_its_page_names(key: str) -> None:
         if path[0] == "datasets":
             assert {dict(words)["dataset"] for _, words in jobs} <= {path[1]}
     expected = SAID[key] | AFTER.get(key, set())
-    if key.startswith("steering.") and key != "steering.shuffles":
+    if key.startswith("steering.") and not key.startswith(
+        ("steering.shuffles", "steering.baselines")
+    ):
         expected = expected | {"make_table"}
     assert found == expected
 
@@ -204,6 +210,8 @@ def test_modules_by_name_are_those_of_the_settings() -> None:
         elif "dictionary" in at:
             architecture = DEFAULT["dictionaries"][at["dictionary"]]["architecture"]
             assert modules == [f"clipsteer.dictionaries.{architecture}"]
+        elif step == "evaluate_directions":  # on the layer's own basis
+            assert modules == ["clipsteer.dictionaries.neurons"]
         else:
             assert modules == []
 

@@ -46,7 +46,11 @@ EVERY_STEP = {
     "steering": {"shuffles": 2},
     "tables": {"celeba": ["topk"]},
 }
-TABLES = ("results/celeba_table.csv", "results/celeba_negative_control.csv")
+TABLES = (
+    "results/celeba_table.csv",
+    "results/celeba_negative_control.csv",
+    "results/celeba_baselines.csv",
+)
 
 
 def test_every_function_that_ran_counts(tmp_path: Path) -> None:

@@ -1,0 +1,249 @@
+"""Method, controls and baselines on one footing: each tried on validation, chosen by the same rules, then tested.
+
+A step makes a list of `Trial`s, predicts the test split under each intervention, and writes one frame, which the
+table reads (`trials_frame`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+import torch
+
+from clipsteer.activations.tokens import Tokens
+from clipsteer.dictionaries.base import Dictionary
+from clipsteer.steering.ablation import predict_selected
+from clipsteer.steering.choose import Candidate, Condition, Rule, choose
+from clipsteer.steering.controls import random_basis
+from clipsteer.steering.counts import GroupCounts, count_groups
+from clipsteer.steering.evaluator import Batch, Classify, Embed, predict_edits
+from clipsteer.steering.intervention import (
+    AffineEdit,
+    ErrorTerm,
+    FeatureEdit,
+    Intervention,
+    NoEdit,
+    StreamEdit,
+    projection,
+)
+from clipsteer.steering.selection import Sweep, select, sweep_frame
+from clipsteer.steering.statistics import Balance
+from clipsteer.steering.subspaces import rank_reaching, removed_energy, second_moment
+
+SAE = "sae"
+
+
+@dataclass(frozen=True, eq=False)
+class Option:
+    """An intervention that may be taken, and how large it is: in features, rank, or scale."""
+
+    intervention: Intervention
+    threshold: float | None = None
+    n_features: int | None = None
+    rank: int | None = None
+    scale: float | None = None
+
+
+def stream_edits(options: Iterable[Option]) -> list[StreamEdit]:
+    """The edits of options that all are edits of the stream. Raises TypeError for another."""
+    found = []
+    for option in options:
+        if not isinstance(option.intervention, StreamEdit):
+            raise TypeError(f"{option.intervention} does not edit the stream")
+        found.append(option.intervention)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What a method came to under one condition, by what validation says.
+
+    `balance`: how D_A and D_notA were weighted, None where neither was looked at. `condition`: None for
+    what no rule chose. `draw`: the seed, of what is drawn. `counts` on validation, of `option` (no edit where
+    nothing gained), and `baseline` those of no edit on the same stored numbers. A random subspace has the
+    counts of the edit that it stands beside: it takes that one's place.
+    """
+
+    method: str
+    balance: Balance | None
+    condition: Condition | None
+    counts: GroupCounts
+    baseline: GroupCounts
+    option: Option
+    draw: int | None = None
+
+
+def chosen_trials(
+    method: str,
+    balance: Balance | None,
+    candidates: Iterable[Candidate[Option]],
+    baseline: GroupCounts,
+    rules: Mapping[Condition, Rule],
+    nothing: Option,
+) -> list[Trial]:
+    """One trial a condition: the option that its rule takes, `nothing` where none gains."""
+    every = list(candidates)
+    trials = []
+    for condition, rule in rules.items():
+        best = choose(every, baseline, rule)
+        counts, option = (baseline, nothing) if best is None else (best.counts, best.what)
+        trials.append(Trial(method, balance, condition, counts, baseline, option))
+    return trials
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """The validation images of one place: `targets`, `groups` (N,), how many groups there are, and the rules."""
+
+    targets: np.ndarray
+    groups: np.ndarray
+    n_groups: int
+    rules: Mapping[Condition, Rule]
+
+    def counts(self, predictions: np.ndarray) -> GroupCounts:
+        """Of one prediction vector (N,)."""
+        return count_groups(predictions, self.targets, self.groups, self.n_groups)
+
+    def of_options(
+        self,
+        method: str,
+        balance: Balance | None,
+        options: Sequence[Option],
+        predictions: np.ndarray,
+        baseline: GroupCounts,
+        nothing: Option,
+    ) -> list[Trial]:
+        """Options in ascending size with their predictions (len(options), N); ties go to the first."""
+        candidates = [
+            Candidate((float(place),), self.counts(row), option)
+            for place, (option, row) in enumerate(zip(options, predictions, strict=True))
+        ]
+        return chosen_trials(method, balance, candidates, baseline, self.rules, nothing)
+
+    def of_sweep(
+        self,
+        method: str,
+        balance: Balance | None,
+        sweep: Sweep,
+        predicted: tuple[np.ndarray, np.ndarray],
+        dictionary: Dictionary,
+        error_term: ErrorTerm,
+        draw: int | None = None,
+    ) -> list[Trial]:
+        """A threshold grid's feature sets with what `predict_sweep` gave."""
+        resumed, predictions = predicted
+        frame = sweep_frame(sweep, predictions, self.targets, self.groups, self.n_groups)
+        baseline = self.counts(resumed)
+        trials = []
+        for condition, rule in self.rules.items():
+            found = select(frame, baseline, sweep.order, rule)
+            edit: StreamEdit = NoEdit()
+            if found.n_features:
+                edit = FeatureEdit(dictionary, found.features, error_term=error_term)
+            option = Option(edit, found.threshold, n_features=found.n_features)
+            trials.append(Trial(method, balance, condition, found.counts, baseline, option, draw))
+        return trials
+
+
+def random_subspaces(
+    beside: Sequence[Trial],
+    batches: Callable[[], Iterable[Batch]],
+    seeds: Sequence[int],
+    *,
+    tokens: Tokens,
+    device: torch.device | str,
+) -> list[Trial]:
+    """Random projections beside each trial, one a seed, that remove as much of the validation tokens as it does.
+
+    Their rank is the smallest whose sum of ||x' - x||^2 over the edited tokens reaches the trial's; 0, and
+    so no edit, where it has none. `batches` are those of validation.
+    """
+    edits = stream_edits(trial.option for trial in beside)
+    energies = removed_energy(edits, batches, tokens, device)
+    second = second_moment(batches(), tokens)
+    trials = []
+    for seed in seeds:
+        basis = torch.from_numpy(random_basis(len(second), seed))
+        for trial, energy in zip(beside, energies, strict=True):
+            rank = rank_reaching(energy, second, basis)
+            edit = projection(basis[:, :rank]) if rank else NoEdit()
+            option = Option(edit, rank=rank)
+            trials.append(replace(trial, method="random_subspace", option=option, draw=seed))
+    return trials
+
+
+def predict_options(
+    dictionary: Dictionary,
+    batches: Callable[[], Iterable[Batch]],
+    embed: Embed,
+    classify: Classify,
+    edits: Sequence[StreamEdit],
+    *,
+    tokens: Tokens,
+    error_term: ErrorTerm,
+    device: torch.device | str,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of the resumed pass, int16 (N,), and of each edit, (len(edits), N).
+
+    Ablations of `dictionary` are predicted together, with its code taken once; `NoEdit` is an empty one.
+    """
+    sets, others = [], []
+    for place, edit in enumerate(edits):
+        if isinstance(edit, AffineEdit):
+            others.append(place)
+        else:
+            features = edit.features if isinstance(edit, FeatureEdit) else np.zeros(0, np.int64)
+            sets.append((place, features))
+    resumed, found = predict_selected(
+        dictionary, batches, embed, classify, [features for _, features in sets],
+        tokens=tokens, error_term=error_term, device=device, progress=progress,
+    )  # fmt: skip
+    predictions = np.tile(resumed, (len(edits), 1))
+    predictions[[place for place, _ in sets]] = found
+    if others:
+        predictions[others] = predict_edits(
+            batches(), embed, classify, [edits[place] for place in others],
+            tokens=tokens, device=device, progress=progress,
+        )  # fmt: skip
+    return resumed, predictions
+
+
+def trials_frame(trials: Sequence[Trial], predictions: np.ndarray) -> pl.DataFrame:
+    """One row a trial, with its predictions on the test split (len(trials), N).
+
+    Counts on validation by group: `validation` and `validation_baseline` of correct predictions,
+    `validation_images`.
+    """
+    counts = pl.List(pl.Int64)
+    rows = [
+        {
+            "method": trial.method,
+            "balance": trial.balance,
+            "condition": trial.condition,
+            "draw": trial.draw,
+            "threshold": trial.option.threshold,
+            "n_features": trial.option.n_features,
+            "rank": trial.option.rank,
+            "scale": trial.option.scale,
+            "validation": list(trial.counts.correct),
+            "validation_baseline": list(trial.baseline.correct),
+            "validation_images": list(trial.baseline.images),
+        }
+        for trial in trials
+    ]
+    schema = {
+        **dict.fromkeys(("method", "balance", "condition"), pl.String()),
+        "draw": pl.Int64(),
+        "threshold": pl.Float64(),
+        **dict.fromkeys(("n_features", "rank"), pl.Int64()),
+        "scale": pl.Float64(),
+        **dict.fromkeys(("validation", "validation_baseline", "validation_images"), counts),
+    }
+    found = [row.tolist() for row in predictions.astype(np.int16)]
+    return pl.DataFrame(rows, schema=schema).with_columns(
+        pl.Series("predictions", found, pl.List(pl.Int16))
+    )

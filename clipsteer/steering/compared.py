@@ -1,0 +1,153 @@
+"""What each baseline came to on test, beside the SAE: accuracies by group, what was gained and what was lost.
+
+`trials` are rows of `clipsteer.steering.baselines.trials_frame` of all places, with `hook_point`, `layer` and
+`dictionary` (null where a method has none); `images` has one row per test image: `target`, `group`, `baseline`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from clipsteer.steering.choose import Condition, Rule
+from clipsteer.steering.counts import GroupCounts
+from clipsteer.steering.headline import largest_fall
+from clipsteer.steering.outcomes import Trial as Outcomes
+from clipsteer.steering.outcomes import accuracies, trial
+from clipsteer.steering.places import best_place
+from clipsteer.steering.significance import Bools, group_counts, mcnemar_exact
+
+REFERENCE = "balanced_probe"
+# A share of a gap smaller than this (points) says nothing.
+_LEAST_GAP = 1.0
+_SIZES = ("n_features", "rank", "scale")
+
+
+def compare(
+    trials: pl.DataFrame,
+    images: pl.DataFrame,
+    *,
+    n_groups: int,
+    rules: Mapping[Condition, Rule],
+) -> pl.DataFrame:
+    """The rows with what they came to, accuracies in per cent and differences in points.
+
+    - `best_place`: whether the row is its method's own best place (balance, condition and draw apart), by its
+      rule's score on validation, among places where anything was taken; of none, the first.
+    - `overall`, `worst` with 95 % intervals (`_low`, `_high`), `worst_group`, `acc_before_<group>`,
+      `acc_after_<group>`, `worst_group_validation` (of the unmodified model), `gain` of the minimum with its
+      interval and `p_gain`, `p_worst_group`: as in the results table. Where nothing was taken, no p-values.
+    - `share_of_gap`: of what the balanced probe gains in worst-group accuracy; null where that is under a point.
+    - `largest_fall` of any group, and `largest_fall_group`; 0 and null where none falls.
+
+    Raises ValueError where there is not one balanced probe.
+    """
+    data = trial(trials, images, n_groups)
+    before = data.unmodified
+    counts = group_counts(data.correct, data.groups, n_groups)
+    references = np.flatnonzero(trials["method"].to_numpy() == REFERENCE)
+    if len(references) != 1:
+        raise ValueError(f"{len(references)} rows of {REFERENCE}, expected 1")
+    unmodified = _validation(trials.row(int(references[0]), named=True), "validation_baseline")
+    hardest = unmodified.worst_group
+    gap = counts[int(references[0])].worst - before.worst
+    chosen = best_rows(trials, rules, unmodified)
+    rows = []
+    for number, row in enumerate(trials.drop("predictions").iter_rows(named=True)):
+        after = counts[number]
+        rows.append(
+            {
+                **{name: value for name, value in row.items() if "validation" not in name},
+                "best_place": number in chosen,
+                **accuracies(data, after, data.correct[number], hardest),
+                "worst_group": after.worst_group,
+                "worst_group_validation": hardest,
+                **{f"acc_before_{g}": before.accuracy(g) for g in range(n_groups)},
+                **_tests(data, data.correct[number], hardest, _is_taken(row)),
+                "share_of_gap": (after.worst - before.worst) / gap if gap >= _LEAST_GAP else None,
+                **_fall(before, after),
+                "n_images": len(images),
+            }
+        )
+    floats = [
+        name
+        for name in rows[0]
+        if name.startswith(("acc_", "p_", "gain")) or name in ("threshold", "scale", "share_of_gap")
+    ]
+    types: dict[str, Any] = {
+        **dict.fromkeys(floats, pl.Float64()),
+        **dict.fromkeys(("draw", "n_features", "rank", "layer", "largest_fall_group"), pl.Int64()),
+        **dict.fromkeys(("hook_point", "dictionary", "balance", "condition"), pl.String()),
+    }
+    return pl.DataFrame(rows, schema_overrides=types, infer_schema_length=None)
+
+
+def best_rows(
+    trials: pl.DataFrame, rules: Mapping[Condition, Rule], unmodified: GroupCounts
+) -> set[int]:
+    """The numbers of the rows that are their method's own best place on validation.
+
+    Every place is scored against the unmodified model's counts, so that scores are of one kind.
+    """
+    families: dict[tuple[Any, ...], list[int]] = {}
+    rows = list(trials.drop("predictions").iter_rows(named=True))
+    for number, row in enumerate(rows):
+        key = tuple(row[name] for name in ("method", "balance", "condition", "draw"))
+        families.setdefault(key, []).append(number)
+    best = set()
+    for (_, _, condition, _), members in families.items():
+        if condition is None:
+            best.update(members)
+            continue
+        taken = [number for number in members if _is_taken(rows[number])]
+        if not taken:
+            best.add(min(members, key=lambda number: _place(rows[number])))
+            continue
+        scores = {
+            _place(rows[number]): rules[condition].score(
+                _validation(rows[number], "validation"), unmodified
+            )
+            for number in taken
+        }
+        place = best_place(scores)
+        best.update(number for number in taken if _place(rows[number]) == place)
+    return best
+
+
+def _place(row: Mapping[str, Any]) -> tuple[int, str]:
+    """Layer and dictionary, or hook point; what has no place has one."""
+    return (
+        -1 if row["layer"] is None else row["layer"],
+        row["dictionary"] or row["hook_point"] or "",
+    )
+
+
+def _is_taken(row: Mapping[str, Any]) -> bool:
+    """Whether there is any intervention; only what has a size may be none."""
+    sizes = [row[name] for name in _SIZES if row[name] is not None]
+    return not sizes or any(sizes)
+
+
+def _validation(row: Mapping[str, Any], name: str) -> GroupCounts:
+    return GroupCounts(tuple(row[name]), tuple(row["validation_images"]))
+
+
+def _tests(data: Outcomes, after: Bools, hardest: int, taken: bool) -> dict[str, float | None]:
+    """The exact McNemar test of the hardest group's images; of no intervention there is nothing to test."""
+    own = data.groups == hardest
+    if not taken:
+        return {"p_worst_group": None, **dict.fromkeys(("gain_low", "gain_high", "p_gain"))}
+    return {"p_worst_group": mcnemar_exact(data.baseline[own], after[own])}
+
+
+def _fall(before: GroupCounts, after: GroupCounts) -> dict[str, Any]:
+    known = [group for group, images in enumerate(before.images) if images]
+    found = largest_fall(
+        *({g: counts.accuracy(g) or 0.0 for g in known} for counts in (before, after))
+    )
+    if found is None:
+        return {"largest_fall": 0.0, "largest_fall_group": None}
+    return {"largest_fall": -found["points"], "largest_fall_group": found["group"]}

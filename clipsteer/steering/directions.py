@@ -1,0 +1,106 @@
+"""Directions that stand for an attribute, and the affine map that takes each out of a token.
+
+All are fitted on training activations in float64, and all are x' = x - scale * ((x - mu) A) B^T with one column
+in A and B (`clipsteer.steering.intervention.Affine`). `docs/method.md`, section 14.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from clipsteer.steering.intervention import TOKEN_KINDS, Affine, TokenKind
+from clipsteer.steering.logistic import fit_probe
+from clipsteer.steering.moments import Contrast, Fitted, cell_weights, contrast
+from clipsteer.steering.statistics import Balance
+
+DIRECTIONS = ("mean_difference", "leace", "probe")
+
+
+def mean_difference(found: Contrast) -> Affine:
+    """x - u u^T (x - mu), u the unit vector along mean(A) - mean(notA), mu = mean(notA).
+
+    At scale 1 the component along u is that of D_notA's mean: A looks absent.
+    """
+    u = _unit(found.mean_a - found.mean_not_a)
+    return Affine(found.mean_not_a, u, u)
+
+
+def leace(found: Contrast) -> Affine:
+    """x - P (x - mu), P = c c^T Sigma^+ / (c^T Sigma^+ c): the least edit that makes class means equal.
+
+    c: covariance of x with the indicator of A, Sigma: that of x, mu: the mean (Belrose et al. 2023,
+    "LEACE: Perfect linear concept erasure in closed form", Theorem 4.2, one concept).
+    """
+    c = found.cross[:, None]
+    dual = torch.linalg.pinv(found.covariance, hermitian=True) @ c
+    strength = (c * dual).sum()
+    # Without a difference of means there is nothing to erase.
+    dual = dual / strength if float(strength) > 0 else torch.zeros_like(dual)
+    return Affine(found.mean, dual, c)
+
+
+def probe(image_means: torch.Tensor, cells: np.ndarray, weights: np.ndarray, seed: int) -> Affine:
+    """x - u u^T (x - mu), u the unit direction of a logistic regression for A on image means.
+
+    `image_means` (N, d), `cells` (N,); `weights` (C,) are those of the cells. mu is the mean of D_notA.
+    """
+    counts = np.bincount(cells, minlength=len(weights))
+    images = torch.from_numpy((weights / np.maximum(counts, 1))[cells])
+    in_a = cells % 2
+    fitted, _ = fit_probe(image_means, torch.from_numpy(in_a), images, n_classes=2, seed=seed)
+    u = _unit(fitted.weights[:, 1] - fitted.weights[:, 0])
+    outside = images * torch.from_numpy(1.0 - in_a)
+    return Affine(outside @ image_means / outside.sum(), u, u)
+
+
+def fit_directions(
+    fitted: Fitted, cells: np.ndarray, balance: Balance, seed: int
+) -> dict[str, Mapping[TokenKind, Affine]]:
+    """The maps of every direction in DIRECTIONS, by kind of token, under one balance."""
+    weights = cell_weights(np.bincount(cells, minlength=fitted.n_cells), balance)
+    contrasts = {kind: contrast(fitted.kinds[kind], weights) for kind in TOKEN_KINDS}
+    same = probe(fitted.image_means, cells, weights, seed)
+    return {
+        "mean_difference": {kind: mean_difference(contrasts[kind]) for kind in TOKEN_KINDS},
+        "leace": {kind: leace(contrasts[kind]) for kind in TOKEN_KINDS},
+        "probe": dict.fromkeys(TOKEN_KINDS, same),
+    }
+
+
+def named_tensors(
+    found: Mapping[Balance, Mapping[str, Mapping[TokenKind, Affine]]],
+) -> dict[str, torch.Tensor]:
+    """The maps as tensors by name, such as `group/leace/cls/mu`; `read_tensors` gives them back."""
+    return {
+        f"{balance}/{method}/{kind}/{name}": tensor.contiguous().clone()
+        for balance, methods in found.items()
+        for method, maps in methods.items()
+        for kind, affine in maps.items()
+        for name, tensor in affine._asdict().items()
+    }
+
+
+def read_tensors(
+    tensors: Mapping[str, torch.Tensor],
+) -> dict[Balance, dict[str, dict[TokenKind, Affine]]]:
+    """Balance -> direction -> kind of token -> map, balances and directions in their own order."""
+    balances: tuple[Balance, ...] = ("none", "group")
+    return {
+        balance: {
+            method: {
+                kind: Affine(*(tensors[f"{balance}/{method}/{kind}/{n}"] for n in Affine._fields))
+                for kind in TOKEN_KINDS
+            }
+            for method in DIRECTIONS
+        }
+        for balance in balances
+        if any(name.startswith(f"{balance}/") for name in tensors)
+    }
+
+
+def _unit(vector: torch.Tensor) -> torch.Tensor:
+    """The column (d, 1) along a vector (d,); 0 stays 0."""
+    return torch.nn.functional.normalize(vector, dim=0, eps=1e-300)[:, None]

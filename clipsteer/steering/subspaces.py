@@ -1,0 +1,95 @@
+"""Subspaces to project off: spans of a feature set's directions or of its encoder's columns, and random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from clipsteer.activations.tokens import Tokens, token_span
+from clipsteer.dictionaries.base import Dictionary
+from clipsteer.steering.evaluator import Batch
+from clipsteer.steering.intervention import StreamEdit
+
+Side = Literal["decoder", "encoder"]
+
+
+def vectors_of(dictionary: Dictionary, features: np.ndarray, side: Side) -> torch.Tensor:
+    """What the features stand for, (|F|, d) float64: directions n_j, or columns of the encoder."""
+    index = torch.from_numpy(np.asarray(features, dtype=np.int64))
+    if side == "decoder":
+        rows = dictionary.directions(index.to(dictionary.W_dec.device))
+    else:
+        rows = dictionary.W_enc.index_select(1, index.to(dictionary.W_enc.device)).T
+    return rows.cpu().double()
+
+
+def span(vectors: torch.Tensor) -> torch.Tensor:
+    """An orthonormal basis (d, r) of what rows (k, d) span; r counts singular values above rounding."""
+    if not len(vectors):
+        return vectors.new_zeros(vectors.shape[1], 0)
+    _, values, rows = torch.linalg.svd(vectors, full_matrices=False)
+    # as numpy.linalg.matrix_rank has it, for vectors that were stored in float32
+    least = values[0] * max(vectors.shape) * torch.finfo(torch.float32).eps
+    basis: torch.Tensor = rows[values > least].T.contiguous()
+    return basis
+
+
+def nested_spans(
+    vectors: torch.Tensor, sizes: Sequence[int] | np.ndarray
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """(size, basis of the first `size` rows) for ascending sizes from 1 on, up to the first that spans all.
+
+    Longer prefixes would be the same projection.
+    """
+    for size in sizes:
+        if size < 1:
+            continue
+        basis = span(vectors[:size])
+        yield int(size), basis
+        if basis.shape[1] == vectors.shape[1]:
+            return
+
+
+def second_moment(batches: Iterable[Batch], tokens: Tokens) -> torch.Tensor:
+    """Sum of x x^T (d, d) float64 over the edited tokens of all images."""
+    total: torch.Tensor | None = None
+    for _, hook, _ in batches:
+        x = torch.from_numpy(np.asarray(hook, dtype=np.float64))
+        rows = x[:, token_span(tokens, x.shape[1])].reshape(-1, x.shape[2])
+        total = rows.T @ rows if total is None else total + rows.T @ rows
+    if total is None:
+        raise ValueError("no batches")
+    return total
+
+
+def removed_energy(
+    edits: Sequence[StreamEdit],
+    batches: Callable[[], Iterable[Batch]],
+    tokens: Tokens,
+    device: torch.device | str = "cpu",
+) -> list[float]:
+    """Sum over tokens of ||x' - x||^2 of each edit, float64."""
+    totals = [0.0] * len(edits)
+    if not edits:
+        return totals
+    with torch.inference_mode():
+        for _, hook, _ in batches():
+            x = torch.from_numpy(np.asarray(hook, dtype=np.float32)).to(device)
+            for number, edit in enumerate(edits):
+                change = (edit.apply(x, tokens) - x).double()
+                totals[number] += float(change.square().sum())
+    return totals
+
+
+def rank_reaching(energy: float, second: torch.Tensor, basis: torch.Tensor) -> int:
+    """The smallest r for which projecting off the first r columns of `basis` removes `energy`.
+
+    `second` (d, d) as from `second_moment`, `basis` (d, d) orthonormal. What r columns remove is
+    sum_{k<r} q_k^T S q_k. d where even all of them remove less.
+    """
+    removed = torch.cumsum((basis * (second @ basis)).sum(dim=0), dim=0)
+    reached = int((removed < energy).sum()) + 1 if energy > 0 else 0
+    return min(reached, basis.shape[1])

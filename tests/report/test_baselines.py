@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from clipsteer.report.baselines import (
+    METHODS,
+    baselines_table,
+    columns,
+    csv_text,
+    headline_rows,
+    render,
+)
+from clipsteer.report.baselines_figure import baselines_figure
+from clipsteer.steering.compared import compare
+from tests.steering.test_compared import RULES, frames, row
+
+GROUPS = ["land on land", "land on water", "water on land", "water on water"]
+
+
+def table(seed: int = 0) -> pl.DataFrame:
+    rows = [row("balanced_probe", None, None)]
+    for condition in ("relaxed", "strict"):
+        rows += [
+            row("sae", condition, 2, dictionary="topk", balance=b, n_features=9, threshold=0.01)
+            for b in ("group", "none")
+        ]
+        rows.append(row("leace", condition, 1, balance="none", scale=0.0))
+        rows += [row("random_features", condition, draw=d, n_features=3 + d) for d in (0, 1)]
+        rows.append(row("class_bias", condition, None, scale=-0.0123456789))
+    trials, images = frames(seed, rows)
+    found = compare(trials, images, n_groups=4, rules=RULES)
+    return baselines_table(
+        found, dataset="birds", source="painted", model="tiny", group_names=GROUPS
+    )
+
+
+def test_the_table_has_its_columns_in_order_and_reads_back() -> None:
+    made = table()
+    assert made.columns == list(columns(4))
+    assert made["method"].unique(maintain_order=True).to_list() == [
+        method for method in METHODS if method in made["method"].to_list()
+    ]
+    sae = made.filter(pl.col("method") == "sae")
+    assert sae.select("balance", "condition").rows() == [
+        ("none", "strict"), ("none", "relaxed"), ("group", "strict"), ("group", "relaxed"),
+    ]  # fmt: skip
+    again = pl.read_csv(io.StringIO(csv_text(made)))
+    for name in ("worst", "share_of_gap", "scale", "largest_fall"):
+        np.testing.assert_array_equal(
+            again[name].cast(pl.Float64).to_numpy(), made[name].to_numpy(), err_msg=name
+        )
+    assert made.filter(pl.col("method") == "class_bias")["scale"].to_list() == [-0.0123457] * 2
+    assert set(made["worst_group_validation"]) == {"water on land"}
+
+
+def test_the_page_says_what_was_taken_and_what_fell() -> None:
+    made = table()
+    page = render(made, balance="none", group_names=GROUPS)
+    assert "source: painted (synthetic)" in page
+    assert "Worst on validation: water on land" in page
+    for condition in ("Strict", "Relaxed"):
+        part = page.split(f"## {condition} condition")[1].split("##")[0]
+        rows = {line.split("|")[1].strip(): line for line in part.splitlines() if "|" in line}
+        assert set(rows) >= {METHODS[method] for method in made["method"].to_list()}
+        assert "none passed" in rows[METHODS["leace"]]
+        assert "2 draws, each its own" in rows[METHODS["random_features"]]
+    for one in headline_rows(made, "strict", GROUPS):
+        mine = made.filter(
+            (pl.col("method") == one["method"])
+            & pl.col("balance").eq_missing(one["balance"])
+            & (pl.col("condition").is_null() | (pl.col("condition") == "strict"))
+        )
+        gains = (mine["acc_after_2"] - mine["acc_before_2"]).to_list()
+        assert one["own_gain"] == sum(gains) / len(gains)
+        assert one["is_nothing"] == (one["method"] == "leace")
+
+
+def test_equal_tables_give_equal_pictures(tmp_path: Path) -> None:
+    drawn = []
+    for number, seed in enumerate((0, 0, 1)):
+        path = tmp_path / f"{number}.png"
+        baselines_figure(table(seed), path, balance="none", group_names=GROUPS)
+        drawn.append(path.read_bytes())
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert drawn[0].startswith(b"\x89PNG")

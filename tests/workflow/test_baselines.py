@@ -1,0 +1,90 @@
+"""Controls and baselines through Snakemake: the SAE's own rows are the table's, and only what must is made anew."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from clipsteer.report.baselines import METHODS, columns
+from tests.workflow.runs import WorkingCopy, merged, nested
+
+TABLE, TARGET = "results/celeba_table.csv", "results/celeba_baselines.csv"
+# Two layers: directions fitted, directions, the one SAE, readouts; the table.
+COMPUTED = 2 + 2 + 2 + 1 + 1
+
+
+@pytest.fixture(scope="module")
+def compared(finished: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
+    """The table of baselines, beside the finished ones."""
+    twin = finished.twin(tmp_path_factory.mktemp("baselines"))
+    assert twin.run(TARGET).ok().counts == (COMPUTED, 0)
+    return twin
+
+
+def rows(copy: WorkingCopy) -> pl.DataFrame:
+    return pl.read_csv(copy.folder / TARGET, infer_schema_length=None)
+
+
+def test_every_method_stands_there_under_both_conditions(compared: WorkingCopy) -> None:
+    table = rows(compared)
+    assert table.columns == list(columns(4))
+    assert table["method"].unique(maintain_order=True).to_list() == list(METHODS)
+    assert set(table["source"]) == {"painted"}
+    # two layers; both balances and conditions; two draws
+    expected = {
+        **dict.fromkeys(METHODS, 2 * 2 * 2), "random_features": 2 * 2 * 2,
+        "random_subspace": 2 * 2 * 2 * 2, "class_bias": 2, "balanced_probe": 1,
+    }  # fmt: skip
+    found = table.group_by("method").len()
+    assert dict(found.rows()) == expected
+    one = (
+        table.filter(pl.col("best_place")).group_by("method", "balance", "condition", "draw").len()
+    )
+    assert set(one["len"]) == {1}
+
+
+@pytest.mark.parametrize(("method", "dictionary"), [("sae", "topk"), ("neurons", "neurons")])
+def test_what_the_table_has_too_is_the_same(
+    compared: WorkingCopy, method: str, dictionary: str
+) -> None:
+    named = {
+        "layer",
+        "condition",
+        "n_features",
+        "threshold",
+        "overall",
+        "worst",
+        "worst_group",
+        "p_gain",
+    }
+    wanted = [name for name in columns(4) if name in named or name.startswith("acc_")]
+    ours = rows(compared).filter((pl.col("method") == method) & (pl.col("balance") == "none"))
+    table = pl.read_csv(compared.folder / TABLE).filter(
+        (pl.col("dictionary") == dictionary) & (pl.col("ablation") == "targeted")
+    )
+    keys = ["layer", "condition"]
+    assert ours.select(wanted).sort(keys).rows() == table.select(wanted).sort(keys).rows()
+    if method == "neurons":  # the tiny SAE's sets are all empty
+        assert table["n_features"].sum() > 0
+
+
+def test_page_and_figure_lie_beside_it(compared: WorkingCopy) -> None:
+    page = (compared.folder / "results/celeba_baselines.md").read_text(encoding="utf-8")
+    assert "painted (synthetic)" in page
+    assert all(words in page for words in METHODS.values())
+    picture = (compared.folder / "results/celeba_baselines.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_scales_are_the_directions_own(compared: WorkingCopy) -> None:
+    outcome = compared.run(TARGET, config=nested("steering.baselines.scales", [0.5])).ok()
+    assert outcome.counts == (2 + 1, 0)
+    scales = rows(compared).filter(pl.col("method").is_in(["mean_difference", "leace_scaled"]))
+    assert set(scales["scale"]) <= {0.0, 0.5}
+
+
+def test_activations_that_are_dropped_leave_the_same_table(compared: WorkingCopy) -> None:
+    before = (compared.folder / TARGET).read_bytes()
+    config = merged(nested("steering.baselines.scales", [0.5]), nested("activations.keep", False))
+    assert compared.run(TARGET, config=config).ok().counts[0] == 0
+    assert (compared.folder / TARGET).read_bytes() == before

@@ -1,0 +1,104 @@
+"""Controls and baselines in one table beside the SAE's features, as a page and a figure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipsteer.runner.step import Action, Job, Run, main
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = (
+    "dataset()",
+    "images_from() as source",
+    "model.name as model",
+    "datasets.group_names",
+    "trained(tables) as dictionaries",
+    "steering.balance",
+    "steering.strict",
+    "steering.strict_slack",
+    "steering.relaxed_drop",
+)
+
+
+def plan(job: Job) -> dict[str, Action]:
+    inputs = {
+        f"{kind}/{member}": job.output(kind, "trials", member)
+        for kind in ("directed", "steered")
+        for member in job.inputs[kind].members
+    }
+    inputs |= {name: job.output("readout", name) for name in ("trials", "images")}
+    return {"all": Action(job.recipe, inputs)}
+
+
+def compute(run: Run) -> None:
+    from clipsteer.report.baselines import baselines_table, csv_text, render
+    from clipsteer.report.baselines_figure import baselines_figure
+    from clipsteer.steering.choose import rules
+    from clipsteer.steering.compared import compare
+    from clipsteer.tables import read_parquet
+
+    recipe = run.recipe
+    names = recipe["group_names"]
+    found = compare(
+        _trials(run),
+        read_parquet(run.blob("images")),
+        n_groups=len(names),
+        rules=rules(recipe),
+    )
+    labels = {key: recipe[key] for key in ("dataset", "source", "model")}
+    table = baselines_table(found, **labels, group_names=names)
+    run.put_bytes("csv", csv_text(table).encode())
+    page = render(table, balance=recipe["balance"], group_names=names)
+    run.put_bytes("markdown", page.encode())
+    figure = run.scratch / "baselines.png"
+    baselines_figure(table, figure, balance=recipe["balance"], group_names=names)
+    run.put_file("figure", figure)
+
+
+def _trials(run: Run) -> pl.DataFrame:
+    """The trials of all places: with hook point and layer, and with the dictionary where it is one's."""
+    import polars as pl
+
+    from clipsteer.tables import read_parquet
+
+    hooks = dict(run.recipe["dictionaries"])
+    order = list(hooks)
+
+    def placed(name: str) -> tuple[str | None, int | None, str | None]:
+        kind, _, member = name.partition("/")
+        if kind == "trials":
+            return None, None, None
+        head, _, layer = member.rpartition("/layer_")
+        if kind == "steered":
+            return hooks[head], int(layer), head
+        return head, int(layer), None
+
+    frames = []
+    members = [name for name in run.inputs if name != "images"]
+    for name in sorted(
+        members, key=lambda name: (order.index(d) if (d := placed(name)[2]) else -1, name)
+    ):
+        hook_point, layer, dictionary = placed(name)
+        frames.append(
+            read_parquet(run.blob(name)).with_columns(
+                pl.lit(hook_point, pl.String).alias("hook_point"),
+                pl.lit(layer, pl.Int64).alias("layer"),
+                pl.lit(dictionary, pl.String).alias("dictionary"),
+            )
+        )
+    return pl.concat(frames)
+
+
+def cost(job: Sizes) -> Cost:
+    """Predictions of all trials, and intervals of each."""
+    from clipsteer.lineage.resources import TORCH
+
+    return job.takes(job.seconds(0) + 2, TORCH + 100 + job.images("train") * 20e-3, 1.0)
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)

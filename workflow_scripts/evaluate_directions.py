@@ -1,0 +1,143 @@
+"""Baselines that need no dictionary: directions and neurons of a layer, chosen on validation, then tested."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipsteer.dictionaries.inputs import each_layer, member_name
+from clipsteer.runner.step import Action, Job, Run, main
+from clipsteer.steering.inputs import ablation_inputs
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = (
+    "neurons() as architecture",
+    "hook_point()",
+    "steering.thresholds",
+    "steering.tokens",
+    "steering.error_term",
+    "steering.strict",
+    "steering.strict_slack",
+    "steering.relaxed_drop",
+    "steering.baselines.scales",
+    "model.dtype as model_dtype",
+)
+CUT = ("layers",)
+IMPORTS = ("clipsteer.dictionaries.{architecture}",)
+
+_SPLITS = ("validation", "test")
+
+
+def plan(job: Job) -> dict[str, Action]:
+    def inputs(layer: int) -> dict[str, str]:
+        member = member_name(job, layer)
+        found = {
+            f"{split}/{name}": digest
+            for split in _SPLITS
+            for name, digest in ablation_inputs(job, layer, split, activations=split).items()
+        }
+        return found | {
+            name: job.output("directions", name, member) for name in ("directions", "neurons")
+        }
+
+    return each_layer(job, inputs)
+
+
+def compute(run: Run) -> None:
+    import numpy as np
+    from safetensors.torch import load
+
+    from clipsteer.steering.baselines import (
+        Option,
+        Trial,
+        Validation,
+        predict_options,
+        stream_edits,
+        trials_frame,
+    )
+    from clipsteer.steering.choose import rules
+    from clipsteer.steering.counts import number_of_groups
+    from clipsteer.steering.directions import read_tensors
+    from clipsteer.steering.evaluator import predict_edits
+    from clipsteer.steering.inputs import AblationSetting
+    from clipsteer.steering.intervention import AffineEdit, NoEdit
+    from clipsteer.steering.selection import nested_sets, threshold_grid
+    from clipsteer.steering.statistics import difference
+    from clipsteer.steering.sweep import predict_sweep
+    from clipsteer.tables import parquet_bytes, read_parquet
+
+    recipe = run.recipe
+    validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
+    n_groups = number_of_groups(np.concatenate([validation.groups, test.groups]))
+    choice = Validation(validation.targets, validation.groups, n_groups, rules(recipe))
+    network = validation.dictionary, validation.batches, validation.embed, validation.classify
+    edit = {"tokens": recipe["tokens"], "device": validation.device}
+    trials: list[Trial] = []
+
+    table = read_parquet(run.blob("neurons"))
+    fitted = read_tensors(load(run.blob("directions")))
+    progress = run.progress(3 * len(fitted) + 1, "sweeps")
+    for balance in fitted:
+        differences = difference(table, balance=balance)
+        for method, ranked in (
+            ("neurons", differences),
+            ("neurons_two_sided", np.abs(differences)),
+        ):
+            sweep = nested_sets(ranked, threshold_grid(**recipe["thresholds"]))
+            predicted = predict_sweep(
+                *network, sweep.order, sweep.distinct, error_term=recipe["error_term"], **edit
+            )
+            trials += choice.of_sweep(
+                method, balance, sweep, predicted, validation.dictionary, recipe["error_term"]
+            )
+            progress(1)
+
+        # LEACE is one edit, at scale 1; `leace_scaled` chooses its scale as the others do
+        scales = sorted({*recipe["scales"], 1.0})
+        options = {
+            method: [Option(AffineEdit(maps, scale), scale=scale) for scale in scales]
+            for method, maps in fitted[balance].items()
+        }
+        every = stream_edits(option for found in options.values() for option in found)
+        resumed, *rows = predict_edits(
+            validation.batches(), validation.embed, validation.classify, [NoEdit(), *every], **edit
+        )
+        baseline, nothing = choice.counts(resumed), Option(NoEdit(), scale=0.0)
+        for number, (method, found) in enumerate(options.items()):
+            mine = np.stack(rows[number * len(scales) : (number + 1) * len(scales)])
+            asked = [place for place, scale in enumerate(scales) if scale in recipe["scales"]]
+            if method == "leace":
+                whole = scales.index(1.0)
+                trials += choice.of_options(
+                    method, balance, [found[whole]], mine[[whole]], baseline, nothing
+                )
+                method = "leace_scaled"
+            trials += choice.of_options(
+                method, balance, [found[place] for place in asked], mine[asked], baseline, nothing
+            )
+        progress(1)
+
+    _, predictions = predict_options(
+        test.dictionary, test.batches, test.embed, test.classify,
+        stream_edits(trial.option for trial in trials),
+        error_term=recipe["error_term"], **edit,
+    )  # fmt: skip
+    progress(1)
+    progress.finish()
+    run.put_bytes("trials", parquet_bytes(trials_frame(trials, predictions)))
+
+
+def cost(job: Sizes) -> Cost:
+    """Four sweeps and some options of several kinds on validation, and what was taken on test."""
+    points, more = (
+        job.config["steering"]["thresholds"]["points"],
+        len(job.config["steering"]["baselines"]["scales"]),
+    )
+    chosen = job.resume("validation", 4 * points // 2 + 6 * more)
+    tested = job.resume("test", 4 * 5 + more)
+    return job.takes(chosen.seconds + tested.seconds, max(chosen.memory_mb, tested.memory_mb), 1.0)
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)

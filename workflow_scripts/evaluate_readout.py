@@ -1,0 +1,112 @@
+"""Baselines that edit nothing inside: biases on the class scores, and a probe in place of the zero-shot head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipsteer.activations.inputs import EMBEDDING, array_inputs, open_reader
+from clipsteer.runner.step import Action, Job, Run, main
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = (
+    "steering.strict",
+    "steering.strict_slack",
+    "steering.relaxed_drop",
+    "seed",
+)
+
+_SPLITS = ("train", "validation", "test")
+
+
+def plan(job: Job) -> dict[str, Action]:
+    inputs = {"head": job.output("head", "head")}
+    for split in _SPLITS:
+        inputs[f"{split}/labels"] = job.output("manifest", f"labels_{split}")
+        inputs |= array_inputs(job, EMBEDDING, f"{split}/embedding", activations=split)
+    return {"all": Action(job.recipe, inputs)}
+
+
+def compute(run: Run) -> None:
+    import numpy as np
+    import polars as pl
+    import torch
+    from safetensors.torch import load
+
+    from clipsteer.clip.device import one_thread
+    from clipsteer.clip.zero_shot import zero_shot_logits
+    from clipsteer.steering.baselines import Option, Trial, Validation, trials_frame
+    from clipsteer.steering.choose import rules
+    from clipsteer.steering.class_bias import choose_bias
+    from clipsteer.steering.compared import REFERENCE
+    from clipsteer.steering.controls import balanced_sample
+    from clipsteer.steering.counts import number_of_groups
+    from clipsteer.steering.intervention import ClassBias, predict_readout
+    from clipsteer.steering.logistic import fit_probe
+    from clipsteer.tables import parquet_bytes, read_parquet
+
+    recipe = run.recipe
+    head = load(run.blob("head"))["head"]
+    labels = {split: read_parquet(run.blob(f"{split}/labels")) for split in _SPLITS}
+    embeddings = {}
+    for split in _SPLITS:
+        reader = open_reader(run, f"{split}/embedding")
+        embeddings[split] = torch.from_numpy(
+            reader.read(reader.start, reader.stop).astype(np.float32)
+        )
+    groups = {split: labels[split]["group"].to_numpy() for split in _SPLITS}
+    targets = labels["validation"]["target"].to_numpy()
+    n_groups = number_of_groups(np.concatenate([groups["validation"], groups["test"]]))
+    choice = Validation(targets, groups["validation"], n_groups, rules(recipe))
+    scores = {
+        split: zero_shot_logits(embeddings[split], head).double().numpy()
+        for split in ("validation", "test")
+    }
+    unmodified = scores["validation"].argmax(axis=1)
+    baseline = choice.counts(unmodified)
+
+    trials, predictions = list[Trial](), list[np.ndarray]()
+    zero = ClassBias(torch.zeros(len(head), dtype=torch.float64))
+    for condition, rule in choice.rules.items():
+        found = choose_bias(scores["validation"], targets, groups["validation"], baseline, rule)
+        bias, counts = (zero, baseline)
+        if found is not None:
+            bias, counts = ClassBias(torch.from_numpy(found.what)), found.counts
+        # of two classes the one free bias, in cosines; of more the largest
+        option = Option(bias, scale=float(bias.bias[int(bias.bias.abs().argmax())]))
+        trials.append(Trial("class_bias", None, condition, counts, baseline, option))
+
+    with one_thread():
+        sample = balanced_sample(groups["train"], recipe["seed"])
+        units = torch.nn.functional.normalize(embeddings["train"][sample].double(), dim=1)
+        probe, _ = fit_probe(
+            units,
+            torch.from_numpy(labels["train"]["target"].to_numpy()[sample].astype(np.int64)),
+            torch.ones(len(sample), dtype=torch.float64),
+            n_classes=len(head),
+            seed=recipe["seed"],
+        )
+    counts = choice.counts(predict_readout(probe, embeddings["validation"], head))
+    trials.append(Trial(REFERENCE, None, None, counts, baseline, Option(probe)))
+
+    for trial in trials:
+        assert isinstance(trial.option.intervention, ClassBias | type(probe))
+        predictions.append(predict_readout(trial.option.intervention, embeddings["test"], head))
+    run.put_bytes("trials", parquet_bytes(trials_frame(trials, np.stack(predictions))))
+    images = labels["test"].with_columns(
+        pl.Series("baseline", scores["test"].argmax(axis=1), pl.Int16)
+    )
+    run.put_bytes("images", parquet_bytes(images))
+    run.fact("balanced_probe_images", len(sample))
+
+
+def cost(job: Sizes) -> Cost:
+    """The embeddings of all splits, and a probe."""
+    from clipsteer.lineage.resources import TORCH
+
+    return job.takes(job.seconds(0) + 2, TORCH + 100 + job.images("train") * 20e-3, 1.0)
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)

@@ -1,0 +1,159 @@
+"""An SAE's features and what stands beside them: subspaces of the same sets, random sets and subspaces.
+
+Chosen on validation by the same rules, then tested.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipsteer.dictionaries.inputs import each_layer, member_name
+from clipsteer.runner.step import Action, Job, Run, main
+from clipsteer.steering.inputs import ablation_inputs
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = (
+    "dictionaries.architecture",
+    "dictionaries.hook_point",
+    "steering.balance",
+    "steering.thresholds",
+    "steering.tokens",
+    "steering.error_term",
+    "steering.strict",
+    "steering.strict_slack",
+    "steering.relaxed_drop",
+    "steering.random_pool",
+    "steering.random_seeds",
+    "model.dtype as model_dtype",
+    "seed",
+)
+CUT = ("layers",)
+IMPORTS = ("clipsteer.dictionaries.{architecture}",)
+
+_SPLITS = ("validation", "test")
+
+
+def plan(job: Job) -> dict[str, Action]:
+    def inputs(layer: int) -> dict[str, str]:
+        member = member_name(job, layer)
+        found = {
+            f"{split}/{name}": digest
+            for split in _SPLITS
+            for name, digest in ablation_inputs(job, layer, split, activations=split).items()
+        }
+        return found | {"statistics": job.output("statistics", "statistics", member)}
+
+    return each_layer(job, inputs)
+
+
+def compute(run: Run) -> None:
+    import numpy as np
+
+    from clipsteer.clip.device import one_thread
+    from clipsteer.steering.baselines import (
+        SAE,
+        Option,
+        Trial,
+        Validation,
+        predict_options,
+        random_subspaces,
+        stream_edits,
+        trials_frame,
+    )
+    from clipsteer.steering.choose import rules
+    from clipsteer.steering.controls import random_orders
+    from clipsteer.steering.counts import number_of_groups
+    from clipsteer.steering.evaluator import predict_edits
+    from clipsteer.steering.inputs import AblationSetting
+    from clipsteer.steering.intervention import NoEdit, projection
+    from clipsteer.steering.moments import possible_balances
+    from clipsteer.steering.selection import Sweep, nested_sets, threshold_grid
+    from clipsteer.steering.statistics import difference, firing_frequency, group_means
+    from clipsteer.steering.subspaces import nested_spans, vectors_of
+    from clipsteer.steering.sweep import predict_sweep
+    from clipsteer.tables import parquet_bytes, read_parquet
+
+    recipe, table = run.recipe, read_parquet(run.blob("statistics"))
+    validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
+    dictionary, error_term = validation.dictionary, recipe["error_term"]
+    n_groups = number_of_groups(np.concatenate([validation.groups, test.groups]))
+    choice = Validation(validation.targets, validation.groups, n_groups, rules(recipe))
+    network = dictionary, validation.batches, validation.embed, validation.classify
+    edit = {"tokens": recipe["tokens"], "device": validation.device}
+    seeds = [recipe["seed"] * 1000 + i for i in range(recipe["random_seeds"])]
+    balances = possible_balances(group_means(table)[1])
+    sweeps = {
+        balance: nested_sets(
+            difference(table, balance=balance), threshold_grid(**recipe["thresholds"])
+        )
+        for balance in balances
+    }
+    trials: list[Trial] = []
+    progress = run.progress(3 * len(balances) + len(seeds) + 1, "sweeps")
+
+    for balance, sweep in sweeps.items():
+        predicted = predict_sweep(
+            *network, sweep.order, sweep.distinct, error_term=error_term, **edit
+        )
+        trials += choice.of_sweep(SAE, balance, sweep, predicted, dictionary, error_term)
+        progress(1)
+        baseline = choice.counts(predicted[0])
+        for side in ("decoder", "encoder"):
+            with one_thread():
+                vectors = vectors_of(dictionary, sweep.order, side)
+                options = [
+                    Option(projection(basis), n_features=size, rank=basis.shape[1])
+                    for size, basis in nested_spans(vectors, sweep.distinct)
+                ]
+            predictions = predict_edits(
+                validation.batches(), validation.embed, validation.classify,
+                stream_edits(options), **edit,
+            )  # fmt: skip
+            nothing = Option(NoEdit(), n_features=0, rank=0)
+            trials += choice.of_options(
+                f"{side}_subspace", balance, options, predictions, baseline, nothing
+            )
+            progress(1)
+
+    with one_thread():
+        beside = [trial for trial in trials if trial.method == SAE]
+        trials += random_subspaces(beside, validation.batches, seeds, **edit)
+
+    grid = sweeps[recipe["balance"] if recipe["balance"] in sweeps else "none"]
+    orders = random_orders(
+        dictionary.m, seeds, pool=recipe["random_pool"], frequency=firing_frequency(table)
+    )
+    for seed, order in zip(seeds, orders, strict=True):
+        sweep = Sweep(order, grid.thresholds, np.minimum(grid.sizes, len(order)))
+        predicted = predict_sweep(
+            *network, sweep.order, sweep.distinct, error_term=error_term, **edit
+        )
+        trials += choice.of_sweep(
+            "random_features", None, sweep, predicted, dictionary, error_term, seed
+        )
+        progress(1)
+
+    _, predictions = predict_options(
+        dictionary, test.batches, test.embed, test.classify,
+        stream_edits(trial.option for trial in trials), error_term=error_term, **edit,
+    )  # fmt: skip
+    progress(1)
+    progress.finish()
+    run.put_bytes("trials", parquet_bytes(trials_frame(trials, predictions)))
+
+
+def cost(job: Sizes) -> Cost:
+    """Four sweeps and some options of several kinds on validation, and what was taken on test."""
+    points, more = (
+        job.config["steering"]["thresholds"]["points"],
+        4 * job.config["steering"]["random_seeds"],
+    )
+    chosen = job.resume("validation", 4 * points // 2 + 6 * more)
+    tested = job.resume("test", 4 * 5 + more)
+    return job.takes(chosen.seconds + tested.seconds, max(chosen.memory_mb, tested.memory_mb), 1.0)
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)
