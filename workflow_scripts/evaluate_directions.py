@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from clipsteer.dictionaries.inputs import member_name
 from clipsteer.runner.step import Action, Job, Run, main
-from clipsteer.steering.inputs import ablation_inputs
+from clipsteer.steering.inputs import choice_inputs
 
 _KEYS = (
     *("architecture", "thresholds", "tokens", "error_term"),
     *("strict", "strict_slack", "relaxed_drop", "scales", "model_dtype"),
 )
-_SPLITS = ("validation", "test")
 
 
 def plan(job: Job) -> dict[str, Action]:
@@ -18,11 +17,7 @@ def plan(job: Job) -> dict[str, Action]:
     actions = {}
     for layer in recipe["layers"]:
         member = member_name(job, layer)
-        inputs = {
-            f"{split}/{name}": digest
-            for split in _SPLITS
-            for name, digest in ablation_inputs(job, layer, split, activations=split).items()
-        }
+        inputs = choice_inputs(job, layer)
         inputs |= {
             name: job.output("directions", name, member) for name in ("directions", "neurons")
         }

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from clipsteer.dictionaries.inputs import member_name
 from clipsteer.runner.step import Action, Job, Run, main
-from clipsteer.steering.inputs import ablation_inputs
+from clipsteer.steering.inputs import choice_inputs
 
 _KEYS = (
     *("architecture", "balance", "thresholds", "tokens", "error_term"),
     *("strict", "strict_slack", "relaxed_drop", "random_pool", "random_seeds"),
     *("seed", "model_dtype"),
 )
-_SPLITS = ("validation", "test")
 
 
 def plan(job: Job) -> dict[str, Action]:
@@ -22,11 +21,7 @@ def plan(job: Job) -> dict[str, Action]:
     actions = {}
     for layer in recipe["layers"]:
         member = member_name(job, layer)
-        inputs = {
-            f"{split}/{name}": digest
-            for split in _SPLITS
-            for name, digest in ablation_inputs(job, layer, split, activations=split).items()
-        }
+        inputs = choice_inputs(job, layer)
         inputs["statistics"] = job.output("statistics", "statistics", member)
         actions[member] = Action({**{k: recipe[k] for k in _KEYS}, "layer": layer}, inputs)
     return actions

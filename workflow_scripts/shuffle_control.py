@@ -8,7 +8,7 @@ from __future__ import annotations
 from clipsteer.activations.inputs import array_inputs, open_reader
 from clipsteer.dictionaries.inputs import member_name
 from clipsteer.runner.step import Action, Job, Run, main
-from clipsteer.steering.inputs import ablation_inputs
+from clipsteer.steering.inputs import choice_inputs
 
 _KEYS = (
     *("architecture", "aggregate", "balance", "thresholds", "tokens", "error_term"),
@@ -21,11 +21,7 @@ def plan(job: Job) -> dict[str, Action]:
     actions = {}
     for layer in recipe["layers"]:
         array = f"{recipe['hook_point']}/{layer:02d}"
-        inputs = {
-            f"{split}/{name}": digest
-            for split in ("validation", "test")
-            for name, digest in ablation_inputs(job, layer, split, activations=split).items()
-        }
+        inputs = choice_inputs(job, layer)
         inputs["train/labels"] = job.output("manifest", "labels_train")
         inputs |= array_inputs(job, array, "train/activations", activations="train")
         actions[member_name(job, layer)] = Action(

@@ -334,6 +334,12 @@ HOOK_POINT = Example(
         "workflow_scripts/shuffle_control.py": (
             ('    *("architecture", ', '    "hook_point",\n    *("architecture", '),
         ),
+        "workflow_scripts/evaluate_directions.py": (
+            ('    *("architecture", ', '    "hook_point",\n    *("architecture", '),
+        ),
+        "workflow_scripts/evaluate_subspaces.py": (
+            ('    *("architecture", ', '    "hook_point",\n    *("architecture", '),
+        ),
         "clipsteer/steering/inputs.py": (
             (
                 '            recipe["layer"],\n',
