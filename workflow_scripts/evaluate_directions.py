@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from clipsteer.dictionaries.inputs import each_layer, member_name
 from clipsteer.runner.step import Action, Job, Run, main
-from clipsteer.steering.inputs import ablation_inputs
+from clipsteer.steering.inputs import choice_inputs
 
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
@@ -26,18 +26,11 @@ USES = (
 CUT = ("layers",)
 IMPORTS = ("clipsteer.dictionaries.{architecture}",)
 
-_SPLITS = ("validation", "test")
-
 
 def plan(job: Job) -> dict[str, Action]:
     def inputs(layer: int) -> dict[str, str]:
         member = member_name(job, layer)
-        found = {
-            f"{split}/{name}": digest
-            for split in _SPLITS
-            for name, digest in ablation_inputs(job, layer, split, activations=split).items()
-        }
-        return found | {
+        return choice_inputs(job, layer) | {
             name: job.output("directions", name, member) for name in ("directions", "neurons")
         }
 

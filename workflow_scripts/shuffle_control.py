@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from clipsteer.activations.inputs import array_inputs, array_name, open_reader
 from clipsteer.dictionaries.inputs import each_layer
 from clipsteer.runner.step import Action, Job, Run, main
-from clipsteer.steering.inputs import ablation_inputs
+from clipsteer.steering.inputs import choice_inputs
 
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
@@ -37,12 +37,7 @@ IMPORTS = ("clipsteer.dictionaries.{architecture}",)
 def plan(job: Job) -> dict[str, Action]:
     def inputs(layer: int) -> dict[str, str]:
         array = array_name(job.recipe["hook_point"], layer)
-        found = {
-            f"{split}/{name}": digest
-            for split in ("validation", "test")
-            for name, digest in ablation_inputs(job, layer, split, activations=split).items()
-        }
-        found["train/labels"] = job.output("manifest", "labels_train")
+        found = choice_inputs(job, layer) | {"train/labels": job.output("manifest", "labels_train")}
         return found | array_inputs(job, array, "train/activations", activations="train")
 
     return each_layer(job, inputs)

@@ -42,6 +42,18 @@ def ablation_inputs(
     return inputs
 
 
+def choice_inputs(job: Job, layer: int) -> dict[str, str]:
+    """`ablation_inputs` of validation, for a choice, and of test: names begin with `validation/`, `test/`.
+
+    The job's inputs of those names hold the splits' shards.
+    """
+    return {
+        f"{split}/{name}": digest
+        for split in ("validation", "test")
+        for name, digest in ablation_inputs(job, layer, split, activations=split).items()
+    }
+
+
 class AblationSetting:
     """Opens the inputs of one action and holds what `predict_sets` and `predict_prefixes` ask for.
 
