@@ -34,6 +34,7 @@ SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 """Those of this checkout."""
 
 ALL = "*"
+_SAID = re.compile(r"^(USES|CUT|IMPORTS)\b", re.MULTILINE)
 _KEY = r"[a-z_]+(?:\.[a-z0-9_]+)*"
 _USE = re.compile(
     rf"(?:(?P<function>[a-z_]+)\((?P<said>(?:{_KEY})?)\)|(?P<key>{_KEY}(?:\.\*)?))(?: as (?P<name>[a-z_]+))?"
@@ -84,9 +85,9 @@ def declared(script: Path) -> Declaration:
 
 def _tuples(script: Path) -> dict[str, tuple[str, ...]]:
     """The tuples at the top, by name; a file's first function is where its top ends, so that little is parsed."""
-    top = script.read_text(encoding="utf-8").partition("\ndef ")[0]
+    text = script.read_text(encoding="utf-8")
     try:
-        statements = ast.parse(top).body
+        statements = ast.parse(text.partition("\ndef ")[0]).body
     except SyntaxError as error:
         raise ClipsteerError(
             f"{script}, line {error.lineno}: not valid Python ({error.msg}); mend the file and run again."
@@ -97,6 +98,12 @@ def _tuples(script: Path) -> dict[str, tuple[str, ...]]:
             name = node.targets[0].id
             if name in ("USES", "CUT", "IMPORTS"):
                 found[name] = _texts(script, name, node.value)
+    for name in _SAID.findall(text):
+        if name not in found:
+            raise ClipsteerError(
+                f"{script}: {name}: found it below the first function or with a type, expected `{name} = (...)` above. "
+                "Move it there."
+            )
     return found
 
 

@@ -72,6 +72,8 @@ def test_a_script_may_declare_nothing(tmp_path: Path) -> None:
             "two settings of USES and CUT are called dtype",
         ),
         ('USES = ("model.tiny.*", "datasets.painted.*")', r"are called \*, expected each"),
+        ("def f(): ...\n\n\ndef g(): ...\nUSES = ()", "USES: found it below the first function"),
+        ("CUT: tuple[str, ...] = ()", "CUT: found it below the first function or with a type"),
         ("USES = (", "line 3: not valid Python"),
         ('USES = ("activations.layers",)\nCUT = ("layers",)', "are called layers, expected each"),
     ],
