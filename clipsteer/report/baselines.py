@@ -164,7 +164,7 @@ def _cells(row: Row) -> list[str]:
         f"{row['overall']:.1f}",
         f"{row['worst']:.1f}{group}",
         gain,
-        MISSING if share is None else f"{100 * share:.0f} %",
+        MISSING if share is None else f"{round(100 * share)} %",
         fall,
     ]
 
