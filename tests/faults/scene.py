@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,12 +74,12 @@ class Cell:
         self, *options: str, fault: str = "", config: Mapping[str, Any] | None = None
     ) -> Outcome:
         """One command, with a fault ordered or none."""
-        order = f"{VARIABLE}={shlex.quote(fault)} " if fault else ""
         return self.copy.run(
             *self.change.targets,
             config=merged(self.change.config(self.place), config or {}),
             options=options,
-            script=f'{order}exec {shlex.quote(str(self.python))} "${{@:2}}"',
+            python=str(self.python),
+            environment={VARIABLE: fault} if fault else None,
         )
 
     def forget(self, step: str) -> Callable[[], None]:

@@ -1,7 +1,7 @@
 """A process that has imported Snakemake and forks for each run: the import is most of a small run's cost.
 
 What is forked goes on as `python -m snakemake` does, and its jobs are processes of their own, as ever. Runs
-that are killed, or that another script or interpreter starts, do without.
+that are killed, or that a script starts, do without.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -39,10 +38,10 @@ for line in sys.stdin:
 
 
 def run(
-    words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: int
+    python: str, words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: int
 ) -> tuple[int, str]:
     """Exit code and output of `python -m snakemake` with these words; `environment` is all that it has."""
-    server = _server(os.getpid(), tuple(sorted(_python(environment).items())))
+    server = _server(os.getpid(), python, tuple(sorted(_python(environment).items())))
     assert server.stdin
     assert server.stdout
     with tempfile.NamedTemporaryFile() as output:
@@ -60,12 +59,14 @@ def run(
 
 
 @cache
-def _server(parent: int, python: tuple[tuple[str, str], ...]) -> subprocess.Popen[str]:
-    """One for each process of tests and each setting of Python itself, which is read at its start."""
+def _server(
+    parent: int, python: str, settings: tuple[tuple[str, str], ...]
+) -> subprocess.Popen[str]:
+    """One for each process of tests, interpreter, and setting of Python itself, which is read at its start."""
     others = {k: v for k, v in os.environ.items() if k not in _python(os.environ)}
     return subprocess.Popen(
-        [sys.executable, "-c", _SERVER],
-        env={**others, **dict(python)},
+        [python, "-c", _SERVER],
+        env={**others, **dict(settings)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

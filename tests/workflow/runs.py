@@ -105,15 +105,23 @@ class WorkingCopy:
         words += ["--cores", str(cores), *targets, *options]
         return [*words, "--configfile", *map(str, overlays), "overlay.yaml"]
 
-    def run(self, *targets: str, script: str | None = None, **settings: Any) -> Outcome:
-        """One run of Snakemake; where there is a Bash `script`, the run's words are its `$@`."""
+    def run(
+        self,
+        *targets: str,
+        script: str | None = None,
+        python: str = sys.executable,
+        environment: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> Outcome:
+        """One run of Snakemake by `python`; where there is a Bash `script`, the run's words are its `$@`."""
         words = self.command(*targets, **settings)
-        environment = {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
-        if script is None and "snakemake" not in settings:
-            _, _, _, *words = words
-            return Outcome(*ready.run(words, self.folder, {**os.environ, **environment}, 1200))
+        words[0] = python
+        variables = {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", **(environment or {})}
+        if script is None and words[1:3] == ["-m", "snakemake"]:
+            everything = {**os.environ, **variables}
+            return Outcome(*ready.run(python, words[3:], self.folder, everything, 1200))
         script = script or 'exec "$@"'
-        return outcome_of(["bash", "-c", script, "bash", *words], self.folder, environment, 1200)
+        return outcome_of(["bash", "-c", script, "bash", *words], self.folder, variables, 1200)
 
     def twin(self, place: Path) -> WorkingCopy:
         """A copy, in `place`, of this working directory (Snakemake's memory and time stamps too) and store."""
