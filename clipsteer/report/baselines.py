@@ -9,6 +9,7 @@ import polars as pl
 
 from clipsteer.report.markdown import MISSING, grid, p_text, source_label
 from clipsteer.steering.choose import CONDITIONS
+from clipsteer.steering.compared import is_taken
 
 # Method -> what people read, in the order of the pages.
 METHODS = {
@@ -26,7 +27,6 @@ METHODS = {
     "class_bias": "bias on the class scores",
     "balanced_probe": "balanced probe (reference)",
 }
-_SIZES = ("n_features", "rank", "scale")
 _MEANS = ("overall", "worst", "share_of_gap", "largest_fall")
 _HEAD = (
     *("method", "balance", "place", "size", "overall", "worst", "own gain", "share"),
@@ -136,13 +136,8 @@ def headline_rows(table: pl.DataFrame, condition: str, group_names: Sequence[str
             if len({(other["layer"], other["dictionary"]) for other in rows}) > 1:
                 row |= dict.fromkeys(("layer", "dictionary"))
         row |= {"own_gain": _mean(gains), "own_gains": gains}
-        found.append({**row, "is_nothing": all(map(_is_nothing, rows))})
+        found.append({**row, "is_nothing": not any(map(is_taken, rows))})
     return found
-
-
-def _is_nothing(row: Row) -> bool:
-    sizes = [row[name] for name in _SIZES if row[name] is not None]
-    return bool(sizes) and not any(sizes)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
