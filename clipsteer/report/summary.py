@@ -17,10 +17,6 @@ _AGAINST = {
     "sae_over_neurons": "targeted neurons",
     "sae_over_random": "as many random features of the same SAE",
 }
-_RULES = {
-    "no_group_falls": "no group falls on validation",
-    "largest_sum": "neither overall nor worst-group accuracy falls on validation",
-}
 
 
 def render(headline: Mapping[str, Any], *, left_out: Mapping[str, int] | None = None) -> str:
@@ -52,7 +48,7 @@ def _condition(found: Mapping[str, Any], condition: str, headline: Mapping[str, 
     """What one condition chose, what it gains and loses on validation, and on test."""
     hardest = headline["worst_group_validation"]
     if found["layer"] is None:
-        reason = f" ({_RULES[headline['strict_rule']]})" if condition == "strict" else ""
+        reason = f" ({_strict(headline)})" if condition == "strict" else ""
         return [
             f"{condition}{reason}: nothing is ablated, as no set gains on validation at any of "
             f"{headline['n_places']} places"
@@ -76,6 +72,16 @@ def _condition(found: Mapping[str, Any], condition: str, headline: Mapping[str, 
         f"  gain on test: {_gap(found['gain'])} {hardest}{to}; {_p(found['p_gain'], 'all groups')}; McNemar "
         f"{_p(found['p_worst_group'], hardest)}, {_p(found['p_overall'], 'all')}",
     ]
+
+
+def _strict(headline: Mapping[str, Any]) -> str:
+    """What the strict rule asks, in words."""
+    if headline["strict_rule"] == "largest_sum":
+        return "neither overall nor worst-group accuracy falls on validation"
+    slack = headline["strict_slack"]
+    if not slack:
+        return "no group falls on validation"
+    return f"no group loses more than {slack:,} {'image' if slack == 1 else 'images'} on validation"
 
 
 def _comparisons(found: Mapping[str, Any], hardest: str) -> Iterator[str]:
