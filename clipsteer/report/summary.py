@@ -86,11 +86,13 @@ def _strict(headline: Mapping[str, Any]) -> str:
 
 def _comparisons(found: Mapping[str, Any], hardest: str) -> Iterator[str]:
     """The chosen dictionary against the controls, on average over layers."""
+    number = len(found["layers"])
+    layers = f"{number} layer" if number == 1 else f"{number} layers"
     for key, control in _AGAINST.items():
         if "chosen" in found[key]:
             yield (
-                f"relaxed, mean over {len(found['layers'])} layers of {found['dictionary']}: targeted SAE minus "
-                f"{control} {_gap(found[key]['chosen'])} {hardest}"
+                f"relaxed, mean over {layers} of {found['dictionary']}: targeted SAE minus {control} "
+                f"{_gap(found[key]['chosen'])} {hardest}"
             )
 
 
