@@ -16,7 +16,8 @@ _OF_FOLDERS = {
 def config_key(step: str, name: str, path: str) -> str:
     """The config's dotted key for a dotted `path` in a recipe; empty where there is no single one.
 
-    `name` is the data set or dictionary that the action is about (`run.name` in its record).
+    `name` is the data set or dictionary that the action is about (`run.name` in its record), empty where it is
+    about all of them.
     """
     script = SCRIPTS / f"{step}.py"
     if not script.is_file():  # of another version of this checkout, or somebody's own
@@ -30,9 +31,13 @@ def config_key(step: str, name: str, path: str) -> str:
     for end in range(len(parts), 0, -1):  # the longest place that is known
         key = places.get(".".join(parts[:end]))
         if key is not None:
-            return ".".join([key.format(name=name), *parts[end:]]) if key else ""
+            return ".".join([_named(key, name), *parts[end:]]) if key else ""
     whole = [_of(declaration, use.key) for use in declaration.uses if use.name == ALL]
-    return f"{whole[0].format(name=name)}.{path}" if whole else ""
+    return f"{_named(whole[0], name)}.{path}" if whole else ""
+
+
+def _named(key: str, name: str) -> str:
+    return key.format(name=name) if name else key.replace(".{name}", "")
 
 
 def _of(declaration: Declaration, key: str) -> str:

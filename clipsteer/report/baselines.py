@@ -9,6 +9,7 @@ import polars as pl
 
 from clipsteer.report.markdown import MISSING, grid, p_text, source_label
 from clipsteer.steering.choose import CONDITIONS
+from clipsteer.steering.compared import is_taken
 
 # Method -> what people read, in the order of the pages.
 METHODS = {
@@ -26,9 +27,11 @@ METHODS = {
     "class_bias": "bias on the class scores",
     "balanced_probe": "balanced probe (reference)",
 }
-_SIZES = ("n_features", "rank", "scale")
 _MEANS = ("overall", "worst", "share_of_gap", "largest_fall")
-_HEAD = ("method", "balance", "place", "size", "overall", "worst", "gain", "share", "largest fall")
+_HEAD = (
+    *("method", "balance", "place", "size", "overall", "worst", "own gain", "share"),
+    "largest fall",
+)
 _GROUPS = ("worst_group", "worst_group_validation", "largest_fall_group")
 _PLACE = ("dataset", "source", "model", "hook_point", "layer", "dictionary")
 _ROUNDED = {"scale": ".6g", "threshold": ".6g", "p_gain": ".6g", "p_worst_group": ".6g"}
@@ -115,8 +118,9 @@ def render(table: pl.DataFrame, *, balance: str, group_names: Sequence[str]) -> 
 def headline_rows(table: pl.DataFrame, condition: str, group_names: Sequence[str]) -> list[Row]:
     """One row a method and balance: that of its best place, or the mean of its draws at theirs.
 
-    Adds `own_gain`, the points that the group which is worst on validation gained, `own_gains` of each draw,
-    and `is_nothing`: whether nothing passed the condition on validation.
+    Of several draws layer and dictionary stay only where all share them. Adds `own_gain`, the points that the
+    group which is worst on validation gained, `own_gains` of each draw, and `is_nothing`: whether nothing passed
+    the condition on validation.
     """
     here = pl.col("condition").eq_missing(condition) | pl.col("condition").is_null()
     chosen = table.filter(pl.col("best_place") & here)
@@ -126,17 +130,14 @@ def headline_rows(table: pl.DataFrame, condition: str, group_names: Sequence[str
         rows = list(part.iter_rows(named=True))
         gains = [row[f"acc_after_{hardest}"] - row[f"acc_before_{hardest}"] for row in rows]
         row = dict(rows[0])
-        if row["draw"] is not None:
+        if len(rows) > 1:
             row |= {name: _mean([other[name] for other in rows]) for name in _MEANS}
-            row |= dict.fromkeys(("layer", "dictionary", "p_worst_group", *_GROUPS))
+            row |= dict.fromkeys(("p_worst_group", *_GROUPS))
+            if len({(other["layer"], other["dictionary"]) for other in rows}) > 1:
+                row |= dict.fromkeys(("layer", "dictionary"))
         row |= {"own_gain": _mean(gains), "own_gains": gains}
-        found.append({**row, "is_nothing": all(map(_is_nothing, rows))})
+        found.append({**row, "is_nothing": not any(map(is_taken, rows))})
     return found
-
-
-def _is_nothing(row: Row) -> bool:
-    sizes = [row[name] for name in _SIZES if row[name] is not None]
-    return bool(sizes) and not any(sizes)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -170,30 +171,31 @@ def _cells(row: Row) -> list[str]:
 
 
 def _place(row: Row, draws: int) -> str:
-    if draws > 1:
-        return f"{draws} draws, each its own"
     if row["is_nothing"]:
         return "none passed"
     if row["layer"] is None:
-        return MISSING
-    return f"L{row['layer']}" + (f" {row['dictionary']}" if row["dictionary"] else "")
+        return MISSING if draws == 1 else f"{draws} draws, each its own"
+    place = f"L{row['layer']}" + (f" {row['dictionary']}" if row["dictionary"] else "")
+    return place if draws == 1 else f"{place}, {draws} draws"
 
 
 def _size(row: Row) -> str:
     if row["is_nothing"]:
         return MISSING
-    words = {"n_features": "{:,} features", "rank": "rank {}", "scale": "scale {:.3g}"}
+    scale = "bias" if row["method"] == "class_bias" else "scale"
+    words = {"n_features": "{:,} features", "rank": "rank {}", "scale": f"{scale} {{:.3g}}"}
     found = [word.format(row[name]) for name, word in words.items() if row[name] is not None]
     return ", ".join(found).replace("1 features", "1 feature", row["n_features"] == 1) or MISSING
 
 
 def _reading(balance: str, hardest: str) -> list[str]:
     return [
-        "Accuracies in per cent, differences in points. Every row was chosen on validation by the same rule, its place"
-        " (layer, and dictionary where it has one) too; nothing was chosen on test images.",
-        f"Gain: of {hardest}, the unmodified model's worst group on validation, with an exact McNemar test on its test"
-        " images, not adjusted for the number of rows. Share: of what the balanced probe gains in worst-group accuracy."
-        " Largest fall: of any group.",
+        "Accuracies in per cent, differences in points. Every row but the reference, which no rule takes, was chosen"
+        " on validation by the same rule, its place (layer, and dictionary where it has one) too; nothing was chosen on"
+        " test images.",
+        f"Own gain: of {hardest}, the unmodified model's worst group on validation, with an exact McNemar test on its"
+        " test images, not adjusted for the number of rows. Share: of what the balanced probe gains in worst-group"
+        " accuracy. Largest fall: of any group.",
         "Balance: how D_A and D_notA were weighted, where a method looks at them; the configuration's own is"
         f" {balance}.",
         "Random rows are means over draws, with the range of their gains. A random subspace stands where the SAE's"

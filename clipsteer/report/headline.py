@@ -72,6 +72,7 @@ def headline(
     return {
         "n_images": images.height,
         "strict_rule": steering["strict"],
+        "strict_slack": steering["strict_slack"],
         "n_places": len(selections),
         "unmodified": {
             "overall": whole.overall,

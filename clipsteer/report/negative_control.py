@@ -41,7 +41,7 @@ def control_rows(
     rules: Mapping[Condition, Rule],
     group_names: Sequence[str],
 ) -> pl.DataFrame:
-    """The true labels and every shuffle, for both conditions and both kinds of place.
+    """The true labels and every shuffle, for both conditions and both kinds of place: `columns` but the first two.
 
     `controls`: what shuffle_control wrote at each place; `headline` of the true labels, whose place is the
     fixed one; `hooks`: each dictionary's hook point. Accuracies in per cent, differences in points:
@@ -95,7 +95,8 @@ def control_rows(
                 )
                 size = found["n_features"] if found else 0
                 row(f"shuffle {shuffle}", kind, condition, place, n_features=size, **numbers)
-    return pl.DataFrame(rows, infer_schema_length=None)
+    named = columns(len(group_names))[2:]
+    return pl.DataFrame(rows, infer_schema_length=None).select(named)
 
 
 def _accuracies(counts: GroupCounts) -> dict[int, float]:
@@ -112,7 +113,7 @@ def _numbers(
     was = _accuracies(before)
     fall = largest_fall(was, after)
     worst = min(after, key=lambda group: (after[group], group))
-    groups = range(len(before.images))
+    groups = range(len(group_names))
     return {
         "overall": overall,
         "worst": after[worst],

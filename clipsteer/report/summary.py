@@ -17,10 +17,6 @@ _AGAINST = {
     "sae_over_neurons": "targeted neurons",
     "sae_over_random": "as many random features of the same SAE",
 }
-_RULES = {
-    "no_group_falls": "no group falls on validation",
-    "largest_sum": "neither overall nor worst-group accuracy falls on validation",
-}
 
 
 def render(headline: Mapping[str, Any], *, left_out: Mapping[str, int] | None = None) -> str:
@@ -52,7 +48,7 @@ def _condition(found: Mapping[str, Any], condition: str, headline: Mapping[str, 
     """What one condition chose, what it gains and loses on validation, and on test."""
     hardest = headline["worst_group_validation"]
     if found["layer"] is None:
-        reason = f" ({_RULES[headline['strict_rule']]})" if condition == "strict" else ""
+        reason = f" ({_strict(headline)})" if condition == "strict" else ""
         return [
             f"{condition}{reason}: nothing is ablated, as no set gains on validation at any of "
             f"{headline['n_places']} places"
@@ -78,13 +74,25 @@ def _condition(found: Mapping[str, Any], condition: str, headline: Mapping[str, 
     ]
 
 
+def _strict(headline: Mapping[str, Any]) -> str:
+    """What the strict rule asks, in words."""
+    if headline["strict_rule"] == "largest_sum":
+        return "neither overall nor worst-group accuracy falls on validation"
+    slack = headline["strict_slack"]
+    if not slack:
+        return "no group falls on validation"
+    return f"no group loses more than {slack:,} {'image' if slack == 1 else 'images'} on validation"
+
+
 def _comparisons(found: Mapping[str, Any], hardest: str) -> Iterator[str]:
     """The chosen dictionary against the controls, on average over layers."""
+    number = len(found["layers"])
+    layers = f"{number} layer" if number == 1 else f"{number} layers"
     for key, control in _AGAINST.items():
         if "chosen" in found[key]:
             yield (
-                f"relaxed, mean over {len(found['layers'])} layers of {found['dictionary']}: targeted SAE minus "
-                f"{control} {_gap(found[key]['chosen'])} {hardest}"
+                f"relaxed, mean over {layers} of {found['dictionary']}: targeted SAE minus {control} "
+                f"{_gap(found[key]['chosen'])} {hardest}"
             )
 
 

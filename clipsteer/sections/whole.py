@@ -20,7 +20,7 @@ class Configuration(Section):
 
     seed: Annotated[int, Field(strict=True, ge=0, le=2_000_000), WHOLE] = key(
         "one seed for painting, the draw of evaluation images, pre-training, augmentation, SAE training, random "
-        "controls, shuffles and bootstraps",
+        "controls, shuffles, and the probes' folds and sample",
         "paint_world, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, make_table, "
         "fit_directions, evaluate_subspaces, evaluate_readout; extract_activations for augmented copies",
     )

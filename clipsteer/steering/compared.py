@@ -66,7 +66,7 @@ def compare(
                 "worst_group": after.worst_group,
                 "worst_group_validation": hardest,
                 **{f"acc_before_{g}": before.accuracy(g) for g in range(n_groups)},
-                **_tests(data, data.correct[number], hardest, _is_taken(row)),
+                **_tests(data, data.correct[number], hardest, is_taken(row)),
                 "share_of_gap": (after.worst - before.worst) / gap if gap >= _LEAST_GAP else None,
                 **_fall(before, after),
                 "n_images": len(images),
@@ -102,7 +102,7 @@ def best_rows(
         if condition is None:
             best.update(members)
             continue
-        taken = [number for number in members if _is_taken(rows[number])]
+        taken = [number for number in members if is_taken(rows[number])]
         if not taken:
             best.add(min(members, key=lambda number: _place(rows[number])))
             continue
@@ -125,7 +125,7 @@ def _place(row: Mapping[str, Any]) -> tuple[int, str]:
     )
 
 
-def _is_taken(row: Mapping[str, Any]) -> bool:
+def is_taken(row: Mapping[str, Any]) -> bool:
     """Whether there is any intervention; only what has a size may be none."""
     sizes = [row[name] for name in _SIZES if row[name] is not None]
     return not sizes or any(sizes)

@@ -75,8 +75,14 @@ def random_orders(
 
 def random_basis(d: int, seed: int) -> np.ndarray:
     """Orthonormal columns (d, d), uniformly distributed: the first r span a random subspace of rank r."""
-    basis, triangle = np.linalg.qr(_generator(_BASIS, seed, d).standard_normal((d, d)))
-    return np.asarray(basis * np.where(np.diag(triangle) < 0, -1.0, 1.0))
+    import torch
+
+    from clipsteer.clip.device import one_thread
+
+    drawn = torch.from_numpy(_generator(_BASIS, seed, d).standard_normal((d, d)))
+    with one_thread():  # numpy's own has other last bits with another number of threads
+        basis, triangle = torch.linalg.qr(drawn)
+    return np.asarray((basis * torch.where(torch.diag(triangle) < 0, -1.0, 1.0)).numpy())
 
 
 def random_folds(n: int, count: int, seed: int) -> np.ndarray:

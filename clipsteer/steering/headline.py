@@ -67,6 +67,8 @@ def nothing_found(measured: pl.DataFrame, n_groups: int) -> dict[str, Any]:
     row = measured.row(0, named=True)
     groups = {g: row[f"acc_before_{g}"] for g in range(n_groups)}
     groups = {g: accuracy for g, accuracy in groups.items() if accuracy is not None}
+    # below 0 where another group is the worst on test than on validation, as in the row of an empty set
+    gain = row["baseline_worst"] - groups[row["worst_group_validation"]]
     return {
         **dict.fromkeys(("hook_point", "layer", "dictionary", *_OF_ROW)),
         "n_features": 0,
@@ -76,7 +78,7 @@ def nothing_found(measured: pl.DataFrame, n_groups: int) -> dict[str, Any]:
         "groups_before": groups,
         "groups_after": groups,
         "largest_fall": None,
-        "gain": {"points": 0.0, "low": None, "high": None},
+        "gain": {"points": gain, "low": None, "high": None},
     }
 
 

@@ -157,3 +157,10 @@ def test_a_place_without_a_config_key_keeps_its_name() -> None:
 )
 def test_config_keys(step: str, path: str, key: str) -> None:
     assert config_key(step, "n", path) == key
+
+
+def test_the_key_of_a_step_on_all_tables_names_none_of_them() -> None:
+    assert config_key("best_per_layer", "", "datasets") == "tables"
+    reason = Reason("config", "datasets", ["celeba", "birds"], ["celeba"])
+    said = reason_words(reason, "best_per_layer", "")
+    assert said.startswith("tables: ")

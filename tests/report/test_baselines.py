@@ -29,7 +29,12 @@ def table(seed: int = 0) -> pl.DataFrame:
             for b in ("group", "none")
         ]
         rows.append(row("leace", condition, 1, balance="none", scale=0.0))
-        rows += [row("random_features", condition, draw=d, n_features=3 + d) for d in (0, 1)]
+        rows += [row("random_features", condition, d, draw=d, n_features=3 + d) for d in (0, 1)]
+        rows += [
+            row("random_subspace", condition, 2, dictionary="topk", balance=b, draw=d, rank=r)
+            for d in (0, 1)
+            for b, r in (("none", 3 + d), ("group", 0))
+        ]
         rows.append(row("class_bias", condition, None, scale=-0.0123456789))
     trials, images = frames(seed, rows)
     found = compare(trials, images, n_groups=4, rules=RULES)
@@ -68,6 +73,9 @@ def test_the_page_says_what_was_taken_and_what_fell() -> None:
         assert set(rows) >= {METHODS[method] for method in made["method"].to_list()}
         assert "none passed" in rows[METHODS["leace"]]
         assert "2 draws, each its own" in rows[METHODS["random_features"]]
+        assert "| bias -0.0123 |" in " ".join(rows[METHODS["class_bias"]].split())
+        beside = [line.split("|")[3].strip() for line in part.splitlines() if "subspace" in line]
+        assert beside == ["L2 topk, 2 draws", "none passed"]
     for one in headline_rows(made, "strict", GROUPS):
         mine = made.filter(
             (pl.col("method") == one["method"])
@@ -76,7 +84,8 @@ def test_the_page_says_what_was_taken_and_what_fell() -> None:
         )
         gains = (mine["acc_after_2"] - mine["acc_before_2"]).to_list()
         assert one["own_gain"] == sum(gains) / len(gains)
-        assert one["is_nothing"] == (one["method"] == "leace")
+        no_rank = one["method"] == "random_subspace" and one["balance"] == "group"
+        assert one["is_nothing"] == (one["method"] == "leace" or no_rank)
 
 
 def test_equal_tables_give_equal_pictures(tmp_path: Path) -> None:

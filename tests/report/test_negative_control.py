@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipsteer.report.negative_control import FIXED, OWN, control_rows, render
+from clipsteer.report.negative_control import FIXED, OWN, columns, control_rows, render
 from clipsteer.steering.choose import NoGroupFalls, Relaxed
 
 IMAGES = (20, 25, 20, 10)
@@ -104,6 +104,14 @@ def test_each_shuffle_stands_at_its_own_best_place_and_at_that_of_the_true_label
             assert row["gain_worst_group"] == pytest.approx(after[3] - was[3])
             falls = [b - a for b, a in zip(was, after, strict=True)]
             assert row["largest_fall"] == pytest.approx(max(0.0, *falls))
+
+
+def test_every_group_has_its_columns_even_without_images() -> None:
+    assert rows_of().columns == list(columns(4)[2:])
+    hooks = dict.fromkeys(("x", "y"), "resid_post")
+    rows = control_rows(made_up(2, 0), headline((0, "x")), hooks, RULES, (*GROUPS, "e"))
+    assert rows.columns == list(columns(5)[2:])
+    assert rows["acc_before_4"].to_list() == rows["acc_after_4"].to_list() == [None] * len(rows)
 
 
 def test_true_labels_that_ablate_nothing_have_no_fixed_place() -> None:

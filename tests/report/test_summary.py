@@ -125,6 +125,15 @@ def test_an_empty_strict_is_said_and_controls_speak_of_relaxed() -> None:
     said = "strict (no group falls on validation): nothing is ablated, as no set gains on validation at any of 12"
     assert said in text
     assert "relaxed, mean over 4 layers of" in text
+    relaxed = {**HEADLINES["no strict set"]["relaxed"], "layers": [2]}
+    one = render({**HEADLINES["no strict set"], "relaxed": relaxed})
+    assert "relaxed, mean over 1 layer of" in flat(one)
+    for slack, words in ((1, "1 image"), (3, "3 images")):
+        lenient = render({**HEADLINES["no strict set"], "strict_slack": slack})
+        said = f"strict (no group loses more than {words} on validation): nothing is ablated"
+        assert said in flat(lenient)
+    largest = render({**HEADLINES["no strict set"], "strict_rule": "largest_sum"})
+    assert "strict (neither overall nor worst-group accuracy falls on validation)" in flat(largest)
     nothing = flat(render(HEADLINES["no set at all"]))
     assert "relaxed: nothing is ablated" in nothing
     assert "minus" not in nothing

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -128,6 +132,23 @@ def test_a_random_basis_is_orthonormal_and_in_no_preferred_direction() -> None:
     # Of a uniform direction every coordinate has mean 0 and mean square 1 / d.
     assert np.abs(bases[:, :, 0].mean(axis=0)).max() < 0.1
     assert np.abs((bases[:, :, 0] ** 2).mean(axis=0) - 0.25).max() < 0.06
+
+
+def test_a_random_basis_has_the_same_bits_on_any_number_of_threads() -> None:
+    """At this width the last bits of numpy's factorisation hang on how many there are."""
+    code = (
+        "import sys; from clipsteer.steering.controls import random_basis; "
+        "sys.stdout.buffer.write(random_basis(300, 1).tobytes())"
+    )
+    found = []
+    for threads in ("1", "4"):
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        environment = {**os.environ, **dict.fromkeys(names, threads)}
+        run = [sys.executable, "-c", code]
+        found.append(subprocess.run(run, env=environment, stdout=subprocess.PIPE, check=True))
+    one, four = (np.frombuffer(run.stdout).reshape(300, 300) for run in found)
+    assert one.tobytes() == four.tobytes()
+    np.testing.assert_allclose(one.T @ one, np.eye(300), atol=1e-12)
 
 
 def test_folds_are_as_equal_as_can_be_and_samples_balanced() -> None:

@@ -73,8 +73,25 @@ def test_where_nothing_is_found_the_model_is_as_it_was(measured: pl.DataFrame) -
     assert found["groups_after"] == found["groups_before"]
     assert (found["overall"], found["worst"]) == (row["baseline_overall"], row["baseline_worst"])
     assert (found["layer"], found["p_gain"], found["largest_fall"]) == (None, None, None)
+    assert found["gain"] == {"points": 0, "low": None, "high": None}
     full = finding(measured, place=(0, "vanilla"), **SETTING)
     assert found.keys() == full.keys()
+
+
+def test_the_gain_of_nothing_is_that_of_the_unmodified_models_row(
+    ablations: pl.DataFrame, images: pl.DataFrame
+) -> None:
+    """The smallest accuracy on test minus that of the group that was the worst on validation, here another."""
+    still = ablations.head(1).with_columns(
+        predictions=pl.Series([images["baseline"].to_list()], dtype=pl.List(pl.Int8))
+    )
+    row = measure(still, images, n_groups=4, hardest=1)
+    points = nothing_found(row, 4)["gain"]["points"]
+    assert points == pytest.approx(row["gain"][0])
+    right = (images["baseline"] == images["target"]).to_numpy()
+    shares = [100 * right[images["group"].to_numpy() == g].mean() for g in range(4)]
+    assert points == pytest.approx(min(shares) - shares[1])
+    assert points < -30
 
 
 def test_the_largest_fall_names_its_group() -> None:
