@@ -111,6 +111,7 @@ def compute(run: Run) -> None:
         model=recipe["model"],
         group_names=dict(enumerate(groups)),
         seed=recipe["seed"],
+        strict_rule=recipe["steering"]["strict"],
         paper_setting=_papers_own(run, images.height),
     )
     run.put_bytes("csv", csv_text(table).encode())

@@ -198,12 +198,20 @@ def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def _rules(table: pl.DataFrame) -> list[str]:
+    """What chose the sets of each condition, as the configuration says it."""
+    said = {"relaxed": "relaxed sets within `steering.relaxed_drop`"}
+    found = table.select("condition", "rule").unique(maintain_order=True).rows()
+    return [said.get(c, f"{c} sets by `steering.strict: {rule}`") for c, rule in found]
+
+
 def _reading(table: pl.DataFrame) -> list[str]:
     seeds = table["random_seeds"].drop_nulls()
     lines = [
         "Accuracies in per cent. **Bold**: better than the unmodified model. \\*: the best"
         " worst-group accuracy of targeted SAE ablation in that condition, read off the test set;"
         " the layer and dictionary chosen on validation stand in the summary.",
+        "Chosen on validation: " + "; ".join(_rules(table)) + ".",
         "Worst: the smallest accuracy among the groups, whichever it is. Its interval is made of"
         " exact bounds of all groups. p: exact McNemar test against the unmodified model's predictions"
         " on the test images of the group that is worst on validation; in brackets, adjusted by Holm"

@@ -69,7 +69,7 @@ def _condition(found: Mapping[str, Any], condition: str, headline: Mapping[str, 
         f"  on validation: {whole}; {own}; {_fall(seen['largest_fall'])}",
         f"  on test: {'; '.join([_pair(*both, 'all'), *moved])}",
         f"  loss on test: {_fall(found['largest_fall'])}",
-        f"  gain on test: {_gap(found['gain'])} {hardest}{to}; {_p(found['p_gain'], 'all groups')}; McNemar "
+        f"  gain on test: {_gap(found['gain'])} {hardest}{to}; one-sided {_p(found['p_gain'], 'all groups')}; McNemar "
         f"{_p(found['p_worst_group'], hardest)}, {_p(found['p_overall'], 'all')}",
     ]
 

@@ -11,7 +11,7 @@ from clipsteer.report import paper
 
 _SETTING = (
     *("dataset", "source", "model", "hook_point", "layer", "dictionary", "trained_on"),
-    *("ablation", "condition", "aggregate", "tokens", "error_term"),
+    *("ablation", "condition", "rule", "aggregate", "tokens", "error_term"),
 )
 _GROUPS = ("worst_group", "baseline_worst_group", "worst_group_validation")
 _SIX_DIGITS = ("threshold", "p_gain", "p_worst_group", "p_worst_group_holm", "p_overall")
@@ -34,6 +34,7 @@ def columns(n_groups: int) -> tuple[str, ...]:
         *("baseline_overall", "baseline_worst", "baseline_worst_group"),
         *(f"acc_before_{g}" for g in range(n_groups)),
         *(f"acc_after_{g}" for g in range(n_groups)),
+        *(f"acc_after_{g}_{side}" for g in range(n_groups) for side in ("low", "high")),
         *("worst_group_validation", "gain", "gain_low", "gain_high", "p_gain"),
         *("p_worst_group", "p_worst_group_holm", "p_overall"),
         *("n_images", "seed", "random_seeds", "paper_overall", "paper_worst"),
@@ -55,20 +56,21 @@ def results_table(
     model: str,
     group_names: Mapping[int, str],
     seed: int,
+    strict_rule: str,
     paper_setting: Collection[str] = (),
 ) -> pl.DataFrame:
     """The table with `columns`, from `clipsteer.steering.outcomes.measure`.
 
-    Rows by hook point, layer, dictionary (in the order given, neurons last), targeted before
-    random, strict before relaxed. Accuracies in per cent, rounded to 2 decimals; thresholds and
-    p-values to 6 significant digits. Groups by name: `group_names` maps
-    group number -> name; the columns `acc_before_<group>` and `acc_after_<group>` have the number. `seed` is the
-    run's. `source` says where the images are from, e.g. `painted`. The paper's columns are filled only
-    for the dictionaries in `paper_setting` (real data in the paper's own setting), and only where the
-    paper has the row.
+    Rows by hook point, layer, dictionary (in the order given, neurons last), targeted before random, strict
+    before relaxed. Accuracies in per cent, rounded to 2 decimals; thresholds and p-values to 6 significant
+    digits. Groups by name: `group_names` maps group number -> name; the columns `acc_before_<group>` and
+    `acc_after_<group>` have the number. `seed` is the run's, `strict_rule` what `steering.strict` says: the column
+    `rule` of strict rows. `source` says where the images are from, e.g. `painted`. The paper's columns are
+    filled only for the dictionaries in `paper_setting` (real data in the paper's own setting), and only where
+    the paper has the row.
     """
     rows: list[dict[str, Any]] = []
-    names = columns(sum(name.startswith("acc_after_") for name in measured.columns))
+    names = columns(sum(name.startswith("acc_before_") for name in measured.columns))
     ablation, condition = pl.col("ablation") != "targeted", pl.col("condition") != "strict"
     for row in by_place(measured, ablation, condition).iter_rows(named=True):
         found = (
@@ -84,6 +86,7 @@ def results_table(
             "source": source,
             "model": model,
             "seed": seed,
+            "rule": strict_rule if row["condition"] == "strict" else row["condition"],
             **{name: _name(group_names, row[name]) for name in _GROUPS},
             "paper_overall": overall,
             "paper_worst": worst,

@@ -9,7 +9,7 @@ order: `target`, `group`, `baseline` (the unmodified model's own prediction).
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +86,7 @@ def measure(
     no test image had a say.
 
     Adds, accuracies in per cent: `overall` and the smallest group accuracy `worst`, each with a 95 % interval
-    (`_low`, `_high`), and `worst_group`; `acc_after_<group>`; the unmodified model's `baseline_overall`,
+    (`_low`, `_high`), and `worst_group`; `acc_after_<group>`, with one too; the unmodified model's `baseline_overall`,
     `baseline_worst`, `baseline_worst_group` and `acc_before_<group>` (null where a group has no images);
     `worst_group_validation`; `gain` in points with `gain_low` and `gain_high`, and `p_gain`
     (`clipsteer.steering.significance.gain`); exact McNemar p-values against the unmodified model's predictions, of
@@ -138,7 +138,7 @@ def measure(
         else:
             p = None
         p_gain = found.pop("p_gain")
-        if targeted and not tested:
+        if not first["n_features"]:
             found |= {"gain_low": None, "gain_high": None}
         accuracy = {g: found[f"acc_after_{g}"] for g in range(n_groups) if before.images[g]}
         rows.append(
@@ -159,7 +159,7 @@ def measure(
     for row, test in zip(rows, tests, strict=True):
         row["p_worst_group_holm"] = adjusted[test[0]][test[1]] if test else None
     floats = ("threshold", "gain_low", "gain_high", *(name for name in rows[0] if name[:2] == "p_"))
-    per_group = (f"acc_{when}_{g}" for when in ("before", "after") for g in range(n_groups))
+    per_group = (name for name in rows[0] if name.startswith("acc_"))
     types: dict[str, Any] = dict.fromkeys((*floats, *per_group), pl.Float64)
     whole = dict.fromkeys(("random_seeds", "n_features"), pl.Int64)
     return pl.DataFrame(rows, schema_overrides={**types, **whole}, infer_schema_length=None)
@@ -183,11 +183,20 @@ def accuracies(
         "worst_low": 100 * minimum[0],
         "worst_high": 100 * minimum[1],
         **{f"acc_after_{g}": counts.accuracy(g) for g in range(data.n_groups)},
+        **{f"acc_after_{g}_{side}": bound for g, side, bound in _group_bounds(counts)},
         "gain": points["points"],
         "gain_low": points["low"],
         "gain_high": points["high"],
         "p_gain": found.p,
     }
+
+
+def _group_bounds(counts: GroupCounts) -> Iterator[tuple[int, str, float | None]]:
+    """Wilson's interval of each group, in per cent: group, `low` or `high`, bound; None without images."""
+    for group, (right, n) in enumerate(zip(counts.correct, counts.images, strict=True)):
+        bounds = wilson(right, n) if n else (None, None)
+        for side, bound in zip(("low", "high"), bounds, strict=True):
+            yield group, side, None if bound is None else 100 * bound
 
 
 def _mean(found: list[dict[str, float | None]]) -> dict[str, float | None]:

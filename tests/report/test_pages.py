@@ -32,7 +32,13 @@ def ablations(images: pl.DataFrame) -> pl.DataFrame:
 def table(ablations: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:
     measured = measure(ablations, images, n_groups=4, hardest=3)
     return results_table(
-        measured, dataset="celeba", source="painted", model="tiny", group_names=GROUPS, seed=5
+        measured,
+        dataset="celeba",
+        source="painted",
+        model="tiny",
+        group_names=GROUPS,
+        seed=5,
+        strict_rule="largest_sum",
     )
 
 

@@ -12,11 +12,13 @@ from clipsteer.steering.outcomes import measure
 from tests.report.fakes import GROUPS, fake_ablations, fake_images
 
 HEADER = (
-    "dataset,source,model,hook_point,layer,dictionary,trained_on,ablation,condition,aggregate,"
+    "dataset,source,model,hook_point,layer,dictionary,trained_on,ablation,condition,rule,aggregate,"
     "tokens,error_term,threshold,n_features,overall,overall_low,overall_high,worst,worst_low,"
     "worst_high,worst_group,baseline_overall,baseline_worst,baseline_worst_group,"
     "acc_before_0,acc_before_1,acc_before_2,acc_before_3,"
     "acc_after_0,acc_after_1,acc_after_2,acc_after_3,"
+    "acc_after_0_low,acc_after_0_high,acc_after_1_low,acc_after_1_high,"
+    "acc_after_2_low,acc_after_2_high,acc_after_3_low,acc_after_3_high,"
     "worst_group_validation,gain,gain_low,gain_high,p_gain,p_worst_group,p_worst_group_holm,p_overall,"
     "n_images,seed,random_seeds,paper_overall,paper_worst"
 )
@@ -35,6 +37,7 @@ def make(measured: pl.DataFrame, **options: object) -> pl.DataFrame:
         "model": "tiny",
         "group_names": GROUPS,
         "seed": 5,
+        "strict_rule": "no_group_falls",
     }
     return results_table(measured, **{**given, **options})  # type: ignore[arg-type]
 
