@@ -18,8 +18,8 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BytesCodec
 
+from clipsteer.activations.cast import DTYPE_ATTRIBUTE
 from clipsteer.activations.chunks import chunk_images
-from clipsteer.activations.codecs import DTYPE_ATTRIBUTE
 from clipsteer.activations.compressors import byte_codecs
 from clipsteer.errors import ClipsteerError
 from clipsteer.number_formats import StoredDtype, stored_dtype

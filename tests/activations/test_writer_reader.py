@@ -12,9 +12,8 @@ import torch
 import zarr
 from zarr.storage import LocalStore
 
-from clipsteer.activations.cast import all_finite, to_stored
+from clipsteer.activations.cast import all_finite, to_float32, to_stored
 from clipsteer.activations.chunks import chunk_images
-from clipsteer.activations.codecs import to_float32
 from clipsteer.activations.compressors import CODECS, byte_codecs
 from clipsteer.activations.reader import ActivationReader
 from clipsteer.activations.tree_store import TreeStore
