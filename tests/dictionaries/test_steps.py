@@ -15,10 +15,10 @@ from clipsteer.dictionaries.optimiser import (
     adam_,
     clipping,
     joint_norm,
+    learning_rate,
     normalise_rows_,
     remove_parallel_,
 )
-from clipsteer.dictionaries.schedule import learning_rate
 from clipsteer.dictionaries.settings import Settings
 from clipsteer.errors import ClipsteerError
 from tests.dictionaries import helpers
