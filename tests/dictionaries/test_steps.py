@@ -10,7 +10,6 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from clipsteer.dictionaries.initialise import geometric_median, initial_tensors
 from clipsteer.dictionaries.optimiser import (
     adam_,
     clipping,
@@ -20,6 +19,7 @@ from clipsteer.dictionaries.optimiser import (
     remove_parallel_,
 )
 from clipsteer.dictionaries.settings import Settings
+from clipsteer.dictionaries.state import geometric_median, initial_tensors
 from clipsteer.errors import ClipsteerError
 from tests.dictionaries import helpers
 
