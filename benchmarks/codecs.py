@@ -27,12 +27,10 @@ from numpy.typing import NDArray
 
 from benchmarks.lines import Line, answer, existing_folder, new_file, positive, show, write_json
 from clipsteer.activations.batches import token_batches
-from clipsteer.activations.cast import to_stored
+from clipsteer.activations.cast import to_float32, to_stored
 from clipsteer.activations.chunks import MAX_CHUNK_IMAGES
-from clipsteer.activations.codecs import to_float32
-from clipsteer.activations.compressors import CODECS, DEFAULT_CODEC
 from clipsteer.activations.reader import ActivationReader
-from clipsteer.activations.writer import ArrayLayout, write_shard
+from clipsteer.activations.writer import CODECS, DEFAULT_CODEC, ArrayLayout, write_shard
 from clipsteer.number_formats import DEFAULT_DTYPE, DTYPES
 from clipsteer.store.trees import FolderTree
 

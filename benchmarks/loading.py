@@ -46,7 +46,7 @@ from benchmarks.lines import (
 )
 from benchmarks.training import Training
 from clipsteer.activations.batches import shuffle_report, token_batches
-from clipsteer.activations.codecs import to_float32
+from clipsteer.activations.cast import to_float32
 from clipsteer.activations.reader import ActivationReader
 from clipsteer.activations.writer import ArrayLayout, write_shard
 from clipsteer.store.trees import FolderTree

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clipsteer.activations.buffer import buffer_fault, shuffled_images
+from clipsteer.activations.chunks import buffer_fault, shuffled_images
 from clipsteer.data.forms import name_faults, option_faults
 from clipsteer.errors import ClipsteerError, close_match
 from clipsteer.lookalikes import check_content

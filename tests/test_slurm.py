@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 
 from clipsteer import slurm
 from clipsteer.errors import ClipsteerError
-from clipsteer.runner.shared import check_shared, share
 from clipsteer.runner.step import hide_others_gpus
 
 RUN = "8baa57ed-6cd0-49eb-a062-905f33462516"
@@ -117,19 +115,6 @@ def test_a_profile_that_is_not_there_is_refused(
     for words in (["--workflow-profile", "mien", "x.csv"], ["--workflow-profile=mien"]):
         with pytest.raises(ClipsteerError, match="--workflow-profile mien: found no such folder"):
             slurm.check_profile(["snakemake", *words])
-
-
-def test_a_node_that_does_not_see_the_store_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "environ", {})
-    root = tmp_path / "not yet/there"
-    check_shared(root)  # no run has looked
-    share(root)
-    check_shared(root)
-    root.rmdir()
-    with pytest.raises(ClipsteerError, match=r"store.root: found no folder .*not yet/there"):
-        check_shared(root)
 
 
 def test_only_jobs_of_runs_in_this_folder_count(pretend: Pretend, tmp_path: Path) -> None:

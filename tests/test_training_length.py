@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clipsteer.dictionaries.schedule import learning_rate
+from clipsteer.dictionaries.optimiser import learning_rate
 from clipsteer.errors import ClipsteerError
 from clipsteer.training_length import training_steps, without_effect
 

@@ -13,8 +13,8 @@ from clipsteer.runner.step import Action, Job, Run, main
 from clipsteer.store.drop import DROPPED, awaited, drop, holders
 from clipsteer.store.entries import load_entries
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
-from clipsteer.store.peak import note_peak
 from clipsteer.store.roots import root_id
+from clipsteer.store.usage import note_peak
 
 # Small, and the same in many arrays: it is not worth dropping.
 _METADATA = "zarr.json"

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsteer.activations.buffer import FLOAT32_BYTES, buffer_fault, shuffled_images
-from clipsteer.activations.codecs import to_float32
+from clipsteer.activations.cast import to_float32
+from clipsteer.activations.chunks import FLOAT32_BYTES, buffer_fault, shuffled_images
 from clipsteer.activations.tokens import Tokens, token_span
 from clipsteer.errors import ClipsteerError
 

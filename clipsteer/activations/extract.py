@@ -22,9 +22,8 @@ from PIL import Image
 from torch import Tensor
 
 from clipsteer.activations.cast import all_finite, to_stored
-from clipsteer.activations.compressors import byte_codecs
 from clipsteer.activations.inputs import EMBEDDING, array_name
-from clipsteer.activations.writer import ArrayLayout, write_shard
+from clipsteer.activations.writer import ArrayLayout, byte_codecs, write_shard
 from clipsteer.errors import ClipsteerError
 from clipsteer.number_formats import stored_dtype
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsteer.activations.codecs import DTYPE_ATTRIBUTE, to_float32
+from clipsteer.activations.cast import DTYPE_ATTRIBUTE, to_float32
 from clipsteer.activations.sharding import (
     METADATA,
     DamageError,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,40 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BytesCodec
+from zarr.abc.codec import BytesBytesCodec
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
 
+from clipsteer.activations.cast import DTYPE_ATTRIBUTE
 from clipsteer.activations.chunks import chunk_images
-from clipsteer.activations.codecs import DTYPE_ATTRIBUTE
-from clipsteer.activations.compressors import byte_codecs
 from clipsteer.errors import ClipsteerError
-from clipsteer.number_formats import StoredDtype, stored_dtype
+from clipsteer.number_formats import StoredDtype, stored_dtype, unknown_name
 
 FORMAT = "clipsteer-activations/1"
 # A shard file is the unit of writing and of memory: 12 layers at 32 MiB are 384 MiB of buffers.
 FILE_BYTES = 32 << 20
+
+# `docs/activations.md` holds the measured table from which it was chosen (`benchmarks/codecs.py` prints it).
+DEFAULT_CODEC = "none"
+
+# The byte codecs of inner chunks, each by one name; lossless ones only.
+# typesize is left to Zarr, which takes it from the array's dtype and writes it into the metadata.
+CODECS: dict[str, Callable[[], list[BytesBytesCodec]]] = {
+    "none": lambda: [],
+    "zstd": lambda: [ZstdCodec(level=1)],
+    "blosc-lz4": lambda: [BloscCodec(cname="lz4", clevel=1, shuffle="shuffle")],
+    "blosc-zstd": lambda: [BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")],
+    "blosc-zstd-bits": lambda: [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")],
+}
+
+
+def byte_codecs(name: str) -> list[BytesBytesCodec]:
+    """The codec chain called `name`; ClipsteerError names `activations.codec`.
+
+    It ends in crc32c, so that one wrong byte in a shard file is found when it is read and never trained on.
+    """
+    if name not in CODECS:
+        raise unknown_name("activations.codec", name, list(CODECS))
+    return [*CODECS[name](), Crc32cCodec()]
 
 
 @dataclass(frozen=True)

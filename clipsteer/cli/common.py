@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.runner.noted import noted_stores
 from clipsteer.store.layout import FORMAT_FILE, ROOTS
 from clipsteer.store.roots import REFS, root_id
-from clipsteer.store.state import CACHES
+from clipsteer.store.state import CACHES, noted_stores
 
 CONFIG = Path("config.yaml")
 _DEFAULT = "artifacts"

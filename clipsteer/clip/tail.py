@@ -1,7 +1,7 @@
 """The upper part of a CLIP's vision tower, for jobs that only resume.
 
-Its results equal `clipsteer.clip.resume` bit for bit (a test holds this). It leaves out what no result depends
-on: in the last layer, queries, attention output and MLP of all tokens but CLS.
+Its results equal those of `resume` in `clipsteer.clip.taps` bit for bit (a test holds this). It leaves out what no
+result depends on: in the last layer, queries, attention output and MLP of all tokens but CLS.
 """
 
 from __future__ import annotations

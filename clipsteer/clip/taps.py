@@ -1,4 +1,8 @@
-"""Read the vision tower's residual stream: every layer from one forward pass."""
+"""The vision tower of `transformers` taken apart: every layer from one forward pass, and the part above a layer.
+
+For tests and benchmarks: steps take `clipsteer.clip.tower` and `clipsteer.clip.tail`, which do the same
+without importing transformers.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from clipsteer.clip.device import exact_inference
+from clipsteer.clip.device import check_layer, exact_inference
 from clipsteer.clip.model import Clip
 from clipsteer.errors import ClipsteerError
 
@@ -59,3 +63,34 @@ def forward_with_taps(
             handle.remove()
     embeddings: Tensor = output.pooler_output
     return embeddings, taps
+
+
+def resume(clip: Clip, resid_post: Tensor, layer: int, *, key: str = "layer") -> Tensor:
+    """Embed images from the residual stream behind one layer.
+
+    Runs encoder layers `layer + 1` onwards, the final layer norm on the CLS token and the visual
+    projection. Given what `forward_with_taps` returned for the same batch in float32, the result
+    equals the full forward pass bit for bit. An edit of `mlp_out` is the same edit of `resid_post`:
+    the MLP's output is only ever added to the stream, so add its change there.
+
+    Args:
+        clip: a loaded model.
+        resid_post: (n, T, d), any float dtype; converted to the model's.
+        layer: 0-based; the layer whose output `resid_post` is.
+        key: the config key to name in errors.
+
+    Returns:
+        Image embeddings (n, p), projected but not normalised.
+
+    Raises:
+        ClipsteerError: the model has no such layer.
+    """
+    check_layer(layer, clip.n_layers, key)
+    vision = clip.model.vision_model
+    with exact_inference():
+        stream = resid_post.to(clip.device, clip.dtype)
+        for block in vision.encoder.layers[layer + 1 :]:
+            stream = block(stream, None)
+        pooled = vision.post_layernorm(stream[:, 0, :])
+        embeddings: Tensor = clip.model.visual_projection(pooled)
+    return embeddings

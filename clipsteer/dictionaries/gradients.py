@@ -16,8 +16,7 @@ from torch import Tensor
 
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.codes import Codes, by_feature, decode, products, transposed
-from clipsteer.dictionaries.ghost import ghost_gradients
-from clipsteer.dictionaries.loss import Mse, token_weights
+from clipsteer.dictionaries.loss import Mse, ghost_gradients, token_weights
 from clipsteer.dictionaries.numerics import square_sum, total
 
 

@@ -1,4 +1,4 @@
-"""Clip, project, Adam, renormalise: what happens between two forward passes.
+"""The learning rate, then clip, project, Adam, renormalise: what happens between two forward passes.
 
 Where parameters do not fit a cache, each pass over them costs as much as reading memory does. So the
 rows are taken in blocks that stay in it, and clipping is left to Adam's own division.
@@ -6,12 +6,27 @@ rows are taken in blocks that stay in it, and clipping is left to Adam's own div
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from clipsteer.dictionaries.numerics import blocks, square_sum
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+def learning_rate(step: int, *, steps: int, lr: float, warmup_steps: int, final_lr: float) -> float:
+    """Learning rate of `step` (0-based) in a run of `steps`: linear warm-up, then a cosine.
+
+    Rises by lr / warmup_steps a step, then follows half a cosine towards `final_lr * lr`. The
+    authors pass lr / 10 where their schedule expects a fraction, so theirs falls to about 0:
+    final_lr = 0 is the faithful value, 0.1 what they seem to have meant.
+    """
+    if step < warmup_steps:
+        return lr * (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return lr * (final_lr + (1.0 - final_lr) * 0.5 * (1.0 + math.cos(math.pi * progress)))
 
 
 def joint_norm(gradients: dict[str, Tensor]) -> Tensor:

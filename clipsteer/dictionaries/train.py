@@ -19,11 +19,11 @@ from clipsteer.dictionaries.optimiser import (
     adam_,
     clipping,
     joint_norm,
+    learning_rate,
     normalise_rows_,
     remove_parallel_,
 )
 from clipsteer.dictionaries.registry import architecture as architecture_named
-from clipsteer.dictionaries.schedule import learning_rate
 from clipsteer.dictionaries.settings import Settings
 from clipsteer.dictionaries.state import TrainState
 from clipsteer.errors import ClipsteerError

@@ -39,8 +39,9 @@ from clipsteer.runner.lost import Lost
 from clipsteer.runner.run import Action, Job
 from clipsteer.runner.wider import Wider
 from clipsteer.store.actions import Record, action_key
-from clipsteer.store.peek import PeekActions, PeekObjects, former_pointer, peek_pointer
+from clipsteer.store.peek import PeekActions, PeekObjects
 from clipsteer.store.pointers import Member, Output, Pointer
+from clipsteer.store.roots import former_pointer, peek_pointer
 
 # The most jobs that one list of unknown length is looked at as cut into.
 _MOST_PARTS = 4096

@@ -14,9 +14,9 @@ from pathlib import Path
 from clipsteer.errors import ClipsteerError
 from clipsteer.runner.run import Job, Runtime
 from clipsteer.store.digest import digest_bytes
-from clipsteer.store.heal import read_or_heal
 from clipsteer.store.objects import VERIFY_BELOW
 from clipsteer.store.pointers import Member, Pointer
+from clipsteer.store.roots import read_or_heal
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

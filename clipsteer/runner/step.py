@@ -27,10 +27,10 @@ from clipsteer.runner.fence import writing
 from clipsteer.runner.jobs import job_of, pairs, parser, runtime_of
 from clipsteer.runner.progress import Log
 from clipsteer.runner.run import Action, Job, Json, Run
-from clipsteer.runner.shared import check_shared
 from clipsteer.runner.warm import hand_over
 from clipsteer.store.digest import canonical_json, digest_bytes
 from clipsteer.store.durable import write_atomic
+from clipsteer.store.layout import check_shared
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from clipsteer.store.pointers import Member, Output, Pointer, chain_key, pointer_bytes
 from clipsteer.store.roots import keep_pointer

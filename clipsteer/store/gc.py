@@ -26,11 +26,11 @@ from clipsteer.store.entries import TREE
 from clipsteer.store.index import RecordIndex
 from clipsteer.store.layout import KEY, LOCK, QUARANTINE, SCRATCH, TMP, open_root
 from clipsteer.store.locks import held_lock
-from clipsteer.store.peek import PeekActions, PeekObjects, peek_pointer
+from clipsteer.store.peek import PeekActions, PeekObjects
 from clipsteer.store.pointers import DamagedPointerError, Pointer, read_pointer
 from clipsteer.store.reach import Trees, reach
 from clipsteer.store.roots import forget as forget_root
-from clipsteer.store.roots import pointers_of, roots, stale, sync
+from clipsteer.store.roots import peek_pointer, pointers_of, roots, stale, sync
 
 DAY = 86400.0
 # No attempt at an action, and no checkpoint worth resuming, is older.

@@ -1,10 +1,11 @@
-"""The folders of a store root, and the file that says which protocol they follow."""
+"""The folders of a store root, the file that says which protocol they follow, and whether all nodes see them."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import socket
 from pathlib import Path
 
 from clipsteer.errors import ClipsteerError
@@ -27,6 +28,9 @@ QUARANTINE = "quarantine"
 FOLDERS = (OBJECTS, ACTIONS, SCRATCH, ROOTS, TMP, QUARANTINE)
 # Held shared to mark an object as used or to give it its name, exclusively by gc to delete one.
 LOCK = "clipsteer-gc.lock"
+
+# The node on which a run has seen the root: said to its jobs, which may be on others.
+_SEEN_BY = "CLIPSTEER_STORE_SEEN_BY"
 
 # The config key that users choose the root by; named in errors.
 KEY = "store.root"
@@ -61,6 +65,29 @@ def open_root(root: str | os.PathLike[str]) -> Path:
             make_folders(folder / name)
     _empty_trash(folder)
     return folder
+
+
+def share(root: Path) -> None:
+    """Let the jobs of this process know that the store's folder is there, wherever they run."""
+    with contextlib.suppress(OSError):  # the jobs say what is wrong with it
+        root.mkdir(parents=True, exist_ok=True)
+    if root.is_dir():
+        os.environ[_SEEN_BY] = socket.gethostname()
+
+
+def check_shared(root: Path) -> None:
+    """Raises ClipsteerError where the run has seen the store's folder, and this job does not.
+
+    The job must not make one of its own on its node: objects in it would be lost to all others, and each
+    node would compute what another has done.
+    """
+    host = os.environ.get(_SEEN_BY)
+    if host and not root.is_dir():
+        raise ClipsteerError(
+            f"store.root: found no folder {root.resolve()} on {socket.gethostname()}, expected the one that {host} "
+            "sees, where the run was started: the store has to be on a file system that all nodes share, under the "
+            "same path."
+        )
 
 
 def _create(folder: Path, stamp: Path) -> str:

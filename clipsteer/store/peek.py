@@ -8,12 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from clipsteer.errors import ClipsteerError
 from clipsteer.store.actions import ActionStore, parse_record
 from clipsteer.store.layout import FORMAT_FILE, open_root
 from clipsteer.store.objects import ObjectStore
-from clipsteer.store.pointers import DamagedPointerError, Pointer, read_pointer
-from clipsteer.store.roots import copy_of
 
 
 def _root(root: str | os.PathLike[str]) -> Path:
@@ -44,23 +41,3 @@ class PeekActions(ActionStore):
     def keys(self) -> Iterator[str]:
         if os.path.isdir(self._actions):
             yield from super().keys()
-
-
-def peek_pointer(store_root: Path, working_copy: Path, path: Path) -> Pointer | None:
-    """A pointer as a reader would find it: the copy in roots/ where it is damaged.
-
-    None where there is no file, or no sound one.
-    """
-    try:
-        return read_pointer(path)
-    except DamagedPointerError:
-        return former_pointer(store_root, working_copy, path)
-    except ClipsteerError:
-        return None
-
-
-def former_pointer(store_root: Path, working_copy: Path, path: Path) -> Pointer | None:
-    """The copy that roots/ has of a pointer, whether the pointer is there or not."""
-    with suppress(ClipsteerError):
-        return read_pointer(copy_of(store_root, working_copy, path))
-    return None

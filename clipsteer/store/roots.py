@@ -1,7 +1,8 @@
 """Root copies: what each working copy's pointers name, kept in the store so that gc spares it.
 
 A working copy that was moved or is not mounted is not dead, so gc never looks for it: it believes
-the copies under `roots/<id>/`, and only `gc --forget` drops all of one working copy's.
+the copies under `roots/<id>/`, and only `gc --forget` drops all of one working copy's. A pointer that
+was damaged is mended from its copy.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from pathlib import Path
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import digest_bytes
-from clipsteer.store.durable import remove, write_atomic
-from clipsteer.store.layout import OBJECTS, ROOTS
+from clipsteer.store.durable import remove, token, write_atomic
+from clipsteer.store.layout import OBJECTS, QUARANTINE, ROOTS
 from clipsteer.store.pointers import DamagedPointerError, Pointer, pointer_bytes, read_pointer
 
 REFS = "artifacts/refs"
@@ -94,6 +95,50 @@ def keep_pointer(store_root: Path, working_copy: Path, pointer: Path, data: byte
     except (ClipsteerError, PermissionError):
         if os.access(Path(store_root, OBJECTS), os.W_OK):
             raise
+
+
+def read_or_heal(store_root: Path, working_copy: Path, pointer: Path) -> tuple[Pointer, bool]:
+    """A pointer, and whether it had to be mended from its copy.
+
+    Its time stamp stays, so that nothing runs for it. Without a sound copy the damaged file is moved to
+    quarantine/, so that Snakemake misses it and restores it in the next run. Raises ClipsteerError where
+    there is no such pointer, DamagedPointerError where it cannot be mended.
+    """
+    try:
+        return read_pointer(pointer), False
+    except DamagedPointerError as damage:
+        copy = copy_of(store_root, working_copy, pointer)
+        try:
+            found = read_pointer(copy)
+            times = pointer.stat()
+            write_atomic(pointer, copy.read_bytes())
+        except (ClipsteerError, OSError):
+            away = store_root / QUARANTINE / f"pointer-{pointer.name}-{token()}"
+            with contextlib.suppress(OSError):
+                os.replace(pointer, away)
+            raise damage from None
+        os.utime(pointer, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return found, True
+
+
+def peek_pointer(store_root: Path, working_copy: Path, path: Path) -> Pointer | None:
+    """A pointer as a reader would find it: the copy in roots/ where it is damaged.
+
+    None where there is no file, or no sound one.
+    """
+    try:
+        return read_pointer(path)
+    except DamagedPointerError:
+        return former_pointer(store_root, working_copy, path)
+    except ClipsteerError:
+        return None
+
+
+def former_pointer(store_root: Path, working_copy: Path, path: Path) -> Pointer | None:
+    """The copy that roots/ has of a pointer, whether the pointer is there or not."""
+    with contextlib.suppress(ClipsteerError):
+        return read_pointer(copy_of(store_root, working_copy, path))
+    return None
 
 
 def roots(store_root: Path) -> list[Root]:

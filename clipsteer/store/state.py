@@ -1,16 +1,23 @@
-"""Small notes that the store's own commands keep for themselves. Losing one costs time only."""
+"""Small notes that the store's commands keep for themselves. Losing one costs time only.
+
+One lies in a working copy: which stores its runs have used, so that commands find them again. `store.root` may
+be said in an overlay that the commands do not see.
+"""
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import canonical_json, digest_bytes
 from clipsteer.store.durable import write_atomic
 
 # Caches of a working copy, beside Snakemake's own: losing them costs time, nothing else.
 CACHES = Path(".snakemake/clipsteer")
+_STORES = CACHES / "stores"
 
 
 def write_note(path: Path, value: dict[str, Any]) -> None:
@@ -29,3 +36,21 @@ def read_note(path: Path) -> dict[str, Any]:
     if check.decode("ascii", "replace") != digest_bytes(text) or not isinstance(value, dict):
         return {}
     return value
+
+
+def note_store(store: Path, working_copy: Path) -> None:
+    """Note that a run of the working copy uses this store; a relative path counts from there."""
+    before = _noted(working_copy)
+    with suppress(ClipsteerError, OSError):  # where nothing can be written, nothing is noted
+        if before[:1] != [str(store)]:
+            others = [place for place in before if place != str(store)]
+            write_note(working_copy / _STORES, {"stores": [str(store), *others]})
+
+
+def noted_stores(working_copy: Path) -> list[Path]:
+    """The stores that its runs have used, the last one first. They need not be there any more."""
+    return [working_copy / place for place in _noted(working_copy)]
+
+
+def _noted(working_copy: Path) -> list[str]:
+    return [str(place) for place in read_note(working_copy / _STORES).get("stores", [])]

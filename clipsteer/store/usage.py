@@ -1,21 +1,25 @@
-"""Where a store's bytes are: by step and by kind of object, and beside the objects."""
+"""Where a store's bytes are: by step and by kind of object, and beside the objects; and how many there ever were."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
+from clipsteer.errors import ClipsteerError
 from clipsteer.store.actions import ActionStore
 from clipsteer.store.entries import BLOB, TREE
 from clipsteer.store.index import RecordIndex
 from clipsteer.store.layout import ACTIONS, QUARANTINE, SCRATCH, TMP
-from clipsteer.store.objects import ObjectStore
-from clipsteer.store.peak import Peak, read_peak
+from clipsteer.store.objects import MissingObjectError, ObjectStore
 from clipsteer.store.peek import PeekObjects
 from clipsteer.store.reach import Trees
 from clipsteer.store.roots import roots
+from clipsteer.store.state import read_note, write_note
+
+PEAK = "peak.json"
 
 
 @dataclass
@@ -38,6 +42,14 @@ class StepUsage:
     missing: int = 0
     all: Amount = field(default_factory=Amount)
     own: Amount = field(default_factory=Amount)
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most `bytes` of all objects, as far as they were looked at, and when they were counted (ISO 8601)."""
+
+    bytes: int
+    when: str
 
 
 @dataclass
@@ -97,6 +109,29 @@ def usage(root: Path) -> Usage:
             {"id": known.id, "host": known.host, "path": known.path, "pointers": pointers}
         )
     return found
+
+
+def note_peak(objects: ObjectStore) -> int:
+    """Bytes of all objects now, one `stat` each; noted where there were never more.
+
+    To be called just before objects are removed, as that is when a store is largest.
+    """
+    total = 0
+    for digest in objects.digests():
+        with contextlib.suppress(MissingObjectError):  # somebody else removes as well
+            total += objects.size(digest)
+    before = read_peak(objects.root)
+    if before is None or total > before.bytes:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with contextlib.suppress(ClipsteerError):  # a store that we may only read
+            write_note(objects.root / PEAK, {"bytes": total, "when": now})
+    return total
+
+
+def read_peak(root: Path) -> Peak | None:
+    """What was noted; None where nothing was, or where the note is damaged."""
+    note = read_note(root / PEAK)
+    return Peak(note["bytes"], note["when"]) if note else None
 
 
 def _measure(folder: Path) -> Amount:

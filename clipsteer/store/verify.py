@@ -20,13 +20,12 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.store.actions import ActionStore
 from clipsteer.store.durable import write_atomic
 from clipsteer.store.entries import TREE
-from clipsteer.store.heal import read_or_heal
 from clipsteer.store.index import RecordIndex
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from clipsteer.store.peek import PeekObjects
 from clipsteer.store.pointers import DamagedPointerError, Pointer, pointer_bytes, read_pointer
 from clipsteer.store.reach import Trees
-from clipsteer.store.roots import Root, pointer_of, pointers_of, roots
+from clipsteer.store.roots import Root, pointer_of, pointers_of, read_or_heal, roots
 from clipsteer.store.state import read_note, write_note
 
 STATE = "clipsteer-verify.json"

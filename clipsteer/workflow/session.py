@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from clipsteer.config import config_warnings
 from clipsteer.runner.bytecode import go_by_content
 from clipsteer.runner.fence import begin, look
-from clipsteer.runner.noted import note_store
-from clipsteer.runner.shared import share
 from clipsteer.runner.warm import start
 from clipsteer.slurm import check_commands, check_requests, check_status_command, request
 from clipsteer.store.drop import expect
+from clipsteer.store.layout import share
+from clipsteer.store.state import note_store
 from clipsteer.workflow.closing import close
 from clipsteer.workflow.inputs import Inputs
 from clipsteer.workflow.outline import Outline

@@ -12,13 +12,11 @@ import torch
 import zarr
 from zarr.storage import LocalStore
 
-from clipsteer.activations.cast import all_finite, to_stored
+from clipsteer.activations.cast import all_finite, to_float32, to_stored
 from clipsteer.activations.chunks import chunk_images
-from clipsteer.activations.codecs import to_float32
-from clipsteer.activations.compressors import CODECS, byte_codecs
 from clipsteer.activations.reader import ActivationReader
 from clipsteer.activations.tree_store import TreeStore
-from clipsteer.activations.writer import ArrayLayout, write_shard
+from clipsteer.activations.writer import CODECS, ArrayLayout, byte_codecs, write_shard
 from clipsteer.errors import ClipsteerError
 from clipsteer.number_formats import DTYPES, stored_dtype
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore

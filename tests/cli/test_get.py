@@ -15,12 +15,12 @@ import pytest
 from clipsteer.__main__ import main
 from clipsteer.runner.code import loaded
 from clipsteer.runner.fingerprint import code_fingerprint
-from clipsteer.runner.noted import note_store
 from clipsteer.runner.step import main as run_step
 from clipsteer.store.durable import remove
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Member, Output, Pointer, read_pointer, write_pointer
 from clipsteer.store.roots import REFS
+from clipsteer.store.state import note_store
 from clipsteer.store.trees import StoreTree, put_tree_entries
 
 BASE = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from clipsteer.__main__ import main
-from clipsteer.runner.noted import note_store, noted_stores
 from clipsteer.store.roots import REFS
+from clipsteer.store.state import note_store, noted_stores
 from tests.lineage.chains import Chain
 
 

@@ -12,9 +12,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig
 
 from clipsteer.clip.model import load_clip
-from clipsteer.clip.resume import resume
 from clipsteer.clip.tail import load_tail
-from clipsteer.clip.taps import forward_with_taps
+from clipsteer.clip.taps import forward_with_taps, resume
 from clipsteer.errors import ClipsteerError
 from tests.clip.tiny import make_tiny, photos, to_bin, to_parts
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from clipsteer.dictionaries.initialise import geometric_median, initial_tensors
 from clipsteer.dictionaries.optimiser import (
     adam_,
     clipping,
     joint_norm,
+    learning_rate,
     normalise_rows_,
     remove_parallel_,
 )
-from clipsteer.dictionaries.schedule import learning_rate
 from clipsteer.dictionaries.settings import Settings
+from clipsteer.dictionaries.state import geometric_median, initial_tensors
 from clipsteer.errors import ClipsteerError
 from tests.dictionaries import helpers
 

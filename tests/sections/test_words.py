@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
-from clipsteer.activations.compressors import CODECS
 from clipsteer.activations.extract import HOOK_POINTS
+from clipsteer.activations.writer import CODECS
 from clipsteer.clip.device import DTYPES as MODEL_DTYPES
 from clipsteer.clip.pixels import CROPS
 from clipsteer.data.forms import FORMS

@@ -41,8 +41,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_the_usual_way_with_hooks_and_whole_forward_passes_agrees(
     clip: Any, kind: str, layer: int, hook_point: str
 ) -> None:
-    from clipsteer.clip.resume import resume
-    from clipsteer.clip.taps import forward_with_taps
+    from clipsteer.clip.taps import forward_with_taps, resume
 
     pixels = torch.randn(48, 3, 32, 32, generator=torch.Generator().manual_seed(3))
     embeddings, taps = forward_with_taps(clip, pixels, ["resid_post", "mlp_out"])

@@ -12,8 +12,8 @@ import pytest
 
 from clipsteer.__main__ import main
 from clipsteer.cli.common import columns, size
-from clipsteer.store.peak import note_peak
 from clipsteer.store.roots import root_id
+from clipsteer.store.usage import note_peak
 from tests.store.world import DEEP, INNER, KEYS, LAST, ONE, OUTER, SAME, World
 
 ALL = set().union(*DEEP.values())

@@ -12,9 +12,9 @@ from clipsteer.store import drop as module
 from clipsteer.store.drop import DROPPED, awaited, drop, expect, holders
 from clipsteer.store.durable import write_atomic
 from clipsteer.store.objects import MissingObjectError, ObjectStore
-from clipsteer.store.peak import PEAK, note_peak, read_peak
 from clipsteer.store.pointers import Member, Output, Pointer, pointer_bytes
 from clipsteer.store.roots import copy_of, keep_pointer, root_id
+from clipsteer.store.usage import PEAK, note_peak, read_peak
 
 
 @pytest.fixture

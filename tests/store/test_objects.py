@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import digest_bytes
-from clipsteer.store.layout import FOLDERS, FORMAT_FILE, open_root
+from clipsteer.store.layout import FOLDERS, FORMAT_FILE, check_shared, open_root, share
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from tests.store.places import quick_folder
 
@@ -72,6 +72,19 @@ def test_a_lost_format_file_is_not_guessed(store: ObjectStore) -> None:
     with pytest.raises(ClipsteerError, match=r"missing, though .* is not empty"):
         ObjectStore(store.root)
     assert store.get_bytes(digest) == b"data"
+
+
+def test_a_node_that_does_not_see_the_store_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    root = tmp_path / "not yet/there"
+    check_shared(root)  # no run has looked
+    share(root)
+    check_shared(root)
+    root.rmdir()
+    with pytest.raises(ClipsteerError, match=r"store.root: found no folder .*not yet/there"):
+        check_shared(root)
 
 
 def test_a_file_in_place_of_the_root(tmp_path: Path) -> None:

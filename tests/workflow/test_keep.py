@@ -19,11 +19,11 @@ from clipsteer.store.actions import ActionStore
 from clipsteer.store.drop import DROPPED, expect
 from clipsteer.store.durable import remove
 from clipsteer.store.objects import ObjectStore
-from clipsteer.store.peak import read_peak
 from clipsteer.store.pointers import Member, Output, Pointer, pointer_bytes
 from clipsteer.store.reach import Trees
 from clipsteer.store.roots import keep_pointer
 from clipsteer.store.trees import StoreTree, put_tree
+from clipsteer.store.usage import read_peak
 from tests.workflow.conftest import Share
 from tests.workflow.runs import BASE, Outcome, WorkingCopy, merged, nested
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from clipsteer.clip.heads import embed_texts, zero_shot_head
 from clipsteer.clip.model import Clip, load_clip
 from clipsteer.clip.taps import forward_with_taps
-from clipsteer.clip.zero_shot import zero_shot_logits
+from clipsteer.clip.zero_shot import embed_texts, zero_shot_head, zero_shot_logits
 from clipsteer.errors import ClipsteerError
 from tests.clip.tiny import make_tiny, photos
 
