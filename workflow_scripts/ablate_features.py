@@ -24,8 +24,6 @@ USES = (
 CUT = ("layers",)
 IMPORTS = ("clipsteer.dictionaries.{architecture}",)
 
-CONDITIONS = ("strict", "relaxed")
-
 
 def plan(job: Job) -> dict[str, Action]:
     return each_layer(
@@ -43,6 +41,7 @@ def compute(run: Run) -> None:
     import polars as pl
 
     from clipsteer.steering.ablation import passes, predict_selected
+    from clipsteer.steering.choose import CONDITIONS
     from clipsteer.steering.controls import random_sets
     from clipsteer.steering.inputs import AblationSetting
     from clipsteer.steering.statistics import firing_frequency

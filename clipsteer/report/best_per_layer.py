@@ -13,7 +13,7 @@ import polars as pl
 
 from clipsteer.report import paper
 from clipsteer.report.markdown import grid, source_label
-from clipsteer.report.table import NEURONS
+from clipsteer.steering.outcomes import NEURONS
 
 COLUMNS = (
     *("dataset", "source", "model", "hook_point", "layer", "basis", "dictionary", "n_features"),

@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 
 from clipsteer.report.drawing import painted_label, saved
-from clipsteer.report.table import NEURONS
 from clipsteer.steering.choose import CONDITIONS
+from clipsteer.steering.outcomes import NEURONS
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.report.table import NEURONS
 from clipsteer.steering.choose import CONDITIONS
+from clipsteer.steering.outcomes import NEURONS
 
 _BLOCKS = (
     ("SAE feature ablation", "targeted"),

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from clipsteer.report import paper
+from clipsteer.steering.outcomes import NEURONS
 
 _SETTING = (
     *("dataset", "source", "model", "hook_point", "layer", "dictionary", "trained_on"),
@@ -21,7 +22,6 @@ _PER_CENT = (
     *("paper_overall", "paper_worst"),
 )
 _WHOLE = ("n_features", "n_images", "seed", "random_seeds")
-NEURONS = "neurons"
 
 
 def columns(n_groups: int) -> tuple[str, ...]:
