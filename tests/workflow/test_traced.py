@@ -44,12 +44,13 @@ EVERY_STEP = {
     "activations": {"layers": [0], "keep": False},
     "model": {"tiny": {"steps": 6}},
     "steering": {"shuffles": 2},
-    "tables": {"celeba": ["topk"]},
+    "tables": {"celeba": ["topk"], "waterbirds": []},
 }
 TABLES = (
     "results/celeba_table.csv",
     "results/celeba_negative_control.csv",
     "results/celeba_baselines.csv",
+    "results/table1.csv",
 )
 
 
