@@ -13,7 +13,8 @@ import pytest
 from tests.slurm.cluster import Cluster
 from tests.slurm.guard import guarded
 from tests.slurm.runs import SMALL
-from tests.workflow.processes import MARK, Family, family
+from tests.workflow.processes import Family, family
+from tests.workflow.ready import MARK
 from tests.workflow.runs import WorkingCopy
 
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.workflow.ready import MARK
 from tests.workflow.runs import Outcome, WorkingCopy
 
 LINUX = sys.platform.startswith("linux") and hasattr(os, "pidfd_open")
-MARK = "CLIPSTEER_TEST_FAMILY"
 _SCRIPT = re.compile(r"/workflow_scripts/(\w+)\.py")
 SNAKEMAKE, SHELL, STEP, OTHER = "snakemake", "shell", "step", "other"
 WORKER, FORK = "worker", "fork"  # the warm worker, and its forks, which compute for steps

@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+MARK = "CLIPSTEER_TEST_FAMILY"
+"""The environment variable by which a family of processes is known (`tests.workflow.processes`)."""
+
 _SERVER = """
 import json, os, signal, sys
 import snakemake.api, snakemake.cli, snakemake.workflow
@@ -35,6 +38,11 @@ for line in sys.stdin:
     signal.alarm(order["timeout"])
     snakemake.cli.main()
 """
+
+
+def usable() -> bool:
+    """Not in a family, whose members are told by what they were *started* with, and end with it."""
+    return MARK not in os.environ
 
 
 def run(

@@ -117,7 +117,7 @@ class WorkingCopy:
         words = self.command(*targets, **settings)
         words[0] = python
         variables = {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", **(environment or {})}
-        if script is None and words[1:3] == ["-m", "snakemake"]:
+        if script is None and words[1:3] == ["-m", "snakemake"] and ready.usable():
             everything = {**os.environ, **variables}
             return Outcome(*ready.run(python, words[3:], self.folder, everything, 1200))
         script = script or 'exec "$@"'
