@@ -94,10 +94,7 @@ def _trials(run: Run) -> pl.DataFrame:
 
 
 def cost(job: Sizes) -> Cost:
-    """Predictions of all trials, and intervals of each."""
-    from clipsteer.lineage.resources import TORCH
-
-    return job.takes(job.seconds(0) + 2, TORCH + 100 + job.images("train") * 20e-3, 1.0)
+    return job.embeddings()
 
 
 if __name__ == "__main__":

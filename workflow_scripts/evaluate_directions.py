@@ -122,14 +122,7 @@ def compute(run: Run) -> None:
 
 
 def cost(job: Sizes) -> Cost:
-    """Four sweeps and some options of several kinds on validation, and what was taken on test."""
-    points, more = (
-        job.config["steering"]["thresholds"]["points"],
-        len(job.config["steering"]["baselines"]["scales"]),
-    )
-    chosen = job.resume("validation", 4 * points // 2 + 6 * more)
-    tested = job.resume("test", 4 * 5 + more)
-    return job.takes(chosen.seconds + tested.seconds, max(chosen.memory_mb, tested.memory_mb), 1.0)
+    return job.compare(len(job.config["steering"]["baselines"]["scales"]))
 
 
 if __name__ == "__main__":

@@ -102,10 +102,7 @@ def compute(run: Run) -> None:
 
 
 def cost(job: Sizes) -> Cost:
-    """The embeddings of all splits, and a probe."""
-    from clipsteer.lineage.resources import TORCH
-
-    return job.takes(job.seconds(0) + 2, TORCH + 100 + job.images("train") * 20e-3, 1.0)
+    return job.embeddings()
 
 
 if __name__ == "__main__":

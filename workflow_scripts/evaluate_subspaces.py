@@ -140,14 +140,7 @@ def compute(run: Run) -> None:
 
 
 def cost(job: Sizes) -> Cost:
-    """Four sweeps and some options of several kinds on validation, and what was taken on test."""
-    points, more = (
-        job.config["steering"]["thresholds"]["points"],
-        4 * job.config["steering"]["random_seeds"],
-    )
-    chosen = job.resume("validation", 4 * points // 2 + 6 * more)
-    tested = job.resume("test", 4 * 5 + more)
-    return job.takes(chosen.seconds + tested.seconds, max(chosen.memory_mb, tested.memory_mb), 1.0)
+    return job.compare(4 * job.config["steering"]["random_seeds"])
 
 
 if __name__ == "__main__":

@@ -242,6 +242,18 @@ class Sizes:
         cost = self.apply(images, flop=images * times * above * self.layer_flop)
         return Cost(cost.seconds, cost.memory_mb + 3 * self.weights_mb + 100, cost.disk_mb)
 
+    def compare(self, options: int) -> Cost:
+        """To try four threshold grids and six kinds of so many options on validation, and what was taken on test."""
+        points = self.config["steering"]["thresholds"]["points"]
+        chosen = self.resume("validation", 4 * points // 2 + 6 * options)
+        tested = self.resume("test", 4 * 5 + options)
+        memory = max(chosen.memory_mb, tested.memory_mb)
+        return Cost(chosen.seconds + tested.seconds, memory, 1.0)
+
+    def embeddings(self) -> Cost:
+        """To look at the embeddings, or at many predictions, of the data set's images with torch."""
+        return Cost(self.seconds(0) + 2, TORCH + 100 + self.images("train") * 20e-3, 1.0)
+
 
 # ---- how many images there are
 

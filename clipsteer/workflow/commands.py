@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from clipsteer.store.roots import REFS
@@ -37,12 +38,16 @@ class Commands:
 
     def tables(self) -> str:
         """The pointers of all tables, by their data sets."""
-        return " ".join(f"--input {name}={REFS}/{name}/table.json" for name in self._outline.tables)
+        return _inputs(self._outline.tables, "table")
 
     def manifests(self) -> str:
         """The manifests of all worlds that the tiny CLIP learns from."""
-        worlds = self._outline.worlds
-        return " ".join(f"--input {world}={REFS}/{world}/manifest.json" for world in worlds)
+        return _inputs(self._outline.worlds, "manifest")
+
+
+def _inputs(datasets: Iterable[str], pointer: str) -> str:
+    """One pointer of each of these data sets, by their names."""
+    return " ".join(f"--input {name}={REFS}/{name}/{pointer}.json" for name in datasets)
 
 
 def quoted(word: object) -> str:

@@ -13,6 +13,7 @@ GROUPS = {
     2: "dark-haired men",
     3: "blond men",
 }
+HARDEST = 3  # the group that the baseline is weak on
 SAES = {"vanilla": "general", "topk64": "general", "celeba_topk64": "celeba"}
 
 

@@ -17,25 +17,9 @@ from clipsteer.steering.headline import (
     on_validation,
 )
 from clipsteer.steering.outcomes import measure
-from tests.report.fakes import SAES, fake_ablations, fake_images, fake_selections
+from tests.report.fakes import HARDEST, SAES, fake_selections
 
-HARDEST = 3
 SETTING = {"condition": "relaxed", "hook_point": "resid_post", "n_groups": 4}
-
-
-@pytest.fixture(scope="module")
-def images() -> pl.DataFrame:
-    return fake_images(per_group=40)
-
-
-@pytest.fixture(scope="module")
-def ablations(images: pl.DataFrame) -> pl.DataFrame:
-    return fake_ablations(images, layers=3, seeds=3)
-
-
-@pytest.fixture(scope="module")
-def measured(ablations: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:
-    return measure(ablations, images, n_groups=4, hardest=HARDEST)
 
 
 def test_finding_is_the_places_row(measured: pl.DataFrame) -> None:

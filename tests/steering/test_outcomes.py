@@ -9,24 +9,7 @@ import pytest
 from clipsteer.steering.counts import GroupCounts
 from clipsteer.steering.outcomes import SETTING, measure, unmodified_interval
 from clipsteer.steering.significance import gain, mcnemar_exact, minimum_interval, wilson
-from tests.report.fakes import counts_of, fake_ablations, fake_images
-
-HARDEST = 3
-
-
-@pytest.fixture(scope="module")
-def images() -> pl.DataFrame:
-    return fake_images(per_group=40)
-
-
-@pytest.fixture(scope="module")
-def ablations(images: pl.DataFrame) -> pl.DataFrame:
-    return fake_ablations(images, layers=3, seeds=3)
-
-
-@pytest.fixture(scope="module")
-def measured(ablations: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:
-    return measure(ablations, images, n_groups=4, hardest=HARDEST)
+from tests.report.fakes import HARDEST, counts_of, fake_ablations
 
 
 def brute(images: pl.DataFrame, predictions: list[int]) -> tuple[float, dict[int, float]]:
