@@ -42,7 +42,7 @@ def compute(run: Run) -> None:
     from clipsteer.steering.compared import REFERENCE
     from clipsteer.steering.controls import balanced_sample
     from clipsteer.steering.counts import number_of_groups
-    from clipsteer.steering.intervention import ClassBias, predict_readout
+    from clipsteer.steering.intervention import ClassBias, ReadoutEdit, predict_readout
     from clipsteer.steering.logistic import fit_probe
     from clipsteer.tables import parquet_bytes, read_parquet
 
@@ -91,7 +91,7 @@ def compute(run: Run) -> None:
     trials.append(Trial(REFERENCE, None, None, counts, baseline, Option(probe)))
 
     for trial in trials:
-        assert isinstance(trial.option.intervention, ClassBias | type(probe))
+        assert isinstance(trial.option.intervention, ReadoutEdit)
         predictions.append(predict_readout(trial.option.intervention, embeddings["test"], head))
     run.put_bytes("trials", parquet_bytes(trials_frame(trials, np.stack(predictions))))
     images = labels["test"].with_columns(
