@@ -49,7 +49,6 @@ def compute(run: Run) -> None:
     from clipsteer.clip.device import one_thread
     from clipsteer.steering.baselines import (
         SAE,
-        Option,
         Trial,
         Validation,
         predict_options,
@@ -62,11 +61,9 @@ def compute(run: Run) -> None:
     from clipsteer.steering.counts import number_of_groups
     from clipsteer.steering.evaluator import predict_edits
     from clipsteer.steering.inputs import AblationSetting
-    from clipsteer.steering.intervention import NoEdit, projection
     from clipsteer.steering.moments import possible_balances
     from clipsteer.steering.selection import Sweep, nested_sets, threshold_grid
     from clipsteer.steering.statistics import difference, firing_frequency, group_means
-    from clipsteer.steering.subspaces import nested_spans, vectors_of
     from clipsteer.steering.sweep import predict_sweep
     from clipsteer.tables import parquet_bytes, read_parquet
 
@@ -86,7 +83,7 @@ def compute(run: Run) -> None:
         for balance in balances
     }
     trials: list[Trial] = []
-    progress = run.progress(3 * len(balances) + len(seeds) + 1, "sweeps")
+    progress = run.progress(len(balances) + 1 + len(seeds) + 1, "sweeps")
 
     for balance, sweep in sweeps.items():
         predicted = predict_sweep(
@@ -94,26 +91,17 @@ def compute(run: Run) -> None:
         )
         trials += choice.of_sweep(SAE, balance, sweep, predicted, dictionary, error_term)
         progress(1)
-        baseline = choice.counts(predicted[0])
-        for side in ("decoder", "encoder"):
-            with one_thread():
-                vectors = vectors_of(dictionary, sweep.order, side)
-                options = [
-                    Option(projection(basis), n_features=size, rank=basis.shape[1])
-                    for size, basis in nested_spans(vectors, sweep.distinct)
-                ]
-            predictions = predict_edits(
-                validation.batches(), validation.embed, validation.classify,
-                stream_edits(options), **edit,
-            )  # fmt: skip
-            nothing = Option(NoEdit(), n_features=0, rank=0)
-            trials += choice.of_options(
-                f"{side}_subspace", balance, options, predictions, baseline, nothing
-            )
-            progress(1)
 
+    beside = list(trials)
+    trials += choice.of_spans(
+        beside,
+        dictionary,
+        lambda edits: predict_edits(
+            validation.batches(), validation.embed, validation.classify, edits, **edit
+        ),
+    )
+    progress(1)
     with one_thread():
-        beside = [trial for trial in trials if trial.method == SAE]
         trials += random_subspaces(beside, validation.batches, seeds, **edit)
 
     grid = sweeps[recipe["balance"] if recipe["balance"] in sweeps else "none"]

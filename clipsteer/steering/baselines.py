@@ -14,6 +14,7 @@ import polars as pl
 import torch
 
 from clipsteer.activations.tokens import Tokens
+from clipsteer.clip.device import one_thread
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.steering.ablation import predict_selected
 from clipsteer.steering.choose import Candidate, Condition, Rule, choose
@@ -31,7 +32,15 @@ from clipsteer.steering.intervention import (
 )
 from clipsteer.steering.selection import Sweep, select, sweep_frame
 from clipsteer.steering.statistics import Balance
-from clipsteer.steering.subspaces import rank_reaching, removed_energy, second_moment
+from clipsteer.steering.subspaces import (
+    SIDES,
+    Side,
+    rank_reaching,
+    removed_energy,
+    second_moment,
+    span,
+    vectors_of,
+)
 
 SAE = "sae"
 
@@ -146,6 +155,41 @@ class Validation:
             option = Option(edit, found.threshold, n_features=found.n_features)
             trials.append(Trial(method, balance, condition, found.counts, baseline, option, draw))
         return trials
+
+    def of_spans(
+        self,
+        beside: Sequence[Trial],
+        dictionary: Dictionary,
+        predict: Callable[[Sequence[StreamEdit]], np.ndarray],
+    ) -> list[Trial]:
+        """The spans of each trial's own feature set, projected off whole: a trial for each and each side.
+
+        A span has no options: its rule decides between it and nothing. `predict`: edits -> predictions on
+        validation (len(edits), N).
+        """
+        stood = [(trial, side) for trial in beside for side in SIDES]
+        with one_thread():
+            options = [_span_option(trial, dictionary, side) for trial, side in stood]
+        predictions = predict(stream_edits(options))
+        trials = []
+        for (trial, side), option, row in zip(stood, options, predictions, strict=True):
+            assert trial.condition is not None
+            candidates = [Candidate((0.0,), self.counts(row), option)] if option.rank else []
+            rule = {trial.condition: self.rules[trial.condition]}
+            nothing = Option(NoEdit(), n_features=0, rank=0)
+            trials += chosen_trials(
+                f"{side}_subspace", trial.balance, candidates, trial.baseline, rule, nothing
+            )
+        return trials
+
+
+def _span_option(trial: Trial, dictionary: Dictionary, side: Side) -> Option:
+    edit = trial.option.intervention
+    if not isinstance(edit, FeatureEdit):
+        return Option(NoEdit(), n_features=0, rank=0)
+    basis = span(vectors_of(dictionary, edit.features, side))
+    of = trial.option
+    return Option(projection(basis), of.threshold, n_features=of.n_features, rank=basis.shape[1])
 
 
 def random_subspaces(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from clipsteer.steering.evaluator import Batch
 from clipsteer.steering.intervention import StreamEdit
 
 Side = Literal["decoder", "encoder"]
+SIDES: tuple[Side, Side] = ("decoder", "encoder")
 
 
 def vectors_of(dictionary: Dictionary, features: np.ndarray, side: Side) -> torch.Tensor:
@@ -35,22 +36,6 @@ def span(vectors: torch.Tensor) -> torch.Tensor:
     least = values[0] * max(vectors.shape) * torch.finfo(torch.float32).eps
     basis: torch.Tensor = rows[values > least].T.contiguous()
     return basis
-
-
-def nested_spans(
-    vectors: torch.Tensor, sizes: Sequence[int] | np.ndarray
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """(size, basis of the first `size` rows) for ascending sizes from 1 on, up to the first that spans all.
-
-    Longer prefixes would be the same projection.
-    """
-    for size in sizes:
-        if size < 1:
-            continue
-        basis = span(vectors[:size])
-        yield int(size), basis
-        if basis.shape[1] == vectors.shape[1]:
-            return
 
 
 def second_moment(batches: Iterable[Batch], tokens: Tokens) -> torch.Tensor:

@@ -116,6 +116,45 @@ def test_a_sweep_gives_the_edit_of_the_set_that_was_taken() -> None:
         assert trial.counts == count_groups(again, choice.targets, choice.groups, 4)
 
 
+def test_spans_stand_on_the_feature_sets_own_features_and_take_nothing_else() -> None:
+    x, dictionary, choice = data(), make("topk"), validation()
+    rng = np.random.default_rng(2)
+    before = np.where(rng.random(N) < 0.5, choice.targets, 1 - choice.targets)
+    baseline = choice.counts(before)
+    features = np.array([7, 1, 4])
+    filled = Option(FeatureEdit(dictionary, features), 0.25, n_features=3)
+    counts = choice.counts(choice.targets)  # of the set itself: no span is judged by them
+    beside = [
+        Trial("sae", "none", "strict", counts, baseline, filled),
+        Trial("sae", "group", "relaxed", counts, baseline, Option(NoEdit(), n_features=0)),
+        Trial("sae", "group", "relaxed", counts, baseline, filled),
+    ]
+    seen: list[Any] = []
+
+    def predict(edits: Any) -> np.ndarray:
+        seen.extend(edits)  # the last span is no better than nothing
+        return np.stack([*[choice.targets] * 5, before])
+
+    found = choice.of_spans(beside, dictionary, predict)
+    assert [(t.method, t.balance, t.condition, t.option.rank) for t in found] == [
+        ("decoder_subspace", "none", "strict", 3),
+        ("encoder_subspace", "none", "strict", 3),
+        ("decoder_subspace", "group", "relaxed", 0),
+        ("encoder_subspace", "group", "relaxed", 0),
+        ("decoder_subspace", "group", "relaxed", 3),
+        ("encoder_subspace", "group", "relaxed", 0),
+    ]
+    flat = x.astype(np.float64).reshape(-1, D)
+    weights = {"decoder": dictionary.W_dec[features], "encoder": dictionary.W_enc[:, features].T}
+    for edit, vectors in zip(seen[:2], weights.values(), strict=True):
+        basis = vectors.double().numpy().T
+        expected = flat - (basis @ np.linalg.lstsq(basis, flat.T, rcond=None)[0]).T
+        edited = edit.apply(torch.from_numpy(x.astype(np.float64)), "all").numpy()
+        np.testing.assert_allclose(edited.reshape(-1, D), expected, atol=1e-6)
+    assert found[0].option.threshold == 0.25
+    assert found[2].counts == found[5].counts == baseline
+
+
 def trial(option: Option, condition: Any = "strict") -> Trial:
     counts = GroupCounts((3, 4), (5, 6))
     return Trial("sae", "none", condition, counts, GroupCounts((2, 4), (5, 6)), option)
