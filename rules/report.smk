@@ -114,3 +114,34 @@ rule baseline_table:
         " --inputs directed {input.directed} --inputs steered {input.steered}"
         " --export all/csv={output.csv} all/markdown={output.markdown} all/figure={output.figure}"
         " --pointer {output.pointer}"
+
+
+rule storage_effect:
+    input:
+        model=MODEL,
+        head=f"{REFS}/{{dataset}}/head.json",
+        shards=f"{REFS}/{{dataset}}/activations/test/shards.json",
+        dictionary=INPUTS.trained_of_table,
+        selection=INPUTS.of_table("selection"),
+        ablation=INPUTS.of_table("ablation"),
+    output:
+        csv="results/{dataset}_storage.csv",
+        pointer=f"{REFS}/{{dataset}}/storage.json",
+    log:
+        "logs/storage_effect/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tables),
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("storage_effect"),
+    params:
+        recipe=RECIPES.of("storage_effect"),
+        chain=expected_chain,
+    shell:
+        shell_words("storage_effect")
+        + "--name {wildcards.dataset} --input model={input.model} --input head={input.head}"
+        " --input shards={input.shards} --inputs dictionary {input.dictionary}"
+        " --inputs selection {input.selection} --inputs ablation {input.ablation}"
+        " --export all/csv={output.csv} --pointer {output.pointer}"

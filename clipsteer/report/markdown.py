@@ -220,6 +220,10 @@ def _reading(table: pl.DataFrame) -> list[str]:
         " unmodified model's. What no group loses on validation it may lose here.",
         "0 features: no set passed the condition on validation, so nothing is ablated.",
     ]
+    lines.append(
+        "What storing activations changes in these predictions, for each set:"
+        f" `snakemake results/{table['dataset'][0]}_storage.csv`."
+    )
     if len(seeds):
         lines.append(f"Random rows are means over {seeds[0]} draws of as many features.")
     if table["paper_worst"].is_not_null().any():

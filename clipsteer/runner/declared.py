@@ -15,7 +15,8 @@ Above its first function a script of `workflow_scripts/` may have three tuples o
   `datasets` and `dictionaries` are the data set and the dictionary that the job is about.
 - `CUT`: what says only which part of the step's work a job does, such as the layers of its block; methods of
   `Derived` too. It stands in the recipe beside the settings, and no action sees it.
-- `IMPORTS`: modules that the step imports by a name in its settings: `clipsteer.data.painters.{world}`.
+- `IMPORTS`: modules that the step imports by a name in its settings: `clipsteer.data.painters.{world}`. Of a
+  setting that is a list, one for each value.
 
 The text is read and the script not imported, as every reading of the rules needs it.
 """

@@ -80,7 +80,7 @@ class Model(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = key(
         "precision of the vision tower's forward pass; text embeddings are always float32",
         "extract_activations, select_features, ablate_features, shuffle_control, evaluate_directions, "
-        "evaluate_subspaces",
+        "evaluate_subspaces, storage_effect",
     )
     crop: Literal["transformers", "openai"] = key(
         "whose centre crop images get, see below; numbers differ by one pixel's shift",

@@ -103,6 +103,16 @@ class Derived:
 
     # ---- tables
 
+    def places(self, wildcards: Any) -> list[list[str]]:
+        """Name, hook point and architecture of each of the table's dictionaries, in the table's order."""
+        names = self._outline.tables[wildcards.dataset]
+        settings = self._outline.dictionaries
+        return [[n, *(settings[n][key] for key in ("hook_point", "architecture"))] for n in names]
+
+    def architectures(self, wildcards: Any) -> list[str]:
+        """Those of the table's dictionaries, each once."""
+        return sorted({kind for _, _, kind in self.places(wildcards)})
+
     def images_from(self, wildcards: Any) -> str:
         """What tables say of where the images are from; a tiny CLIP makes no real result either."""
         painted = self._outline.tiny or self._outline.is_painted(wildcards.dataset)

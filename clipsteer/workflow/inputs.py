@@ -59,6 +59,15 @@ class Inputs:
             return []
         return [f"{REFS}/dictionaries/{wildcards.dictionary}/{wildcards.block}.json"]
 
+    def trained_of_table(self, wildcards: Any) -> list[str]:
+        """All blocks of the dictionaries of a table that are trained."""
+        return [
+            f"{REFS}/dictionaries/{dictionary}/{block}.json"
+            for dictionary in self._outline.tables.get(wildcards.dataset, [])
+            if self._outline.is_trained(dictionary)
+            for block in self._outline.blocks
+        ]
+
     # ---- tables
 
     def of_table(self, kind: str) -> InputFunction:

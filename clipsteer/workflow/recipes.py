@@ -37,7 +37,7 @@ class Recipes:
         def recipe(wildcards: Any) -> str:
             settings = self._settings(step, wildcards)
             imports = declared(self._script(step)).imports
-            modules = sorted(module.format(**settings) for module in imports)
+            modules = sorted(module for text in imports for module in _modules(text, settings))
             return canonical_json(
                 {
                     "step": step,
@@ -94,3 +94,10 @@ class Recipes:
                 )
             value = value[name]
         return value
+
+
+def _modules(text: str, settings: Mapping[str, Any]) -> list[str]:
+    """The modules that an entry of IMPORTS names: one, or one for each value of a setting that is a list."""
+    name = text.partition("{")[2].partition("}")[0]
+    values = settings[name] if isinstance(settings[name], list) else [settings[name]]
+    return [text.format(**{name: value}) for value in values]

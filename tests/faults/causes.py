@@ -39,6 +39,7 @@ CHAIN = {
     "evaluate_subspaces": "pointer",
     "evaluate_readout": "input",
     "baseline_table": "kill",
+    "storage_effect": "write",
     "drop_activations": "write",
 }
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.data.small_trees import face_name
 from tests.faults.causes import DROPPING
 from tests.faults.injected import interpreter
-from tests.faults.scene import BASELINES, BEST, CONTROL, SHUFFLED, TABLE, Change, lay
+from tests.faults.scene import BASELINES, BEST, CONTROL, SHUFFLED, STORAGE, TABLE, Change, lay
 from tests.workflow.conftest import Share, common, finished, real, share
 from tests.workflow.real_trees import photo, real_config
 from tests.workflow.runs import Outcome, WorkingCopy, making, merged
@@ -34,13 +34,13 @@ def python(common: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def painted(finished: WorkingCopy, share: Share) -> Change:
-    """From the tiny configuration to another one: a table, its negative control and its baselines."""
+    """From the tiny configuration to another one: a table and what else it has."""
 
     def old(copy: WorkingCopy) -> Outcome:
         lay(copy, finished)
-        return copy.run(CONTROL, BASELINES, BEST, config=SHUFFLED)
+        return copy.run(CONTROL, BASELINES, STORAGE, BEST, config=SHUFFLED)
 
-    targets = (TABLE, CONTROL, BASELINES, BEST)
+    targets = (TABLE, CONTROL, BASELINES, STORAGE, BEST)
     new = share("faults-new", lambda copy: copy.run(*targets, config=NEW))
     return Change(share("faults-old", old), new, targets, lambda place: NEW)
 

@@ -22,17 +22,18 @@ from tests.staleness.scene import as_if_moved, copy_folder
 from tests.workflow.runs import BASE, REFS, Outcome, WorkingCopy, merged, nested
 
 STEPS = tuple(sorted(path.stem for path in (BASE / "workflow_scripts").glob("*.py")))
-TABLE, CONTROL, BASELINES = (
-    f"results/celeba_{name}.csv" for name in ("table", "negative_control", "baselines")
+TABLE, CONTROL, BASELINES, STORAGE = (
+    f"results/celeba_{name}.csv" for name in ("table", "negative_control", "baselines", "storage")
 )
 BEST = "results/table1.csv"
 SHUFFLED = nested("steering.shuffles", 2)
 # The results that a step writes: what is there of each is to be of one run.
 RESULTS = {
-    "make_table": re.compile(r"celeba_(?!negative_control|baselines)"),
+    "make_table": re.compile(r"celeba_(?!negative_control|baselines|storage)"),
     "best_per_layer": re.compile(r"table1\."),
     "control_table": re.compile(r"celeba_negative_control"),
     "baseline_table": re.compile(r"celeba_baselines"),
+    "storage_effect": re.compile(r"celeba_storage"),
 }
 
 

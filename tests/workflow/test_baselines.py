@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
+
 import polars as pl
 import pytest
 
 from clipsteer.report.baselines import METHODS, columns
+from clipsteer.report.storage import COLUMNS
 from tests.workflow.runs import WorkingCopy, merged, nested
 
 TABLE, TARGET = "results/celeba_table.csv", "results/celeba_baselines.csv"
-# Two layers: directions fitted, directions, the one SAE, readouts; the table.
-COMPUTED = 2 + 2 + 2 + 1 + 1
+STORAGE = "results/celeba_storage.csv"
+# Two layers: directions fitted, directions, the one SAE, readouts; the table. What storing changes.
+COMPUTED = 2 + 2 + 2 + 1 + 1 + 1
 
 
 @pytest.fixture(scope="module")
 def compared(finished: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     """The table of baselines, beside the finished ones."""
     twin = finished.twin(tmp_path_factory.mktemp("baselines"))
-    assert twin.run(TARGET).ok().counts == (COMPUTED, 0)
+    assert twin.run(TARGET, STORAGE).ok().counts == (COMPUTED, 0)
     return twin
 
 
@@ -75,6 +79,22 @@ def test_page_and_figure_lie_beside_it(compared: WorkingCopy) -> None:
     assert all(words in page for words in METHODS.values())
     picture = (compared.folder / "results/celeba_baselines.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
+
+
+def test_what_storing_changes_is_counted_for_every_set_of_the_table(compared: WorkingCopy) -> None:
+    found = pl.read_csv(compared.folder / STORAGE)
+    assert found.columns == list(COLUMNS)
+    table = pl.read_csv(compared.folder / TABLE).filter(pl.col("ablation") == "targeted")
+    keys = ["hook_point", "layer", "dictionary"]
+    sets = found.filter(pl.col("condition") != "none")
+    wanted = [*keys, "condition", "n_features", "n_images"]
+    assert sets.select(wanted).rows() == table.select(wanted).rows()
+    # without an edit the model's own pass gives what extraction stored: the headline counts the same
+    headline = json.loads((compared.folder / "results/celeba_headline.json").read_text())
+    plain = found.filter(condition="none").group_by("layer").agg(pl.col("storage_changes").max())
+    assert {str(n): x for n, x in plain.rows()} == headline["resumed_changes"]
+    for _, place in found.group_by(keys):
+        assert place.filter(n_features=0)["storage_changes"].n_unique() == 1
 
 
 def test_scales_are_the_directions_own(compared: WorkingCopy) -> None:

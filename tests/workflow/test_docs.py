@@ -24,6 +24,7 @@ from clipsteer.report import baselines
 from clipsteer.report.best_per_layer import COLUMNS as TABLE1
 from clipsteer.report.feature_sets import SCHEMA as SET_SCHEMA
 from clipsteer.report.negative_control import columns as control_columns
+from clipsteer.report.storage import COLUMNS as STORAGE
 from clipsteer.report.table import columns
 from clipsteer.runner.fingerprint import inspect_code
 from clipsteer.sections import written
@@ -210,6 +211,7 @@ def test_columns_of_results_are_explained_in_their_order() -> None:
     assert words == [
         *(*columns(4), *SET_SCHEMA, *control_columns(4), *TABLE1),
         *baselines.columns(4),
+        *STORAGE,
     ]
 
 

@@ -32,7 +32,7 @@ SAID = {
 # Steps that see a key too, and come after those anyway. A table has the whole of `steering`, besides.
 _APPLIED = {
     *("evaluate_dictionary", "feature_statistics", "select_features", "ablate_features"),
-    *("shuffle_control", "make_table", "evaluate_subspaces", "control_table"),
+    *("shuffle_control", "make_table", "evaluate_subspaces", "control_table", "storage_effect"),
 }
 _CHOSEN = {"evaluate_directions", "evaluate_subspaces"}
 _RULED = _CHOSEN | {"shuffle_control", "evaluate_readout", "baseline_table", "control_table"}
@@ -52,14 +52,15 @@ AFTER = {
     "steering.thresholds.low": {"shuffle_control"} | _CHOSEN,
     "steering.thresholds.high": {"shuffle_control"} | _CHOSEN,
     "steering.thresholds.points": {"shuffle_control"} | _CHOSEN,
-    "steering.tokens": {"shuffle_control"} | _CHOSEN,
-    "steering.error_term": {"shuffle_control"} | _CHOSEN,
+    "steering.tokens": {"shuffle_control", "storage_effect"} | _CHOSEN,
+    "steering.error_term": {"shuffle_control", "storage_effect"} | _CHOSEN,
     "steering.strict": _RULED,
     "steering.strict_slack": _RULED,
     "steering.relaxed_drop": _RULED,
     "steering.random_pool": {"evaluate_subspaces"},
     "steering.random_seeds": {"evaluate_subspaces"},
-    "model.name": {"baseline_table"},
+    "model.name": {"baseline_table", "storage_effect"},
+    "model.crop": {"storage_effect"},
     "datasets.<name>.group_names": {"baseline_table", "control_table"},
 }
 # Keys whose change is another DAG, not another recipe of the same jobs, or that count by what a scan finds.
@@ -212,6 +213,10 @@ def test_modules_by_name_are_those_of_the_settings() -> None:
             assert modules == [f"clipsteer.dictionaries.{architecture}"]
         elif step == "evaluate_directions":  # on the layer's own basis
             assert modules == ["clipsteer.dictionaries.neurons"]
+        elif step == "storage_effect":
+            names = DEFAULT["tables"][at["dataset"]]
+            kinds = {DEFAULT["dictionaries"][name]["architecture"] for name in names}
+            assert modules == sorted(f"clipsteer.dictionaries.{kind}" for kind in kinds)
         else:
             assert modules == []
 

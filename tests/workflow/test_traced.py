@@ -50,6 +50,7 @@ TABLES = (
     "results/celeba_table.csv",
     "results/celeba_negative_control.csv",
     "results/celeba_baselines.csv",
+    "results/celeba_storage.csv",
     "results/table1.csv",
 )
 

@@ -1,0 +1,148 @@
+"""What storing activations changes in the predictions: of each place without an edit and with its sets ablated.
+
+Selection and ablation resume from stored activations, which are rounded (`activations.dtype`). Here the model runs
+over the test images once more, is edited as it runs with the sets that were chosen, and the predictions are compared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipsteer.runner.step import Action, Job, Run, main
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = (
+    "dataset()",
+    "images_from() as source",
+    "model.name as model",
+    "places(tables) as dictionaries",
+    "architectures(tables) as architectures",
+    "steering.tokens",
+    "steering.error_term",
+    "model.dtype as model_dtype",
+    "model.crop",
+)
+IMPORTS = ("clipsteer.dictionaries.{architectures}",)
+
+_KINDS = ("dictionary", "selection", "ablation")
+
+
+def plan(job: Job) -> dict[str, Action]:
+    inputs = {name: job.output(name, name) for name in ("model", "head")}
+    outputs = job.inputs["shards"].members["all"].outputs
+    inputs |= {f"shards/{shard}": output.digest for shard, output in outputs.items()}
+    for name, kind in (*((kind, kind) for kind in _KINDS), ("images", "ablation")):
+        inputs |= {
+            f"{name}/{member}": job.output(kind, name, member)
+            for member in job.inputs[kind].members
+        }
+    return {"all": Action(job.recipe, inputs)}
+
+
+def compute(run: Run) -> None:
+    from functools import partial
+
+    import numpy as np
+    from safetensors.torch import load
+
+    from clipsteer.clip.device import resolve_device
+    from clipsteer.clip.tail import load_tail
+    from clipsteer.clip.tower import load_tower
+    from clipsteer.data.source import ImageSource
+    from clipsteer.dictionaries.inputs import open_dictionary
+    from clipsteer.report.storage import Row, storage_table
+    from clipsteer.report.table import csv_text
+    from clipsteer.steering.ablation import predict_selected
+    from clipsteer.steering.choose import CONDITIONS
+    from clipsteer.steering.heads import Heads
+    from clipsteer.steering.live import LiveActivations
+    from clipsteer.tables import read_parquet
+
+    recipe, device = run.recipe, resolve_device(run.runtime.device)
+    hooks = {name: hook_point for name, hook_point, _ in recipe["dictionaries"]}
+    neurons = [name for name, _, kind in recipe["dictionaries"] if kind == "neurons"]
+    members = sorted(
+        (name.removeprefix("selection/") for name in run.inputs if name.startswith("selection/")),
+        key=lambda member: (list(hooks).index(member.rpartition("/")[0]), member),
+    )
+    places = {
+        member: (hooks[name], int(layer))
+        for member in members
+        for name, _, layer in [member.rpartition("/layer_")]
+    }
+    images = [
+        image
+        for name in sorted(name for name in run.inputs if name.startswith("shards/"))
+        for image in run.json(name)["images"]
+    ]
+    tower = load_tower(run.folder("model"), str(device), recipe["model_dtype"], recipe["crop"])
+    source = ImageSource(run.store, run.runtime.roots.get(run.runtime.name), images, 0, seed=None)
+    progress = run.progress(len(images), "images", ("tokens", tower.n_tokens))
+    live = LiveActivations(
+        tower, source.load, len(images), set(places.values()), run.scratch / "live", progress
+    )
+    progress.finish()
+    heads = Heads(load(run.blob("head"))["head"].to(device))
+    rows = list[Row]()
+    progress = run.progress(len(places), "places")
+    for member, (hook_point, layer) in places.items():
+        selection = run.json(f"selection/{member}")
+        chosen = [selection[condition]["features"] for condition in CONDITIONS]
+        tail = load_tail(
+            run.folder("model"), layer, device=str(device), dtype=recipe["model_dtype"]
+        )
+        resumed, edited = predict_selected(
+            open_dictionary(run, tower.width, device, f"dictionary/{member}"),
+            partial(live.batches, hook_point, layer),
+            tail,
+            heads.codes,
+            [np.array(features, dtype=np.int64) for features in chosen],
+            tokens=recipe["tokens"],
+            error_term=recipe["error_term"],
+            device=device,
+        )
+        targeted = read_parquet(run.blob(f"ablation/{member}")).filter(ablation="targeted")
+        stored = {"none": read_parquet(run.blob(f"images/{member}"))["resumed"].to_numpy()} | {
+            condition: np.array(predictions)
+            for condition, predictions in targeted.select("condition", "predictions").rows()
+        }
+        for condition, features, found in zip(
+            ("none", *CONDITIONS), ([], *chosen), (resumed, *edited), strict=True
+        ):
+            changes = int((found != stored[condition]).sum())
+            name, _, _ = member.rpartition("/")
+            rows.append((hook_point, layer, name, condition, len(features), changes))
+        progress(1)
+    progress.finish()
+    named = {key: recipe[key] for key in ("dataset", "source", "model")}
+    table = storage_table(rows, named, neurons=neurons, n_images=len(images))
+    run.put_bytes("csv", csv_text(table).encode())
+    most = max(changes for _, _, _, condition, _, changes in rows if condition != "none")
+    run.say(f"at most {most} of {len(images)} predictions differ with a set ablated")
+
+
+def cost(job: Sizes) -> Cost:
+    """A forward pass of the test split, and three resumed ones from each place; activations in float32 in between."""
+    from clipsteer.lineage.resources import CLIP, FLOAT
+
+    vision, images = job.vision, job.images("test")
+    names = job.config["tables"][job.names["dataset"]]
+    training = [job.config["dictionaries"][name].get("training") for name in names]
+    features = max(int(of["expansion"]) * vision["width"] for of in training if of)
+    resumed = 3 * len(names) * job.extracted * vision["layers"] / 2
+    flop = images * (vision["layers"] + resumed) * job.layer_flop
+    flop += (
+        2.0 * images * vision["tokens"] * vision["width"] * features * len(names) * job.extracted
+    )
+    written = float(images * job.extracted * vision["tokens"] * vision["width"] * FLOAT)
+    memory = CLIP + 3 * job.weights_mb + 2 * features * vision["width"] * FLOAT / 1e6 + 300
+    # a core decodes 8 million pixels a second
+    return job.takes(
+        job.seconds(flop) + images * vision["pixels"] ** 2 / 8e6, memory, written / 1e6
+    )
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)
