@@ -118,6 +118,30 @@ rule shuffle_control:
 # Controls and baselines, only where results/<dataset>_baselines.csv is asked for.
 
 
+rule unconcerned_attributes:
+    input:
+        world=INPUTS.world,
+        model=MODEL,
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+    output:
+        f"{REFS}/{{dataset}}/unconcerned.json",
+    log:
+        "logs/unconcerned_attributes/{dataset}.log",
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    resources:
+        **needs("unconcerned_attributes"),
+    params:
+        recipe=RECIPES.of("unconcerned_attributes"),
+        chain=expected_chain,
+        source=SOURCES.manifest,
+    shell:
+        shell_words("unconcerned_attributes")
+        + "--name {wildcards.dataset} --input model={input.model} --input manifest={input.manifest}"
+        " --inputs source {input.world} --raw source={params.source:q} --pointer {output}"
+
+
 rule fit_directions:
     input:
         manifest=f"{REFS}/{{dataset}}/manifest.json",
@@ -145,6 +169,7 @@ rule evaluate_directions:
     input:
         model=MODEL,
         head=f"{REFS}/{{dataset}}/head.json",
+        unconcerned=INPUTS.unconcerned,
         manifest=f"{REFS}/{{dataset}}/manifest.json",
         directions=f"{DIRECTED}/directions.json",
         validation=INPUTS.activations("validation"),
@@ -165,6 +190,7 @@ rule evaluate_directions:
     shell:
         shell_words("evaluate_directions")
         + "--name {wildcards.hook_point} --input model={input.model} --input head={input.head}"
+        " --inputs unconcerned {input.unconcerned}"
         " --input manifest={input.manifest} --input directions={input.directions}"
         " --inputs validation {input.validation} --inputs test {input.test} --pointer {output}"
 
@@ -173,6 +199,7 @@ rule evaluate_subspaces:
     input:
         model=MODEL,
         head=f"{REFS}/{{dataset}}/head.json",
+        unconcerned=INPUTS.unconcerned,
         manifest=f"{REFS}/{{dataset}}/manifest.json",
         dictionary=INPUTS.trained,
         statistics=f"{STEERED}/statistics.json",
@@ -196,6 +223,7 @@ rule evaluate_subspaces:
     shell:
         shell_words("evaluate_subspaces")
         + "--name {wildcards.dictionary} --input model={input.model} --input head={input.head}"
+        " --inputs unconcerned {input.unconcerned}"
         " --input manifest={input.manifest} --inputs dictionary {input.dictionary}"
         " --input statistics={input.statistics} --inputs validation {input.validation}"
         " --inputs test {input.test} --pointer {output}"
@@ -204,6 +232,7 @@ rule evaluate_subspaces:
 rule evaluate_readout:
     input:
         head=f"{REFS}/{{dataset}}/head.json",
+        unconcerned=INPUTS.unconcerned,
         manifest=f"{REFS}/{{dataset}}/manifest.json",
         train=INPUTS.activations("train"),
         validation=INPUTS.activations("validation"),
@@ -224,5 +253,6 @@ rule evaluate_readout:
     shell:
         shell_words("evaluate_readout")
         + "--name {wildcards.dataset} --input head={input.head} --input manifest={input.manifest}"
+        " --inputs unconcerned {input.unconcerned}"
         " --inputs train {input.train} --inputs validation {input.validation} --inputs test {input.test}"
         " --pointer {output}"

@@ -24,13 +24,17 @@ USES = (
 )
 
 
+# Inputs that hold trials: of layers, of layers and dictionaries, of none of the two.
+_TRIALS = ("directed", "steered", "trials")
+
+
 def plan(job: Job) -> dict[str, Action]:
     inputs = {
         f"{kind}/{member}": job.output(kind, "trials", member)
         for kind in ("directed", "steered")
         for member in job.inputs[kind].members
     }
-    inputs |= {name: job.output("readout", name) for name in ("trials", "images")}
+    inputs |= {name: job.output("readout", name) for name in ("trials", "images", "unconcerned")}
     return {"all": Action(job.recipe, inputs)}
 
 
@@ -39,20 +43,29 @@ def compute(run: Run) -> None:
     from clipsteer.report.baselines_figure import baselines_figure
     from clipsteer.steering.choose import rules
     from clipsteer.steering.compared import compare
+    from clipsteer.steering.unconcerned import balanced_accuracies
     from clipsteer.tables import read_parquet
 
     recipe = run.recipe
     names = recipe["group_names"]
+    unconcerned = read_parquet(run.blob("unconcerned"))
     found = compare(
         _trials(run),
         read_parquet(run.blob("images")),
+        unconcerned,
         n_groups=len(names),
         rules=rules(recipe),
     )
     labels = {key: recipe[key] for key in ("dataset", "source", "model")}
     table = baselines_table(found, **labels, group_names=names)
     run.put_bytes("csv", csv_text(table).encode())
-    page = render(table, balance=recipe["balance"], group_names=names)
+    counts = (unconcerned[name].to_list() for name in ("attribute", "images", "correct"))
+    page = render(
+        table,
+        balance=recipe["balance"],
+        group_names=names,
+        attributes=balanced_accuracies(*counts),
+    )
     run.put_bytes("markdown", page.encode())
     figure = run.scratch / "baselines.png"
     baselines_figure(table, figure, balance=recipe["balance"], group_names=names)
@@ -78,7 +91,7 @@ def _trials(run: Run) -> pl.DataFrame:
         return head, int(layer), None
 
     frames = []
-    members = [name for name in run.inputs if name != "images"]
+    members = [name for name in run.inputs if name.partition("/")[0] in _TRIALS]
     for name in sorted(
         members, key=lambda name: (order.index(d) if (d := placed(name)[2]) else -1, name)
     ):

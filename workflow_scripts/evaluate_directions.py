@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from clipsteer.dictionaries.inputs import each_layer, member_name
 from clipsteer.runner.step import Action, Job, Run, main
-from clipsteer.steering.inputs import choice_inputs
+from clipsteer.steering.inputs import choice_inputs, unconcerned_inputs
 
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
@@ -30,7 +30,8 @@ IMPORTS = ("clipsteer.dictionaries.{architecture}",)
 def plan(job: Job) -> dict[str, Action]:
     def inputs(layer: int) -> dict[str, str]:
         member = member_name(job, layer)
-        return choice_inputs(job, layer) | {
+        own = choice_inputs(job, layer) | unconcerned_inputs(job)
+        return own | {
             name: job.output("directions", name, member) for name in ("directions", "neurons")
         }
 
@@ -53,7 +54,8 @@ def compute(run: Run) -> None:
     from clipsteer.steering.counts import number_of_groups
     from clipsteer.steering.directions import read_tensors
     from clipsteer.steering.evaluator import predict_edits
-    from clipsteer.steering.inputs import AblationSetting
+    from clipsteer.steering.heads import Heads
+    from clipsteer.steering.inputs import AblationSetting, open_unconcerned
     from clipsteer.steering.intervention import AffineEdit, NoEdit
     from clipsteer.steering.selection import nested_sets, threshold_grid
     from clipsteer.steering.statistics import difference
@@ -111,14 +113,21 @@ def compute(run: Run) -> None:
             )
         progress(1)
 
-    _, predictions = predict_options(
-        test.dictionary, test.batches, test.embed, test.classify,
+    unconcerned = open_unconcerned(run, test.n_images)
+    heads = Heads(test.head, unconcerned.heads)
+    _, codes = predict_options(
+        test.dictionary, test.batches, test.embed, heads.codes,
         stream_edits(trial.option for trial in trials),
         error_term=recipe["error_term"], **edit,
     )  # fmt: skip
     progress(1)
     progress.finish()
-    run.put_bytes("trials", parquet_bytes(trials_frame(trials, predictions)))
+    run.put_bytes(
+        "trials",
+        parquet_bytes(
+            trials_frame(trials, heads.classes(codes), unconcerned.correct(heads.others(codes)))
+        ),
+    )
 
 
 def cost(job: Sizes) -> Cost:

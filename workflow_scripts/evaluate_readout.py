@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from clipsteer.activations.inputs import EMBEDDING, array_inputs, open_reader
 from clipsteer.runner.step import Action, Job, Run, main
+from clipsteer.steering.inputs import open_unconcerned, unconcerned_inputs
 
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
@@ -21,7 +22,7 @@ _SPLITS = ("train", "validation", "test")
 
 
 def plan(job: Job) -> dict[str, Action]:
-    inputs = {"head": job.output("head", "head")}
+    inputs = {"head": job.output("head", "head"), **unconcerned_inputs(job)}
     for split in _SPLITS:
         inputs[f"{split}/labels"] = job.output("manifest", f"labels_{split}")
         inputs |= array_inputs(job, EMBEDDING, f"{split}/embedding", activations=split)
@@ -42,6 +43,7 @@ def compute(run: Run) -> None:
     from clipsteer.steering.compared import REFERENCE
     from clipsteer.steering.controls import balanced_sample
     from clipsteer.steering.counts import number_of_groups
+    from clipsteer.steering.heads import Heads
     from clipsteer.steering.intervention import ClassBias, ReadoutEdit, predict_readout
     from clipsteer.steering.logistic import fit_probe
     from clipsteer.tables import parquet_bytes, read_parquet
@@ -93,7 +95,13 @@ def compute(run: Run) -> None:
     for trial in trials:
         assert isinstance(trial.option.intervention, ReadoutEdit)
         predictions.append(predict_readout(trial.option.intervention, embeddings["test"], head))
-    run.put_bytes("trials", parquet_bytes(trials_frame(trials, np.stack(predictions))))
+    unconcerned = open_unconcerned(run, len(embeddings["test"]))
+    heads = Heads(head, unconcerned.heads)
+    others = unconcerned.counts(heads.others(heads.codes(embeddings["test"])))
+    run.put_bytes("unconcerned", parquet_bytes(others))
+    # nothing that stands behind the model changes what other heads say of its embeddings
+    same = np.tile(others["correct"].to_numpy(), (len(trials), 1))
+    run.put_bytes("trials", parquet_bytes(trials_frame(trials, np.stack(predictions), same)))
     images = labels["test"].with_columns(
         pl.Series("baseline", scores["test"].argmax(axis=1), pl.Int16)
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from clipsteer.dictionaries.inputs import each_layer, member_name
 from clipsteer.runner.step import Action, Job, Run, main
-from clipsteer.steering.inputs import choice_inputs
+from clipsteer.steering.inputs import choice_inputs, unconcerned_inputs
 
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
@@ -36,9 +36,8 @@ IMPORTS = ("clipsteer.dictionaries.{architecture}",)
 def plan(job: Job) -> dict[str, Action]:
     def inputs(layer: int) -> dict[str, str]:
         member = member_name(job, layer)
-        return choice_inputs(job, layer) | {
-            "statistics": job.output("statistics", "statistics", member)
-        }
+        own = choice_inputs(job, layer) | unconcerned_inputs(job)
+        return own | {"statistics": job.output("statistics", "statistics", member)}
 
     return each_layer(job, inputs)
 
@@ -60,7 +59,8 @@ def compute(run: Run) -> None:
     from clipsteer.steering.controls import random_orders
     from clipsteer.steering.counts import number_of_groups
     from clipsteer.steering.evaluator import predict_edits
-    from clipsteer.steering.inputs import AblationSetting
+    from clipsteer.steering.heads import Heads
+    from clipsteer.steering.inputs import AblationSetting, open_unconcerned
     from clipsteer.steering.moments import possible_balances
     from clipsteer.steering.selection import Sweep, nested_sets, threshold_grid
     from clipsteer.steering.statistics import difference, firing_frequency, group_means
@@ -118,13 +118,20 @@ def compute(run: Run) -> None:
         )
         progress(1)
 
-    _, predictions = predict_options(
-        dictionary, test.batches, test.embed, test.classify,
+    unconcerned = open_unconcerned(run, test.n_images)
+    heads = Heads(test.head, unconcerned.heads)
+    _, codes = predict_options(
+        dictionary, test.batches, test.embed, heads.codes,
         stream_edits(trial.option for trial in trials), error_term=error_term, **edit,
     )  # fmt: skip
     progress(1)
     progress.finish()
-    run.put_bytes("trials", parquet_bytes(trials_frame(trials, predictions)))
+    run.put_bytes(
+        "trials",
+        parquet_bytes(
+            trials_frame(trials, heads.classes(codes), unconcerned.correct(heads.others(codes)))
+        ),
+    )
 
 
 def cost(job: Sizes) -> Cost:

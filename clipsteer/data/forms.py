@@ -68,6 +68,8 @@ FORMS: Mapping[str, Form] = {
 
 # CelebA's attributes as the paper has them.
 TARGET, SPURIOUS = "Male", "Blond_Hair"
+# Attributes that the painted table is known to have without a look at the painter.
+_PAINTED = {TARGET, SPURIOUS, "Eyeglasses", "Smiling", "Wearing_Hat"}
 # The names that belong to a layout (CelebA's: to these attributes), and to nothing else.
 NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "celeba": {
@@ -113,6 +115,36 @@ def option_faults(key: str, dataset: Mapping[str, Any], root: Path | None) -> It
         if pair["target"] == pair["spurious"]:
             yield f"{key}.options: found {pair['target']} as target and as spurious; expected two attributes."
         yield from _attribute_faults(pair, root)
+    yield from _unconcerned_faults(key, dataset, root)
+
+
+# Layouts whose tables have attributes beside target and spurious one.
+_WITH_OTHERS = ("celeba", "folder")
+_MOST_OTHERS = 20  # a class and the answers for all of them are one number
+
+
+def unconcerned(dataset: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    """The attributes that edits are not meant to concern, with their two prompts.
+
+    Those that are null are switched off, and target and spurious attribute are no others.
+    """
+    own = _pair(dataset).values() if dataset["layout"] == "celeba" else ("target", "spurious")
+    named = dataset.get("unconcerned", {}).items()
+    return {name: prompts for name, prompts in named if prompts and name not in own}
+
+
+def _unconcerned_faults(key: str, dataset: Mapping[str, Any], root: Path | None) -> Iterator[str]:
+    names, where = unconcerned(dataset), f"{key}.unconcerned"
+    if names and dataset["layout"] not in _WITH_OTHERS:
+        yield (
+            f"{where}: found {', '.join(names)}, but the layout {dataset['layout']} has no other attributes; "
+            "expected none. Set each to null."
+        )
+        return
+    if len(names) > _MOST_OTHERS:
+        yield f"{where}: found {len(names)} attributes, expected at most {_MOST_OTHERS}."
+    if dataset["layout"] == "celeba":
+        yield from _attribute_faults({name: name for name in names}, root, "unconcerned")
 
 
 def _beside(root: Path, file: str) -> list[str]:
@@ -231,7 +263,10 @@ def attribute_fault(file: str, option: str, name: str, known: Sequence[str]) -> 
     )
 
 
-def _attribute_faults(pair: Mapping[str, Any], root: Path | None) -> Iterator[str]:
+def _attribute_faults(
+    wanted: Mapping[str, Any], root: Path | None, said: str = ""
+) -> Iterator[str]:
+    """Of the attributes that options want, those that CelebA's table does not have; `said`: of what option."""
     if root:
         path = _attribute_table(root)
         if path is None:
@@ -244,17 +279,16 @@ def _attribute_faults(pair: Mapping[str, Any], root: Path | None) -> Iterator[st
                 )
         except (OSError, ValueError):
             return
-    elif set(pair.values()) != {TARGET, SPURIOUS}:
+    elif not {*wanted.values()} <= _PAINTED:
         from clipsteer.data.painters.faces import ATTRIBUTES  # heavy, and seldom needed
 
         file, known = "the painted list_attr_celeba.txt", ATTRIBUTES
     else:
         return
-    for option in ("target", "spurious"):
-        name = pair[option]
+    for option, name in wanted.items():
         if not known or not isinstance(name, str):
             continue
-        if fault := attribute_fault(file, option, name, known):
+        if fault := attribute_fault(file, said or option, name, known):
             yield fault
 
 

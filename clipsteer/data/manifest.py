@@ -140,6 +140,28 @@ def split_rows(manifest: pl.DataFrame, split: str) -> pl.DataFrame:
     return manifest.filter((pl.col("split") == split) & pl.col("evaluate"))
 
 
+def joined(paths: pl.Series, rows: pl.DataFrame, canonical: pl.Series | None) -> pl.DataFrame:
+    """The rows of a layout that belong to a manifest's `paths`, in their order.
+
+    `rows`: with a column path as in the data set's folder; `canonical`: those paths as `build_manifest` was given
+    them. Raises ClipsteerError where an image of the manifest has no row.
+    """
+    for own in (rows["path"], canonical):
+        if own is not None and own.n_unique() == rows.height:
+            found = pl.DataFrame({"path": paths}).join(
+                rows.with_columns(path=own, there=pl.lit(True)),
+                on="path",
+                how="left",
+                maintain_order="left",
+            )
+            if found["there"].is_not_null().all():
+                return found.drop("there")
+    raise ClipsteerError(
+        f"{_SOURCE}: {paths[0]!r} and others have no row in the data set's table any more; expected those "
+        "that the manifest was made from. Run the same command again."
+    )
+
+
 def _threshold(level: int) -> float:
     return float(2.0 ** (-level / _STEPS_PER_OCTAVE))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -27,20 +27,26 @@ METHODS = {
     "class_bias": "bias on the class scores",
     "balanced_probe": "balanced probe (reference)",
 }
-_MEANS = ("overall", "worst", "share_of_gap", "largest_fall")
+_MEANS = (
+    *("overall", "worst", "share_of_gap", "largest_fall"),
+    *("collateral_mean_change", "collateral_largest_fall"),
+)
 _HEAD = (
     *("method", "balance", "place", "size", "overall", "worst", "own gain", "share"),
-    "largest fall",
+    *("largest fall", "other attributes"),
 )
+# Of two values; below, an attribute's zero-shot accuracy says little, and so does its change.
+_NEAR_CHANCE = 60.0
 _GROUPS = ("worst_group", "worst_group_validation", "largest_fall_group")
+_OTHER = "unconcerned_"
 _PLACE = ("dataset", "source", "model", "hook_point", "layer", "dictionary")
 _ROUNDED = {"scale": ".6g", "threshold": ".6g", "p_gain": ".6g", "p_worst_group": ".6g"}
 _EXACT = {"share_of_gap": ".4f"}
 Row = dict[str, Any]
 
 
-def columns(n_groups: int) -> tuple[str, ...]:
-    """The table's columns for so many groups."""
+def columns(n_groups: int, attributes: Sequence[str] = ()) -> tuple[str, ...]:
+    """The table's columns for so many groups, and for these attributes that edits are not meant to concern."""
     return (
         *_PLACE,
         *("method", "balance", "condition", "draw"),
@@ -51,6 +57,8 @@ def columns(n_groups: int) -> tuple[str, ...]:
         *(f"acc_after_{g}" for g in range(n_groups)),
         *("worst_group_validation", "gain", "gain_low", "gain_high", "p_gain", "p_worst_group"),
         *("share_of_gap", "largest_fall", "largest_fall_group", "n_images"),
+        *("collateral_mean_change", "collateral_largest_fall", "collateral_attribute"),
+        *(f"unconcerned_{name}" for name in attributes),
     )
 
 
@@ -73,7 +81,8 @@ def baselines_table(
         *(pl.lit(v).alias(k) for k, v in zip(_PLACE[:3], (dataset, source, model), strict=True)),
         *(pl.col(name).replace_strict(names, return_dtype=pl.String) for name in _GROUPS),
     )
-    wanted = columns(len(group_names))
+    others = [n.removeprefix(_OTHER) for n in compared.columns if n.startswith(_OTHER)]
+    wanted = columns(len(group_names), others)
     cells = [_rounded(styled[name]) for name in wanted]
     return pl.DataFrame(cells)
 
@@ -91,10 +100,17 @@ def csv_text(table: pl.DataFrame) -> str:
     return table.write_csv(line_terminator="\n")
 
 
-def render(table: pl.DataFrame, *, balance: str, group_names: Sequence[str]) -> str:
+def render(
+    table: pl.DataFrame,
+    *,
+    balance: str,
+    group_names: Sequence[str],
+    attributes: Mapping[str, float | None],
+) -> str:
     """The page: of each condition the rows at every method's own best place.
 
-    What is drawn is a mean over draws, each at its own place. `balance` is the configuration's own.
+    What is drawn is a mean over draws, each at its own place. `balance` is the configuration's own; `attributes`:
+    the unmodified model's balanced accuracy, in per cent, for each attribute that edits are not meant to concern.
     """
     first = table.row(0, named=True)
     reference = table.filter(pl.col("method") == "balanced_probe").row(0, named=True)
@@ -110,7 +126,7 @@ def render(table: pl.DataFrame, *, balance: str, group_names: Sequence[str]) -> 
     for condition in CONDITIONS:
         rows = [_cells(row) for row in headline_rows(table, condition, group_names)]
         parts += [f"## {condition.capitalize()} condition", grid(_HEAD, rows)]
-    reading = _reading(balance, first["worst_group_validation"])
+    reading = _reading(balance, first["worst_group_validation"], attributes)
     parts += ["## How to read this", "\n".join(f"- {line}" for line in reading)]
     return "\n\n".join(parts) + "\n"
 
@@ -132,7 +148,7 @@ def headline_rows(table: pl.DataFrame, condition: str, group_names: Sequence[str
         row = dict(rows[0])
         if len(rows) > 1:
             row |= {name: _mean([other[name] for other in rows]) for name in _MEANS}
-            row |= dict.fromkeys(("p_worst_group", *_GROUPS))
+            row |= dict.fromkeys(("p_worst_group", "collateral_attribute", *_GROUPS))
             if len({(other["layer"], other["dictionary"]) for other in rows}) > 1:
                 row |= dict.fromkeys(("layer", "dictionary"))
         row |= {"own_gain": _mean(gains), "own_gains": gains}
@@ -167,7 +183,18 @@ def _cells(row: Row) -> list[str]:
         gain,
         MISSING if share is None else f"{round(100 * share)} %",
         fall,
+        _others(row),
     ]
+
+
+def _others(row: Row) -> str:
+    """What changed for other attributes: on average, and the largest fall with its attribute."""
+    if row["collateral_mean_change"] is None:
+        return MISSING
+    name = f" {row['collateral_attribute']}" if row["collateral_attribute"] else ""
+    return (
+        f"{row['collateral_mean_change']:+.1f}, {-row['collateral_largest_fall'] + 0.0:.1f}{name}"
+    )
 
 
 def _place(row: Row, draws: int) -> str:
@@ -188,7 +215,7 @@ def _size(row: Row) -> str:
     return ", ".join(found).replace("1 features", "1 feature", row["n_features"] == 1) or MISSING
 
 
-def _reading(balance: str, hardest: str) -> list[str]:
+def _reading(balance: str, hardest: str, attributes: Mapping[str, float | None]) -> list[str]:
     return [
         "Accuracies in per cent, differences in points. Every row but the reference, which no rule takes, was chosen"
         " on validation by the same rule, its place (layer, and dictionary where it has one) too; nothing was chosen on"
@@ -200,4 +227,22 @@ def _reading(balance: str, hardest: str) -> list[str]:
         f" {balance}.",
         "Random rows are means over draws, with the range of their gains. A random subspace stands where the SAE's"
         " features do and removes as much of the activations as they do; random features choose as the SAE does.",
+        _of_others(attributes),
     ]
+
+
+def _of_others(attributes: Mapping[str, float | None]) -> str:
+    """What the column on other attributes means, and how well the unmodified model tells each."""
+    if not attributes:
+        return "Other attributes: none is named (`datasets.<name>.unconcerned`), so nothing is measured."
+    told = []
+    for name, accuracy in attributes.items():
+        near = " (near chance: what changes there says little)"
+        missing = "no images of one of its values" if accuracy is None else f"{accuracy:.1f} %"
+        is_near = accuracy is not None and accuracy < _NEAR_CHANCE
+        told.append(f"{name} {missing}{near if is_near else ''}")
+    return (
+        "Other attributes, which no edit is meant to concern: mean change of their zero-shot accuracy over attributes,"
+        " then the largest fall, in points. The accuracy is balanced: the mean over an attribute's two values, 50 % is"
+        f" chance. Unmodified model: {', '.join(told)}. A bias and a probe change nothing inside the model."
+    )

@@ -30,6 +30,7 @@ Images = Annotated[
     Annotated[Positive, OTHER] | Annotated[list[Count], Field(min_length=4, max_length=4), LIST],
     EITHER,
 ]
+Prompts = Annotated[list[SomeText], Field(min_length=2, max_length=2), Once()]
 PerGroup = Annotated[Positive | None, Null]
 
 
@@ -108,6 +109,14 @@ class Dataset(Section):
         "build_head",
         default=Absent,
         allowed="list of texts, each with `{}`",
+    )
+    unconcerned: dict[SomeText, Annotated[Prompts | None, Null]] = key(
+        "other attributes, each with the prompts of its values 0 and 1: what edits change in their zero-shot accuracy "
+        "stands in `results/<dataset>_baselines.csv`. Attributes of CelebA's table, or columns of your own manifest; "
+        "null switches one off, and the target and the spurious attribute are left out",
+        "unconcerned_attributes",
+        default={},
+        allowed="two texts, or null, by name",
     )
     evaluation: Evaluation = part({})
     augment: Count = key(

@@ -38,7 +38,7 @@ def predict_sets(
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Predictions with each feature set zero-ablated, int16 (len(sets), N).
+    """Predictions with each feature set zero-ablated, int32 (len(sets), N).
 
     - `batches`: (start, hook, base), in order and without gaps from any first start. `hook`
       (n, T, d), of any float type, is what the dictionary reads and edits. `base` is None where
@@ -95,7 +95,7 @@ def predict_selected(
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions of the resumed pass without any edit, int16 (N,), and of each set, (len(sets), N).
+    """Predictions of the resumed pass without any edit, int32 (N,), and of each set, (len(sets), N).
 
     As `predict_sets`, but an **empty set is no intervention at all**: its row is the resumed pass,
     also with `error_term="drop"`. A selection that found nothing to ablate leaves the model alone;
@@ -139,7 +139,7 @@ def predict_prefixes(
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Predictions with `order[:size]` zero-ablated, for ascending sizes, int16 (len(sizes), N).
+    """Predictions with `order[:size]` zero-ablated, for ascending sizes, int32 (len(sizes), N).
 
     The same as `predict_sets` with those prefixes as sets, to the bit of each edited activation,
     but whole blocks of a prefix's sum are handed on to the next, and an image is evaluated again

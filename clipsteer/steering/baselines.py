@@ -231,7 +231,7 @@ def predict_options(
     device: torch.device | str,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions of the resumed pass, int16 (N,), and of each edit, (len(edits), N).
+    """Predictions of the resumed pass, int32 (N,), and of each edit, (len(edits), N).
 
     Ablations of `dictionary` are predicted together, with its code taken once; `NoEdit` is an empty one.
     """
@@ -256,8 +256,12 @@ def predict_options(
     return resumed, predictions
 
 
-def trials_frame(trials: Sequence[Trial], predictions: np.ndarray) -> pl.DataFrame:
+def trials_frame(
+    trials: Sequence[Trial], predictions: np.ndarray, unconcerned: np.ndarray
+) -> pl.DataFrame:
     """One row a trial, with its predictions on the test split (len(trials), N).
+
+    `unconcerned`: right answers for other attributes there (`clipsteer.steering.unconcerned`), (len(trials), 2 A).
 
     Counts on validation by group: `validation` and `validation_baseline` of correct predictions,
     `validation_images`.
@@ -289,5 +293,6 @@ def trials_frame(trials: Sequence[Trial], predictions: np.ndarray) -> pl.DataFra
     }
     found = [row.tolist() for row in predictions.astype(np.int16)]
     return pl.DataFrame(rows, schema=schema).with_columns(
-        pl.Series("predictions", found, pl.List(pl.Int16))
+        pl.Series("unconcerned", unconcerned.tolist(), counts),
+        pl.Series("predictions", found, pl.List(pl.Int16)),
     )

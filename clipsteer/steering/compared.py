@@ -19,16 +19,19 @@ from clipsteer.steering.outcomes import Trial as Outcomes
 from clipsteer.steering.outcomes import accuracies, trial
 from clipsteer.steering.places import best_place
 from clipsteer.steering.significance import Bools, group_counts, mcnemar_exact
+from clipsteer.steering.unconcerned import collateral
 
 REFERENCE = "balanced_probe"
 # A share of a gap smaller than this (points) says nothing.
 _LEAST_GAP = 1.0
+_COUNTS = ("validation", "validation_baseline", "validation_images", "unconcerned")
 _SIZES = ("n_features", "rank", "scale")
 
 
 def compare(
     trials: pl.DataFrame,
     images: pl.DataFrame,
+    unconcerned: pl.DataFrame,
     *,
     n_groups: int,
     rules: Mapping[Condition, Rule],
@@ -42,6 +45,8 @@ def compare(
       interval and `p_gain`, `p_worst_group`: as in the results table. Where nothing was taken, no p-values.
     - `share_of_gap`: of what the balanced probe gains in worst-group accuracy; null where that is under a point.
     - `largest_fall` of any group, and `largest_fall_group`; 0 and null where none falls.
+    - `collateral_...` and `unconcerned_<attribute>`: what changed for other attributes
+      (`clipsteer.steering.unconcerned.collateral`), of which `unconcerned` has the unmodified model's counts.
 
     Raises ValueError where there is not one balanced probe.
     """
@@ -60,7 +65,7 @@ def compare(
         after = counts[number]
         rows.append(
             {
-                **{name: value for name, value in row.items() if "validation" not in name},
+                **{name: value for name, value in row.items() if name not in _COUNTS},
                 "best_place": number in chosen,
                 **accuracies(data, after, data.correct[number], hardest),
                 "worst_group": after.worst_group,
@@ -69,18 +74,23 @@ def compare(
                 **_tests(data, data.correct[number], hardest, is_taken(row)),
                 "share_of_gap": (after.worst - before.worst) / gap if gap >= _LEAST_GAP else None,
                 **_fall(before, after),
+                **collateral(unconcerned, row["unconcerned"]),
                 "n_images": len(images),
             }
         )
     floats = [
         name
         for name in rows[0]
-        if name.startswith(("acc_", "p_", "gain")) or name in ("threshold", "scale", "share_of_gap")
+        if name.startswith(("acc_", "p_", "gain", "collateral_", "unconcerned_"))
+        or name in ("threshold", "scale", "share_of_gap")
     ]
     types: dict[str, Any] = {
         **dict.fromkeys(floats, pl.Float64()),
         **dict.fromkeys(("draw", "n_features", "rank", "layer", "largest_fall_group"), pl.Int64()),
-        **dict.fromkeys(("hook_point", "dictionary", "balance", "condition"), pl.String()),
+        **dict.fromkeys(
+            ("hook_point", "dictionary", "balance", "condition", "collateral_attribute"),
+            pl.String(),
+        ),
     }
     return pl.DataFrame(rows, schema_overrides=types, infer_schema_length=None)
 

@@ -39,7 +39,7 @@ def predict_edits(
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Predictions under each edit as its `apply` has it, int16 (len(edits), N).
+    """Predictions under each edit as its `apply` has it, int32 (len(edits), N).
 
     `batches`, `embed`, `classify` and `progress` as in `clipsteer.steering.ablation.predict_sets`,
     which is the faster way for many feature sets of one dictionary.
@@ -67,13 +67,13 @@ def predict_streams(
     progress: Callable[[int], None] | None,
     images_at_once: Callable[[int], int] = lambda tokens: 2**31,
 ) -> np.ndarray:
-    """Predictions of each edited stream that `streams` yields, int16 (n_edits, N).
+    """Predictions of each edited stream that `streams` yields, int32 (n_edits, N).
 
     `nested`: an image is compared with what the edit before made of it, not with the unedited one.
     `images_at_once`: tokens of an image -> images that `streams` is given at most.
     """
     evaluator: _FullBatches | None = None
-    owners, results = _Columns(n_edits, np.int32), _Columns(1 + n_edits, np.int16)
+    owners, results = _Columns(n_edits, np.int32), _Columns(1 + n_edits, np.int32)
     expected: int | None = None
     for start, hook, base in batches:
         if start != (start if expected is None else expected):
@@ -94,7 +94,7 @@ def predict_streams(
         if progress is not None:
             progress(len(hook))
     if evaluator is None:
-        return np.zeros((n_edits, 0), dtype=np.int16)
+        return np.zeros((n_edits, 0), dtype=np.int32)
     with torch.inference_mode():
         evaluator.flush()
     return np.take_along_axis(results.all(), owners.all(), axis=0)

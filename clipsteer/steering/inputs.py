@@ -10,14 +10,15 @@ from clipsteer.dictionaries.inputs import dictionary_inputs, open_dictionary
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
     from clipsteer.runner.step import Job, Run
     from clipsteer.steering.evaluator import Batch
+    from clipsteer.steering.unconcerned import Unconcerned
 
 # Images per resumed forward pass. Every pass has this shape, so that predictions do not depend on
 # which images an edit leaves alone.
 BATCH_IMAGES = 100
+_LABELS, _HEADS = "unconcerned/labels", "unconcerned/heads"
 
 
 def ablation_inputs(
@@ -54,6 +55,30 @@ def choice_inputs(job: Job, layer: int) -> dict[str, str]:
     }
 
 
+def unconcerned_inputs(job: Job) -> dict[str, str]:
+    """Digests of what is known of other attributes; nothing where the data set names none."""
+    if not job.inputs["unconcerned"].members:
+        return {}
+    return {
+        _LABELS: job.output("unconcerned", "labels"),
+        _HEADS: job.output("unconcerned", "heads"),
+    }
+
+
+def open_unconcerned(run: Run, n_images: int) -> Unconcerned:
+    """What `unconcerned_inputs` named, of `n_images` test images."""
+    import numpy as np
+    from safetensors.torch import load
+
+    from clipsteer.steering.unconcerned import Unconcerned
+    from clipsteer.tables import read_parquet
+
+    if _LABELS not in run.inputs:
+        return Unconcerned([], np.zeros((n_images, 0), dtype=np.int8), None)
+    labels = read_parquet(run.blob(_LABELS))
+    return Unconcerned(labels.columns, labels.to_numpy(), load(run.blob(_HEADS))["heads"])
+
+
 class AblationSetting:
     """Opens the inputs of one action and holds what `predict_sets` and `predict_prefixes` ask for.
 
@@ -67,11 +92,13 @@ class AblationSetting:
 
         from clipsteer.clip.device import resolve_device
         from clipsteer.clip.tail import load_tail
+        from clipsteer.steering.heads import Heads
         from clipsteer.tables import read_parquet
 
         recipe = run.recipe
         self.device = resolve_device(run.runtime.device)
-        self._head = load(run.blob(f"{prefix}head"))["head"].to(self.device)
+        self.head = load(run.blob(f"{prefix}head"))["head"].to(self.device)
+        self.classify = Heads(self.head).codes
         self.embed = load_tail(
             run.folder(f"{prefix}model"),
             recipe["layer"],
@@ -99,9 +126,3 @@ class AblationSetting:
         for start, x in self._reader.batches(BATCH_IMAGES):
             base = self._base.read(start, start + len(x))[:, tokens] if self._base else None
             yield start, x[:, tokens], base
-
-    def classify(self, embeddings: torch.Tensor) -> np.ndarray:
-        """Zero-shot classes (n,) of image embeddings (n, p): the largest cosine."""
-        from clipsteer.clip.zero_shot import zero_shot_logits
-
-        return zero_shot_logits(embeddings, self._head).argmax(dim=-1).cpu().numpy()

@@ -32,7 +32,7 @@ def predict_sweep(
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions of the resumed pass without any edit, int16 (N,), and of `order[:size]` ablated, (len(sizes), N).
+    """Predictions of the resumed pass without any edit, int32 (N,), and of `order[:size]` ablated, (len(sizes), N).
 
     As `predict_prefixes`, but an **empty set is no intervention at all**: its row is the resumed pass,
     also with `error_term="drop"` (see `clipsteer.steering.ablation.predict_selected`). What is chosen

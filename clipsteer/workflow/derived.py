@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clipsteer.config import model_shape
-from clipsteer.data.forms import papers_attributes
+from clipsteer.data.forms import papers_attributes, unconcerned
 from clipsteer.report.paper import files as paper_files
 from clipsteer.report.paper import table1_files
 from clipsteer.store.digest import digest_file
@@ -67,6 +67,10 @@ class Derived:
     def where_copied(self, wildcards: Any) -> int | None:
         """The seed, where there are augmented copies: nothing else is drawn."""
         return int(self._outline.config["seed"]) if self.copies(wildcards) else None
+
+    def unconcerned(self, wildcards: Any) -> dict[str, Sequence[str]]:
+        """The attributes that edits are not meant to concern, with their prompts."""
+        return unconcerned(self._outline.datasets[wildcards.dataset])
 
     # ---- the model and its activations
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from clipsteer.data.forms import unconcerned
 from clipsteer.store.roots import REFS
 from clipsteer.workflow.outline import DIRECTED, Outline
 
@@ -44,6 +45,11 @@ class Inputs:
     def activations(self, split: str) -> InputFunction:
         """All parts of one split of the data set at hand."""
         return lambda wildcards: self.parts(wildcards.dataset, split)
+
+    def unconcerned(self, wildcards: Any) -> list[str]:
+        """The pointer of what is known of other attributes; nothing where the data set names none."""
+        named = unconcerned(self._outline.datasets[wildcards.dataset])
+        return [f"{REFS}/{wildcards.dataset}/unconcerned.json"] if named else []
 
     # ---- dictionaries
 

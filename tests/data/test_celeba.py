@@ -333,3 +333,17 @@ def test_csv_with_another_delimiter_and_booleans(root: Path, delimiter: str) -> 
         (root / f"{name}.txt").unlink()
         write(root / f"{name}.csv", text.replace(",", delimiter))
     assert celeba.read(FolderTree(root)).equals(expected())
+
+
+def test_other_attributes_of_the_same_images(root: Path) -> None:
+    tree = FolderTree(root)
+    rows = celeba.read(tree)
+    names = ("Smiling", "Eyeglasses")
+    found = celeba.attributes(tree, names, target="Male", spurious="Blond_Hair")
+    assert found.columns == ["path", *names]
+    assert found["path"].to_list() == rows["path"].to_list()
+    for name in names:
+        other = celeba.read(tree, target=name, class_names=("no", "yes"))
+        assert found[name].to_list() == other["target"].to_list()
+    with pytest.raises(ClipsteerError, match=r"'Smilling' \(option 'unconcerned'\).*Smiling"):
+        celeba.attributes(tree, ["Smilling"])

@@ -265,3 +265,28 @@ def test_class_names_the_other_way_round(root: Path) -> None:
     assert folder.read(FolderTree(root), class_names=("cat", "dog")).height == 3
     with pytest.warns(UserWarning, match=r"are 'cat', 'dog', but class_names are woman, man"):
         folder.read(FolderTree(root), class_names=("woman", "man"))
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_columns_of_other_attributes(tmp_path: Path, form: str) -> None:
+    table = pl.DataFrame(
+        {
+            "path": ["b.jpg", "a.jpg"],
+            "split": ["train", "test"],
+            "Hat": ["1", "0"],
+            "tie": ["true", "false"],
+        }
+    )
+    for name in table["path"]:
+        write(tmp_path / "set" / name, jpeg())
+    file = f"set/manifest.{form}"
+    buffer = io.BytesIO()
+    table.write_csv(buffer) if form == "csv" else table.write_parquet(buffer)
+    write(tmp_path / file, buffer.getvalue())
+    found = folder.attributes(FolderTree(tmp_path), ["Tie", "Hat"], manifest=file)
+    assert found.rows(named=True) == [
+        {"path": "set/b.jpg", "Tie": 1, "Hat": 1},
+        {"path": "set/a.jpg", "Tie": 0, "Hat": 0},
+    ]
+    with pytest.raises(ClipsteerError, match="found no column 'scarf'"):
+        folder.attributes(FolderTree(tmp_path), ["Scarf"], manifest=file)

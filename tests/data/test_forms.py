@@ -15,6 +15,7 @@ from clipsteer.data.forms import (
     name_faults,
     option_faults,
     papers_attributes,
+    unconcerned,
 )
 from tests.data import small_trees
 from tests.data.small_trees import write
@@ -185,3 +186,25 @@ def test_label_files() -> None:
     assert label_files({"layout": "folder", "options": options}) == ["a/m.csv"]
     assert label_files({"layout": "imagenet", "options": {"val_labels": "v"}}) == ["v"]
     assert label_files({"layout": "celeba"}) == []
+
+
+@pytest.mark.parametrize(
+    ("layout", "named", "expected"),
+    [
+        ("waterbirds", {"Gull": ["a", "b"]}, "unconcerned: found Gull, but the layout waterbirds"),
+        ("celeba", {"Smilling": ["a", "b"]}, r"'Smilling' \(option 'unconcerned'\).*Smiling"),
+        ("folder", {f"c{i}": ["a", "b"] for i in range(21)}, "found 21 attributes.*at most 20"),
+    ],
+)
+def test_faults_of_other_attributes(layout: str, named: Any, expected: str) -> None:
+    dataset = {"layout": layout, "options": {}, "unconcerned": named}
+    (fault,) = option_faults("datasets.x", dataset, None)
+    assert re.search(expected, fault), fault
+
+
+def test_other_attributes_are_no_target_and_may_be_switched_off() -> None:
+    named = {"Smiling": ["a", "b"], "Young": ["c", "d"], "Bald": None, "Blond_Hair": ["e", "f"]}
+    dataset = {"layout": "celeba", "options": {"target": "Smiling"}, "unconcerned": named}
+    assert unconcerned(dataset) == {"Young": ["c", "d"]}
+    assert list(option_faults("datasets.x", dataset, None)) == []
+    assert unconcerned({"layout": "imagenet"}) == {}

@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipsteer.data.labels import ROW_SCHEMA
-from clipsteer.data.manifest import SCHEMA, build_manifest, choose, group_counts, split_rows
+from clipsteer.data.manifest import (
+    SCHEMA,
+    build_manifest,
+    choose,
+    group_counts,
+    joined,
+    split_rows,
+)
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.trees import FolderTree
@@ -294,3 +301,16 @@ def test_the_place_of_the_folder_counts_for_nothing(tmp_path: Path) -> None:
     twice = pl.Series([rows[0][0], *(row[0] for row in rows[:-1])])
     kept = build_manifest(frame(deep), tree, **tests, canonical=twice, digests=there)  # type: ignore[arg-type]
     assert kept["path"].str.starts_with("below/").all()
+
+
+def test_rows_of_a_table_are_joined_by_the_paths_that_the_manifest_has() -> None:
+    paths = pl.Series("path", ["s/b.jpg", "s/a.jpg"])
+    rows = pl.DataFrame({"path": ["deep/s/a.jpg", "deep/s/b.jpg", "deep/s/c.jpg"], "x": [1, 2, 3]})
+    canonical = rows["path"].str.strip_prefix("deep/")
+    assert joined(paths, rows, canonical)["x"].to_list() == [2, 1]
+    assert joined("deep/" + paths, rows, None)["x"].to_list() == [2, 1]
+    # where canonical paths are alike, the manifest has them as they lie
+    alike = pl.Series(["s/a.jpg"] * 3)
+    assert joined("deep/" + paths, rows, alike)["x"].to_list() == [2, 1]
+    with pytest.raises(ClipsteerError, match=r"'s/b\.jpg' and others have no row"):
+        joined(paths, rows[:1], canonical[:1])

@@ -35,6 +35,7 @@ CHAIN = {
     "shuffle_control": "input",
     "control_table": "kill",
     "fit_directions": "error",
+    "unconcerned_attributes": "pointer",
     "evaluate_directions": "write",
     "evaluate_subspaces": "pointer",
     "evaluate_readout": "input",

@@ -16,7 +16,7 @@ from clipsteer.report.baselines import (
 )
 from clipsteer.report.baselines_figure import baselines_figure
 from clipsteer.steering.compared import compare
-from tests.steering.test_compared import RULES, frames, row
+from tests.steering.test_compared import RULES, UNCONCERNED, frames, row
 
 GROUPS = ["land on land", "land on water", "water on land", "water on water"]
 
@@ -37,7 +37,7 @@ def table(seed: int = 0) -> pl.DataFrame:
         ]
         rows.append(row("class_bias", condition, None, scale=-0.0123456789))
     trials, images = frames(seed, rows)
-    found = compare(trials, images, n_groups=4, rules=RULES)
+    found = compare(trials, images, UNCONCERNED, n_groups=4, rules=RULES)
     return baselines_table(
         found, dataset="birds", source="painted", model="tiny", group_names=GROUPS
     )
@@ -45,7 +45,7 @@ def table(seed: int = 0) -> pl.DataFrame:
 
 def test_the_table_has_its_columns_in_order_and_reads_back() -> None:
     made = table()
-    assert made.columns == list(columns(4))
+    assert made.columns == list(columns(4, ("Hat", "Tie")))
     assert made["method"].unique(maintain_order=True).to_list() == [
         method for method in METHODS if method in made["method"].to_list()
     ]
@@ -64,7 +64,12 @@ def test_the_table_has_its_columns_in_order_and_reads_back() -> None:
 
 def test_the_page_says_what_was_taken_and_what_fell() -> None:
     made = table()
-    page = render(made, balance="none", group_names=GROUPS)
+    attributes = {"Hat": 57.8, "Tie": None, "Scarf": 71.25}
+    page = render(made, balance="none", group_names=GROUPS, attributes=attributes)
+    told = "Hat 57.8 % (near chance: what changes there says little), Tie no images of one of its values"
+    assert f"Unmodified model: {told}, Scarf 71.2 %." in page
+    unnamed = render(made, balance="none", group_names=GROUPS, attributes={})
+    assert "Other attributes: none is named" in unnamed
     assert "source: painted (synthetic)" in page
     assert "Worst on validation: water on land" in page
     for condition in ("Strict", "Relaxed"):
@@ -72,6 +77,8 @@ def test_the_page_says_what_was_taken_and_what_fell() -> None:
         rows = {line.split("|")[1].strip(): line for line in part.splitlines() if "|" in line}
         assert set(rows) >= {METHODS[method] for method in made["method"].to_list()}
         assert "none passed" in rows[METHODS["leace"]]
+        assert rows[METHODS["sae"]].split("|")[10].strip() == "-5.0, -5.0 Hat"
+        assert rows[METHODS["random_features"]].split("|")[10].strip() == "-5.0, -5.0"
         assert "2 draws, each its own" in rows[METHODS["random_features"]]
         assert "| bias -0.0123 |" in " ".join(rows[METHODS["class_bias"]].split())
         beside = [line.split("|")[3].strip() for line in part.splitlines() if "subspace" in line]

@@ -138,7 +138,7 @@ def test_predictions_equal_plain_loops(
         dictionary, batches(x, base=base), network.embed, network.classify, sets,
         tokens=tokens, error_term=error_term,
     )  # fmt: skip
-    assert found.dtype == np.int16
+    assert found.dtype == np.int32
     expected = plain_loop(dictionary, x, base, sets, tokens, error_term)
     np.testing.assert_array_equal(found, expected)
     assert len(np.unique(expected, axis=0)) >= 3  # the sets must make a difference
@@ -189,7 +189,7 @@ def test_selected_sets_and_the_resumed_pass(kind: str, hook: str, error_term: Er
     )  # fmt: skip
     assert len(calls) == passes(sets, error_term) == (1 if error_term == "keep" else 2)
     assert sum(done) == N * len(calls)
-    assert resumed.dtype == found.dtype == np.int16
+    assert resumed.dtype == found.dtype == np.int32
     whole = x if base is None else base
     plain = network.embed(torch.from_numpy(whole.astype(np.float32)))
     np.testing.assert_array_equal(resumed, network.classify(plain))
@@ -268,7 +268,7 @@ def test_blocks_of_results_leave_predictions(block: int, monkeypatch: pytest.Mon
     monkeypatch.setattr(evaluator, "_BLOCK_IMAGES", block)
     found = predict_sets(dictionary, batches(x, 16), *arguments)
     np.testing.assert_array_equal(found, expected)
-    assert found.dtype == np.int16
+    assert found.dtype == np.int32
 
 
 def test_untouched_images_are_evaluated_once() -> None:

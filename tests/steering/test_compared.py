@@ -27,7 +27,8 @@ def row(method: str, condition: str | None, layer: int | None = 0, **more: Any) 
         "method": method, "balance": None, "condition": condition, "draw": None, "threshold": None,
         "n_features": None, "rank": None, "scale": None, "hook_point": "resid_post",
         "layer": layer, "dictionary": None, "validation": [5, 5, 5, 5],
-        "validation_baseline": [6, 5, 2, 9], "validation_images": [10, 10, 10, 10], **more,
+        "validation_baseline": [6, 5, 2, 9], "validation_images": [10, 10, 10, 10],
+        "unconcerned": [40, 5, 30, 0], **more,
     }  # fmt: skip
 
 
@@ -41,6 +42,17 @@ def frames(seed: int, rows: list[dict[str, Any]]) -> tuple[pl.DataFrame, pl.Data
         flips = rng.random(N) < 0.3
         one["predictions"] = (target ^ (wrong & ~flips)).tolist()
     return pl.DataFrame(rows, schema_overrides=TYPES), images
+
+
+# Of two attributes; no image has the second.
+UNCONCERNED = pl.DataFrame(
+    {
+        "attribute": ["Hat", "Hat", "Tie", "Tie"],
+        "value": [0, 1, 0, 1],
+        "images": [50, 10, 60, 0],
+        "correct": [50, 4, 33, 0],
+    }
+)
 
 
 def predicting(trials: pl.DataFrame, number: int, predictions: np.ndarray) -> pl.DataFrame:
@@ -59,7 +71,7 @@ def test_accuracies_falls_and_shares_by_plain_counting() -> None:
     # One that makes a group worse.
     worse = np.where(groups == 3, 1 - target, target)
     trials = predicting(trials, 0, worse)
-    found = compare(trials, images, n_groups=4, rules=RULES)
+    found = compare(trials, images, UNCONCERNED, n_groups=4, rules=RULES)
     before = [
         100 * (images["baseline"] == images["target"]).to_numpy()[groups == g].mean()
         for g in range(4)
@@ -78,6 +90,13 @@ def test_accuracies_falls_and_shares_by_plain_counting() -> None:
         assert got["share_of_gap"] == pytest.approx(
             (min(after) - min(before)) / (top - min(before))
         )
+        # of the first attribute (50 / 50 + 4 / 10) / 2 before, (40 / 50 + 5 / 10) / 2 after; of the second nothing
+        assert got["unconcerned_Hat"] == got["collateral_mean_change"] == pytest.approx(-5.0)
+        assert (got["collateral_largest_fall"], got["collateral_attribute"]) == (
+            pytest.approx(5.0),
+            "Hat",
+        )
+        assert got["unconcerned_Tie"] is None
         falls = [b - a for b, a in zip(before, after, strict=True)]
         assert got["largest_fall"] == pytest.approx(max(0.0, *falls))
         assert got["largest_fall_group"] == (int(np.argmax(falls)) if max(falls) > 0 else None)
@@ -96,10 +115,10 @@ def test_accuracies_falls_and_shares_by_plain_counting() -> None:
 def test_no_share_of_a_gap_under_a_point() -> None:
     trials, images = frames(1, [row("sae", "strict", n_features=4), row(REFERENCE, None, None)])
     trials = predicting(trials, 1, images["baseline"].to_numpy())
-    found = compare(trials, images, n_groups=4, rules=RULES)
+    found = compare(trials, images, UNCONCERNED, n_groups=4, rules=RULES)
     assert found["share_of_gap"].to_list() == [None, None]
     with pytest.raises(ValueError, match="0 rows of balanced_probe"):
-        compare(trials[:1], images, n_groups=4, rules=RULES)
+        compare(trials[:1], images, UNCONCERNED, n_groups=4, rules=RULES)
 
 
 @settings(max_examples=50, deadline=None)

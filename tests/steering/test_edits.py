@@ -101,7 +101,7 @@ def test_predictions_of_edits_equal_plain_loops(tokens: Tokens, hook: str) -> No
             assert logits[-1] - logits[-2] > 1e-5  # no near-tie that float32 might turn
             expected[e, i] = network.logits64(after).argmax()
     np.testing.assert_array_equal(found, expected)
-    assert found.dtype == np.int16
+    assert found.dtype == np.int32
     assert len(np.unique(expected, axis=0)) == len(edits)
 
 

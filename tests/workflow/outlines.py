@@ -66,6 +66,8 @@ def jobs(made: Outline) -> Iterator[Job]:
             or step in ("build_head", "evaluate_readout")
         ):
             datasets = made.tables
+        elif step == "unconcerned_attributes":
+            datasets = [name for name, of in made.datasets.items() if of.get("unconcerned")]
         values: dict[str, Iterable[object]] = {
             **{"dataset": datasets, "dictionary": made.dictionaries, "block": made.blocks},
             **{"hook_point": ["resid_post"]},

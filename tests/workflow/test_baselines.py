@@ -13,8 +13,9 @@ from tests.workflow.runs import WorkingCopy, merged, nested
 
 TABLE, TARGET = "results/celeba_table.csv", "results/celeba_baselines.csv"
 STORAGE = "results/celeba_storage.csv"
-# Two layers: directions fitted, directions, the one SAE, readouts; the table. What storing changes.
-COMPUTED = 2 + 2 + 2 + 1 + 1 + 1
+# Two layers: directions fitted, directions, the one SAE, readouts, other attributes; the table. What storing changes.
+COMPUTED = 2 + 2 + 2 + 1 + 1 + 1 + 1
+OTHERS = ("Eyeglasses", "Smiling", "Wearing_Hat")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def rows(copy: WorkingCopy) -> pl.DataFrame:
 
 def test_every_method_stands_there_under_both_conditions(compared: WorkingCopy) -> None:
     table = rows(compared)
-    assert table.columns == list(columns(4))
+    assert table.columns == list(columns(4, OTHERS))
     assert table["method"].unique(maintain_order=True).to_list() == list(METHODS)
     assert set(table["source"]) == {"painted"}
     # two layers; both balances and conditions; two draws
@@ -71,6 +72,23 @@ def test_what_the_table_has_too_is_the_same(
     assert ours.select(wanted).sort(keys).rows() == table.select(wanted).sort(keys).rows()
     if method == "neurons":  # the tiny SAE's sets are all empty
         assert table["n_features"].sum() > 0
+
+
+def test_what_stands_behind_the_model_changes_nothing_for_other_attributes(
+    compared: WorkingCopy,
+) -> None:
+    table = rows(compared)
+    changes = [f"unconcerned_{name}" for name in OTHERS]
+    behind = table.filter(pl.col("method").is_in(["class_bias", "balanced_probe"]))
+    assert set(behind.select(changes).unpivot()["value"]) == {0.0}
+    found = table.filter(pl.col("method") == "neurons").select(changes)
+    assert found.to_series(0).abs().sum() > 0
+    for row in table.iter_rows(named=True):
+        moved = [row[name] for name in changes]
+        assert abs(row["collateral_mean_change"] - sum(moved) / len(moved)) < 0.011
+        assert row["collateral_largest_fall"] == max(0.0, -min(moved))
+        if row["collateral_attribute"]:
+            assert row[f"unconcerned_{row['collateral_attribute']}"] == min(moved)
 
 
 def test_page_and_figure_lie_beside_it(compared: WorkingCopy) -> None:

@@ -57,8 +57,8 @@ ROWS = rows()
 
 
 def leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, object]]:
-    """(key pattern, value) of everything in the config that is no mapping, or an empty one."""
-    if isinstance(value, dict) and value:
+    """(key pattern, value) of all in the config that is no mapping, or an empty one, or one of the user's own names."""
+    if isinstance(value, dict) and value and path[-1:] != ("unconcerned",):
         for key, below in value.items():
             name = "<name>" if len(path) == 1 and path[0] in NAMED else str(key)
             yield from leaves(below, (*path, name))

@@ -37,9 +37,9 @@ _APPLIED = {
 _CHOSEN = {"evaluate_directions", "evaluate_subspaces"}
 _RULED = _CHOSEN | {"shuffle_control", "evaluate_readout", "baseline_table", "control_table"}
 AFTER = {
-    "datasets.<name>.layout": {"make_table"},
-    "datasets.<name>.options.target": {"make_table"},
-    "datasets.<name>.options.spurious": {"make_table"},
+    "datasets.<name>.layout": {"make_table", "unconcerned_attributes"},
+    "datasets.<name>.options.target": {"make_table", "unconcerned_attributes"},
+    "datasets.<name>.options.spurious": {"make_table", "unconcerned_attributes"},
     "datasets.<name>.augment": {"list_shards"},
     "model.tiny.vision_width": {"make_table"},
     "activations.images_per_shard": {"list_shards"},
@@ -79,7 +79,7 @@ def one_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leaves(part: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(part, dict):
+    if isinstance(part, dict) and path[-1:] != ("unconcerned",):  # its names are the user's
         for name, below in part.items():
             yield from leaves(below, (*path, name))
     else:
@@ -97,6 +97,8 @@ def other(key: str, value: Any) -> Any:
         return not value
     if isinstance(value, int | float):
         return value + 1
+    if isinstance(value, dict):
+        return {**value, "Young": ["old", "young"]}
     if isinstance(value, list):
         return [*value, f"{value[-1]}_too"]
     return 1 if value is None else WORD.get(key, f"{value}_too")
@@ -205,7 +207,7 @@ def test_modules_by_name_are_those_of_the_settings() -> None:
         if step == "paint_world":
             world = DEFAULT["datasets"][at["dataset"]]["painted"]["world"]
             assert modules == [f"clipsteer.data.painters.{world}"]
-        elif step == "build_manifest":
+        elif step in ("build_manifest", "unconcerned_attributes"):
             layout = DEFAULT["datasets"][at["dataset"]]["layout"]
             assert modules == [f"clipsteer.data.layouts.{layout}"]
         elif "dictionary" in at:

@@ -58,16 +58,9 @@ def read(
             f"options 'target' and 'spurious': found {target!r} for both; expected two attributes."
         )
     names = labels.class_pair(_default_names(target) if class_names is None else class_names)
-    attributes_file = _label_file(listing, "list_attr_celeba")
-    partition_file = _label_file(listing, "list_eval_partition")
-    attributes = _read_attributes(
-        tree.read(attributes_file), attributes_file, {"target": target, "spurious": spurious}
-    )
-    partition = _read_partition(tree.read(partition_file), partition_file)
-    rows = _join(partition, attributes, partition_file, attributes_file)
-    folder = _image_folder(listing, labels.folder_of(attributes_file))
-    rows = rows.select(
-        (pl.lit(folder) + pl.col("image")).alias("path"),
+    wanted = {"target": target, "spurious": spurious}
+    rows = _rows(tree, listing, wanted, missing_images).select(
+        "path",
         "split",
         "target",
         "spurious",
@@ -77,9 +70,33 @@ def read(
         .alias("class"),
         pl.lit("").alias("text"),
     )
-    labels.check_paths(rows["path"], partition_file)
-    rows = labels.keep_existing(rows, listing, partition_file, missing_images)
     return labels.fill_text(rows, tree, listing)
+
+
+def attributes(
+    tree: FileTree, names: Sequence[str], *, missing_images: str = "error", **other_options: object
+) -> pl.DataFrame:
+    """Columns path, as `read` has it, and an Int8 column of 0 and 1 for each of these attributes.
+
+    Raises ClipsteerError as `read` does.
+    """
+    listing = labels.listing_of(tree)
+    return _rows(tree, listing, {name: name for name in names}, missing_images).drop("split")
+
+
+def _rows(
+    tree: FileTree, listing: Sequence[str], wanted: Mapping[str, str], missing_images: str
+) -> pl.DataFrame:
+    """Columns path, split, and for each column that is wanted its attribute."""
+    attributes_file = _label_file(listing, "list_attr_celeba")
+    partition_file = _label_file(listing, "list_eval_partition")
+    found = _read_attributes(tree.read(attributes_file), attributes_file, wanted)
+    partition = _read_partition(tree.read(partition_file), partition_file)
+    rows = _join(partition, found, partition_file, attributes_file)
+    folder = _image_folder(listing, labels.folder_of(attributes_file))
+    rows = rows.select((pl.lit(folder) + pl.col("image")).alias("path"), "split", *wanted)
+    labels.check_paths(rows["path"], partition_file)
+    return labels.keep_existing(rows, listing, partition_file, missing_images)
 
 
 def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, Any]) -> pl.Series:
@@ -114,7 +131,7 @@ def _text_table(data: bytes, file: str) -> tuple[int | None, bytes]:
     return count, header + b"\n" + rest + b"\n"
 
 
-def _read_attributes(data: bytes, file: str, wanted: dict[str, str]) -> pl.DataFrame:
+def _read_attributes(data: bytes, file: str, wanted: Mapping[str, str]) -> pl.DataFrame:
     """Columns image (String), and for each wanted name an Int8 column of 0 and 1."""
     count: int | None = None
     separator = None
@@ -123,7 +140,8 @@ def _read_attributes(data: bytes, file: str, wanted: dict[str, str]) -> pl.DataF
         count, data = _text_table(data, file)
     text = labels.decode_text(data.lstrip().partition(b"\n")[0], file)
     known = attribute_names(text, blanks=separator is not None)
-    for option, name in wanted.items():
+    for column, name in wanted.items():
+        option = "unconcerned" if column == name else column
         if fault := attribute_fault(file, option, name, known):
             raise ClipsteerError(fault)
     table = labels.read_table(data, file, separator=separator)
@@ -144,8 +162,8 @@ def _read_attributes(data: bytes, file: str, wanted: dict[str, str]) -> pl.DataF
     columns = [
         labels.binary(
             table.to_series(1 + known.index(name)).alias(name), file, images, minus=True
-        ).alias(option)
-        for option, name in wanted.items()
+        ).alias(column)
+        for column, name in wanted.items()
     ]
     return pl.DataFrame([images, *columns])
 

@@ -2,7 +2,8 @@
 
 Columns `path` (relative to the manifest's folder) and `split` (train, validation, test; `val` and
 0, 1, 2 are understood); optional `target` and `spurious` (0 or 1, false or true), `class` and `text`.
-Others are ignored, and so is the case of names. A CSV's fields may be separated by , ; tab or |.
+Others are ignored, but for attributes that `unconcerned` names, and so is the case of names. A CSV's fields may be
+separated by , ; tab or |.
 """
 
 from __future__ import annotations
@@ -75,6 +76,32 @@ def read(
     return labels.fill_text(rows, tree, listing)
 
 
+def attributes(
+    tree: FileTree,
+    names: Sequence[str],
+    *,
+    manifest: str | None = None,
+    missing_images: str = "error",
+    **other_options: object,
+) -> pl.DataFrame:
+    """Columns path, as `read` has it, and an Int8 column of 0 and 1 for each of these columns of the manifest.
+
+    Raises ClipsteerError as `read` does.
+    """
+    listing = labels.listing_of(tree)
+    file = _manifest_file(tree, listing, manifest)
+    table, images = _read(tree, file, names)
+    rows = pl.DataFrame(
+        {
+            "path": labels.folder_of(file) + images,
+            "split": labels.splits(table["split"], file, images),
+            **{name: labels.binary(table[name.casefold()], file, images) for name in names},
+        }
+    )
+    hidden = [path for path in rows["path"] if in_clutter(path) and tree.exists(path)]
+    return labels.keep_existing(rows, [*listing, *hidden], file, missing_images).drop("split")
+
+
 def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, Any]) -> pl.Series:
     """The paths as the manifest has them, relative to its own folder."""
     folder = labels.folder_of(options.get("manifest") or labels.find_file(listing, _NAMES) or "")
@@ -128,20 +155,27 @@ def _check_names(
         )
 
 
-def _read(tree: FileTree, file: str) -> tuple[pl.DataFrame, pl.Series]:
-    """The table with every column that we use as String, blank as null; and its paths, checked."""
+def _read(tree: FileTree, file: str, more: Sequence[str] = ()) -> tuple[pl.DataFrame, pl.Series]:
+    """The table with every column that we use as String, blank as null; and its paths, checked.
+
+    `more`: columns that must be there besides; they are called so in lower case.
+    """
     data = tree.read(file)
+    needed = [name.casefold() for name in more]
+    used = [*labels.ROW_SCHEMA, *needed]
     table = (
-        _parquet(data, file) if file.lower().endswith(".parquet") else labels.read_table(data, file)
+        _parquet(data, file, used)
+        if file.lower().endswith(".parquet")
+        else labels.read_table(data, file)
     )
-    table = labels.known_columns(table, labels.ROW_SCHEMA, file, needed=("path", "split"))
+    table = labels.known_columns(table, used, file, needed=("path", "split", *needed))
     images = table["path"].str.strip_prefix("./")
     labels.check_paths(images, file)
     labels.check_unique(images, file)
     return table, images
 
 
-def _parquet(data: bytes, file: str) -> pl.DataFrame:
+def _parquet(data: bytes, file: str, wanted: Sequence[str]) -> pl.DataFrame:
     check_content(data, file)
     try:
         table = read_parquet(data)
@@ -151,7 +185,7 @@ def _parquet(data: bytes, file: str) -> pl.DataFrame:
             "a table with the columns path and split."
         ) from None
     table = table.rename({name: name.strip() for name in table.columns})
-    used = [name for name in table.columns if name.lower() in labels.ROW_SCHEMA]
+    used = [name for name in table.columns if name.lower() in wanted]
     try:
         return table.select(_as_string(table[name]) for name in used)
     except pl.exceptions.PolarsError:
