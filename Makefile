@@ -61,7 +61,7 @@ bench: $(STAMP) ## every performance target, measured beside its peer or floor (
 bench-quick: $(STAMP) ## the same at smaller sizes, without the embedded default from cold (under 5 minutes)
 	python -m benchmarks.suite --quick
 
-seeds: $(STAMP) ## the whole pipeline under ten seeds; writes docs/seeds.md
+seeds: $(STAMP) ## the whole pipeline under five fresh seeds; writes docs/seeds.md
 	python experiments/seeds.py
 
 negative-control: results/celeba_negative_control.csv ## Eq. 9 with shuffled training labels (about 10 minutes)
