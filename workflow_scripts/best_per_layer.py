@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from clipsteer.errors import ClipsteerError
 from clipsteer.runner.step import Action, Job, Run, main
 
 USES = ("tables(tables) as datasets", "papers_best() as paper")
 
 
 def plan(job: Job) -> dict[str, Action]:
+    if not job.inputs:
+        raise ClipsteerError(
+            "results/table1.csv: found no data set with dictionaries in `tables`, expected at least one: it is made "
+            "of the data sets' own tables. Name some dictionaries in tables.<data set>."
+        )
     inputs = {
         f"{dataset}/{output}": job.output(dataset, output)
         for dataset in job.inputs

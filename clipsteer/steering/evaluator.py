@@ -186,7 +186,8 @@ class _FullBatches:
         if not bool(torch.isfinite(embeddings).all()):
             raise ClipsteerError(
                 "evaluation: an image embedding is NaN or infinite after the edit; expected finite "
-                "numbers. Check the activations' dtype and the dictionary for NaN."
+                "numbers. Check the activations' dtype and the dictionary for NaN; where edits along a "
+                "direction are evaluated, lower the largest of steering.baselines.scales."
             )
         classes = np.asarray(self.classify(embeddings))
         done = 0

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from clipsteer.errors import ClipsteerError
 from clipsteer.report import paper
+from clipsteer.runner.run import Job, Runtime
+from workflow_scripts import best_per_layer
 
 ROOT = Path(__file__).parents[2]
 SAES = ("vanilla", "topk64", "topk128", "celeba_topk64", "celeba_topk128")
@@ -93,3 +96,8 @@ def test_the_pages_evidence_for_strict_is_what_the_tables_say() -> None:
         f"in Tables 7 and 8 in {birds_up} of {birds}, and the other way round in {birds_down}."
     ) in page
     assert f"strict rows that equal the baseline ({empty} of {birds} in Table 7)" in page
+
+
+def test_table_1_of_no_data_set_is_refused_in_a_sentence() -> None:
+    with pytest.raises(ClipsteerError, match=r"results/table1\.csv: found no data set.*`tables`"):
+        best_per_layer.plan(Job({}, {}, Runtime()))
