@@ -42,6 +42,7 @@ from clipsteer.dictionaries.topk import TopK
 from clipsteer.dictionaries.train import train
 from clipsteer.steering.ablation import predict_sets
 from clipsteer.steering.controls import random_sets
+from clipsteer.steering.evaluator import Evaluator
 from clipsteer.steering.statistics import feature_statistics
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import FolderTree, put_tree
@@ -154,7 +155,8 @@ def ablation(folder: Path, images: int) -> None:
     tail = load_tail(folder / "clip", 2, device="cpu")
     batches = ((start, x, None) for start, x in reader_of(folder, images).batches(BATCH))
     sets = random_sets(FEATURES, 20, range(5))
-    predict_sets(dictionary(), batches, tail, lambda e: e.argmax(dim=1).numpy(), sets)
+    evaluator = Evaluator(dictionary(), lambda: batches, tail, lambda e: e.argmax(dim=1).numpy())
+    predict_sets(evaluator, sets)
 
 
 @dataclass(frozen=True)

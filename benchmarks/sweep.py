@@ -41,6 +41,7 @@ from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.dictionaries.topk import TopK
 from clipsteer.steering.ablation import predict_prefixes, predict_sets
 from clipsteer.steering.controls import random_sets
+from clipsteer.steering.evaluator import Evaluator
 from clipsteer.steering.selection import nested_sets, threshold_grid
 from clipsteer.steering.statistics import difference, feature_statistics
 
@@ -187,8 +188,9 @@ def sweep_layer(
         for size in sweep.distinct.tolist()
         for features in random_sets(dictionary.m, size, seeds)
     ]
-    targeted = predict_prefixes(dictionary, batches(), embed, classify, sweep.order, sweep.distinct)
-    controls = predict_sets(dictionary, batches(), embed, classify, sets)
+    evaluator = Evaluator(dictionary, batches, embed, classify)
+    targeted = predict_prefixes(evaluator, sweep.order, sweep.distinct).edited
+    controls = predict_sets(evaluator, sets).edited
     sums.ours += time.process_time() - begin
     sums.evaluations += evaluated
     sums.flops += evaluated * tail_flops(tail, stream.shape[1])

@@ -40,7 +40,7 @@ def compute(run: Run) -> None:
     import numpy as np
     import polars as pl
 
-    from clipsteer.steering.ablation import passes, predict_selected
+    from clipsteer.steering.ablation import predict_sets
     from clipsteer.steering.choose import CONDITIONS
     from clipsteer.steering.controls import random_sets
     from clipsteer.steering.inputs import AblationSetting
@@ -50,7 +50,7 @@ def compute(run: Run) -> None:
     recipe, selection = run.recipe, run.json("selection")
     setting = AblationSetting(run)
     if recipe["architecture"] == "neurons":  # a coordinate is never dead, whatever its sign
-        frequency = np.ones(setting.dictionary.m)
+        frequency = np.ones(setting.evaluator.dictionary.m)
     else:
         frequency = firing_frequency(read_parquet(run.blob("statistics")))
     seeds = [recipe["seed"] * 1000 + i for i in range(recipe["random_seeds"])]
@@ -59,7 +59,7 @@ def compute(run: Run) -> None:
         chosen = selection[condition]
         targeted = np.asarray(chosen["features"], np.int64)
         controls = random_sets(
-            setting.dictionary.m,
+            setting.evaluator.dictionary.m,
             len(targeted),
             seeds,
             pool=recipe["random_pool"],
@@ -71,20 +71,9 @@ def compute(run: Run) -> None:
         rows += [
             ("random", condition, None, len(c), s) for c, s in zip(controls, seeds, strict=True)
         ]
-    progress = run.progress(
-        passes(sets, recipe["error_term"]) * setting.n_images, "images", ("sets", len(sets))
-    )
-    resumed, predictions = predict_selected(
-        setting.dictionary,
-        setting.batches,
-        setting.embed,
-        setting.classify,
-        sets,
-        tokens=recipe["tokens"],
-        error_term=recipe["error_term"],
-        device=setting.device,
-        progress=progress,
-    )
+    evaluator = setting.evaluator
+    progress = run.progress(evaluator.passes * setting.n_images, "images", ("sets", len(sets)))
+    resumed, predictions = predict_sets(evaluator, sets, progress)
     progress.finish()
     frame = pl.DataFrame(
         rows,

@@ -39,8 +39,9 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    from clipsteer.report.baselines import baselines_table, csv_text, render
+    from clipsteer.report.baselines import baselines_table, render
     from clipsteer.report.baselines_figure import baselines_figure
+    from clipsteer.report.table import csv_text
     from clipsteer.steering.choose import rules
     from clipsteer.steering.compared import compare
     from clipsteer.steering.unconcerned import balanced_accuracies

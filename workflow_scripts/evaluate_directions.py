@@ -42,32 +42,30 @@ def compute(run: Run) -> None:
     import numpy as np
     from safetensors.torch import load
 
+    from clipsteer.steering.ablation import predict_edits
     from clipsteer.steering.baselines import (
         Option,
         Trial,
         Validation,
-        predict_options,
         stream_edits,
         trials_frame,
     )
     from clipsteer.steering.choose import rules
     from clipsteer.steering.counts import number_of_groups
     from clipsteer.steering.directions import read_tensors
-    from clipsteer.steering.evaluator import predict_edits
     from clipsteer.steering.heads import Heads
     from clipsteer.steering.inputs import AblationSetting, open_unconcerned
     from clipsteer.steering.intervention import AffineEdit, NoEdit
     from clipsteer.steering.selection import nested_sets, threshold_grid
     from clipsteer.steering.statistics import difference
-    from clipsteer.steering.sweep import predict_sweep
     from clipsteer.tables import parquet_bytes, read_parquet
 
     recipe = run.recipe
     validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
     n_groups = number_of_groups(np.concatenate([validation.groups, test.groups]))
-    choice = Validation(validation.targets, validation.groups, n_groups, rules(recipe))
-    network = validation.dictionary, validation.batches, validation.embed, validation.classify
-    edit = {"tokens": recipe["tokens"], "device": validation.device}
+    choice = Validation(
+        validation.targets, validation.groups, n_groups, rules(recipe), validation.evaluator
+    )
     trials: list[Trial] = []
 
     table = read_parquet(run.blob("neurons"))
@@ -80,12 +78,7 @@ def compute(run: Run) -> None:
             ("neurons_two_sided", np.abs(differences)),
         ):
             sweep = nested_sets(ranked, threshold_grid(**recipe["thresholds"]))
-            predicted = predict_sweep(
-                *network, sweep.order, sweep.distinct, error_term=recipe["error_term"], **edit
-            )
-            trials += choice.of_sweep(
-                method, balance, sweep, predicted, validation.dictionary, recipe["error_term"]
-            )
+            trials += choice.of_sweep(method, balance, sweep)
             progress(1)
 
         # LEACE is one edit, at scale 1; `leace_scaled` chooses its scale as the others do
@@ -95,31 +88,24 @@ def compute(run: Run) -> None:
             for method, maps in fitted[balance].items()
         }
         every = stream_edits(option for found in options.values() for option in found)
-        resumed, *rows = predict_edits(
-            validation.batches(), validation.embed, validation.classify, [NoEdit(), *every], **edit
-        )
-        baseline, nothing = choice.counts(resumed), Option(NoEdit(), scale=0.0)
+        predicted = predict_edits(choice.evaluator, every)
+        nothing = Option(NoEdit(), scale=0.0)
         for number, (method, found) in enumerate(options.items()):
-            mine = np.stack(rows[number * len(scales) : (number + 1) * len(scales)])
-            asked = [place for place, scale in enumerate(scales) if scale in recipe["scales"]]
+            first = number * len(scales)
+            places = [first + n for n, scale in enumerate(scales) if scale in recipe["scales"]]
+            asked = [option for option in found if option.scale in recipe["scales"]]
             if method == "leace":
                 whole = scales.index(1.0)
-                trials += choice.of_options(
-                    method, balance, [found[whole]], mine[[whole]], baseline, nothing
-                )
+                mine = predicted.rows([first + whole])
+                trials += choice.of_options(method, balance, [found[whole]], mine, nothing)
                 method = "leace_scaled"
-            trials += choice.of_options(
-                method, balance, [found[place] for place in asked], mine[asked], baseline, nothing
-            )
+            trials += choice.of_options(method, balance, asked, predicted.rows(places), nothing)
         progress(1)
 
     unconcerned = open_unconcerned(run, test.n_images)
     heads = Heads(test.head, unconcerned.heads)
-    _, codes = predict_options(
-        test.dictionary, test.batches, test.embed, heads.codes,
-        stream_edits(trial.option for trial in trials),
-        error_term=recipe["error_term"], **edit,
-    )  # fmt: skip
+    edits = stream_edits(trial.option for trial in trials)
+    codes = predict_edits(test.asked(choice.evaluator.dictionary, heads), edits).edited
     progress(1)
     progress.finish()
     run.put_bytes(

@@ -37,7 +37,7 @@ def compute(run: Run) -> None:
 
     from clipsteer.clip.device import one_thread
     from clipsteer.clip.zero_shot import zero_shot_logits
-    from clipsteer.steering.baselines import Option, Trial, Validation, trials_frame
+    from clipsteer.steering.baselines import Labelled, Option, Trial, trials_frame
     from clipsteer.steering.choose import rules
     from clipsteer.steering.class_bias import choose_bias
     from clipsteer.steering.compared import REFERENCE
@@ -60,7 +60,7 @@ def compute(run: Run) -> None:
     groups = {split: labels[split]["group"].to_numpy() for split in _SPLITS}
     targets = labels["validation"]["target"].to_numpy()
     n_groups = number_of_groups(np.concatenate([groups["validation"], groups["test"]]))
-    choice = Validation(targets, groups["validation"], n_groups, rules(recipe))
+    choice = Labelled(targets, groups["validation"], n_groups, rules(recipe))
     scores = {
         split: zero_shot_logits(embeddings[split], head).double().numpy()
         for split in ("validation", "test")

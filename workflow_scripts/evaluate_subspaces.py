@@ -46,11 +46,11 @@ def compute(run: Run) -> None:
     import numpy as np
 
     from clipsteer.clip.device import one_thread
+    from clipsteer.steering.ablation import predict_edits
     from clipsteer.steering.baselines import (
         SAE,
         Trial,
         Validation,
-        predict_options,
         random_subspaces,
         stream_edits,
         trials_frame,
@@ -58,22 +58,19 @@ def compute(run: Run) -> None:
     from clipsteer.steering.choose import rules
     from clipsteer.steering.controls import random_orders
     from clipsteer.steering.counts import number_of_groups
-    from clipsteer.steering.evaluator import predict_edits
     from clipsteer.steering.heads import Heads
     from clipsteer.steering.inputs import AblationSetting, open_unconcerned
     from clipsteer.steering.moments import possible_balances
     from clipsteer.steering.selection import Sweep, nested_sets, threshold_grid
     from clipsteer.steering.statistics import difference, firing_frequency, group_means
-    from clipsteer.steering.sweep import predict_sweep
     from clipsteer.tables import parquet_bytes, read_parquet
 
     recipe, table = run.recipe, read_parquet(run.blob("statistics"))
     validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
-    dictionary, error_term = validation.dictionary, recipe["error_term"]
     n_groups = number_of_groups(np.concatenate([validation.groups, test.groups]))
-    choice = Validation(validation.targets, validation.groups, n_groups, rules(recipe))
-    network = dictionary, validation.batches, validation.embed, validation.classify
-    edit = {"tokens": recipe["tokens"], "device": validation.device}
+    choice = Validation(
+        validation.targets, validation.groups, n_groups, rules(recipe), validation.evaluator
+    )
     seeds = [recipe["seed"] * 1000 + i for i in range(recipe["random_seeds"])]
     balances = possible_balances(group_means(table)[1])
     sweeps = {
@@ -86,44 +83,31 @@ def compute(run: Run) -> None:
     progress = run.progress(len(balances) + 1 + len(seeds) + 1, "sweeps")
 
     for balance, sweep in sweeps.items():
-        predicted = predict_sweep(
-            *network, sweep.order, sweep.distinct, error_term=error_term, **edit
-        )
-        trials += choice.of_sweep(SAE, balance, sweep, predicted, dictionary, error_term)
+        trials += choice.of_sweep(SAE, balance, sweep)
         progress(1)
 
     beside = list(trials)
-    trials += choice.of_spans(
-        beside,
-        dictionary,
-        lambda edits: predict_edits(
-            validation.batches(), validation.embed, validation.classify, edits, **edit
-        ),
-    )
+    trials += choice.of_spans(beside)
     progress(1)
     with one_thread():
-        trials += random_subspaces(beside, validation.batches, seeds, **edit)
+        trials += random_subspaces(beside, choice.evaluator, seeds)
 
     grid = sweeps[recipe["balance"] if recipe["balance"] in sweeps else "none"]
     orders = random_orders(
-        dictionary.m, seeds, pool=recipe["random_pool"], frequency=firing_frequency(table)
+        choice.evaluator.dictionary.m,
+        seeds,
+        pool=recipe["random_pool"],
+        frequency=firing_frequency(table),
     )
     for seed, order in zip(seeds, orders, strict=True):
         sweep = Sweep(order, grid.thresholds, np.minimum(grid.sizes, len(order)))
-        predicted = predict_sweep(
-            *network, sweep.order, sweep.distinct, error_term=error_term, **edit
-        )
-        trials += choice.of_sweep(
-            "random_features", None, sweep, predicted, dictionary, error_term, seed
-        )
+        trials += choice.of_sweep("random_features", None, sweep, seed)
         progress(1)
 
     unconcerned = open_unconcerned(run, test.n_images)
     heads = Heads(test.head, unconcerned.heads)
-    _, codes = predict_options(
-        dictionary, test.batches, test.embed, heads.codes,
-        stream_edits(trial.option for trial in trials), error_term=error_term, **edit,
-    )  # fmt: skip
+    edits = stream_edits(trial.option for trial in trials)
+    codes = predict_edits(test.asked(choice.evaluator.dictionary, heads), edits).edited
     progress(1)
     progress.finish()
     run.put_bytes(

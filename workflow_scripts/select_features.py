@@ -38,6 +38,7 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
+    from clipsteer.steering.ablation import predict_prefixes
     from clipsteer.steering.choose import rules
     from clipsteer.steering.counts import GroupCounts, count_groups, number_of_groups
     from clipsteer.steering.inputs import AblationSetting
@@ -49,7 +50,6 @@ def compute(run: Run) -> None:
         threshold_grid,
     )
     from clipsteer.steering.statistics import difference
-    from clipsteer.steering.sweep import predict_sweep, sweep_passes
     from clipsteer.tables import parquet_bytes, read_parquet
 
     def counted(counts: GroupCounts) -> dict[str, Any]:
@@ -59,23 +59,11 @@ def compute(run: Run) -> None:
     setting = AblationSetting(run)
     differences = difference(read_parquet(run.blob("statistics")), balance=recipe["balance"])
     sweep = nested_sets(differences, threshold_grid(**recipe["thresholds"]))
+    evaluator = setting.evaluator
     progress = run.progress(
-        sweep_passes(recipe["error_term"]) * setting.n_images,
-        "images",
-        ("sets", len(sweep.distinct)),
+        evaluator.passes * setting.n_images, "images", ("sets", len(sweep.distinct))
     )
-    resumed, predictions = predict_sweep(
-        setting.dictionary,
-        setting.batches,
-        setting.embed,
-        setting.classify,
-        sweep.order,
-        sweep.distinct,
-        tokens=recipe["tokens"],
-        error_term=recipe["error_term"],
-        device=setting.device,
-        progress=progress,
-    )
+    resumed, predictions = predict_prefixes(evaluator, sweep.order, sweep.distinct, progress)
     progress.finish()
     labels = setting.targets, setting.groups, number_of_groups(setting.groups)
     frame = sweep_frame(sweep, predictions, *labels)

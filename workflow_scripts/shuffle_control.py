@@ -44,9 +44,7 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    import numpy as np
-
-    from clipsteer.steering.ablation import passes, predict_prefixes, predict_selected, predict_sets
+    from clipsteer.steering.ablation import predict_prefixes, predict_sets
     from clipsteer.steering.choose import rules
     from clipsteer.steering.controls import shuffled_labels
     from clipsteer.steering.counts import count_groups, number_of_groups
@@ -57,46 +55,31 @@ def compute(run: Run) -> None:
 
     recipe = run.recipe
     validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
-    edit = {"tokens": recipe["tokens"], "error_term": recipe["error_term"], "device": test.device}
+    evaluator = validation.evaluator
     groups = read_parquet(run.blob("train/labels"))["group"].to_numpy()
     reader = open_reader(run, "train/activations")
     progress = run.progress(reader.n_images, "images")
     statistics = feature_statistics(
-        validation.dictionary,
+        evaluator.dictionary,
         reader.batches(64),
         groups,
         aggregate=recipe["aggregate"],
-        device=test.device,
+        device=evaluator.device,
         extra_labels=shuffled_labels(groups % 2 == 1, recipe["shuffles"], recipe["seed"]),
         progress=progress,
     )
     progress.finish()
     labels = validation.targets, validation.groups, number_of_groups(validation.groups)
-    nothing = np.zeros(0, dtype=np.int64)
-    (resumed,) = predict_sets(
-        validation.dictionary,
-        validation.batches(),
-        validation.embed,
-        validation.classify,
-        [nothing],
-        device=test.device,
-    )
-    baseline = count_groups(resumed, *labels)
     unmodified = count_groups(validation.baseline, *labels)
     chosen = []
     progress = run.progress(recipe["shuffles"], "shuffles")
     for difference in label_differences(statistics, balance=recipe["balance"]):
         sweep = nested_sets(difference, threshold_grid(**recipe["thresholds"]))
-        predictions = predict_prefixes(
-            validation.dictionary,
-            validation.batches(),
-            validation.embed,
-            validation.classify,
-            sweep.order,
-            sweep.distinct,
-            **edit,
+        found = predict_prefixes(evaluator, sweep.order, sweep.distinct)
+        frame, baseline = (
+            sweep_frame(sweep, found.edited, *labels),
+            count_groups(found.resumed, *labels),
         )
-        frame = sweep_frame(sweep, predictions, *labels)
         chosen += [
             (condition, select(frame, baseline, sweep.order, rule))
             for condition, rule in rules(recipe).items()
@@ -104,33 +87,23 @@ def compute(run: Run) -> None:
         progress(1)
     progress.finish()
     sets = [selection.features for _, selection in chosen]
-    progress = run.progress(
-        passes(sets, recipe["error_term"]) * test.n_images, "images", ("sets", len(sets))
-    )
-    _, predictions = predict_selected(
-        test.dictionary,
-        test.batches,
-        test.embed,
-        test.classify,
-        sets,
-        progress=progress,
-        **edit,
-    )
+    progress = run.progress(test.evaluator.passes * test.n_images, "images", ("sets", len(sets)))
+    predictions = predict_sets(test.evaluator, sets, progress).edited
     progress.finish()
     labels = test.targets, test.groups, number_of_groups(test.groups)
-    found: dict[str, Any] = {
+    made: dict[str, Any] = {
         "unmodified": {"counts": unmodified.as_dict()},
         "test": count_groups(test.baseline, *labels).as_dict(),
     }
     for (condition, selection), row in zip(chosen, predictions, strict=True):
-        found.setdefault(condition, []).append(
+        made.setdefault(condition, []).append(
             {
                 "n_features": selection.n_features,
                 "counts": selection.counts.as_dict(),
                 "test": count_groups(row, *labels).as_dict(),
             }
         )
-    run.put_json("control", found)
+    run.put_json("control", made)
 
 
 def cost(job: Sizes) -> Cost:

@@ -54,8 +54,9 @@ def compute(run: Run) -> None:
     from clipsteer.dictionaries.inputs import open_dictionary
     from clipsteer.report.storage import Row, storage_table
     from clipsteer.report.table import csv_text
-    from clipsteer.steering.ablation import predict_selected
+    from clipsteer.steering.ablation import predict_sets
     from clipsteer.steering.choose import CONDITIONS
+    from clipsteer.steering.evaluator import Evaluator
     from clipsteer.steering.heads import Heads
     from clipsteer.steering.live import LiveActivations
     from clipsteer.tables import read_parquet
@@ -93,16 +94,17 @@ def compute(run: Run) -> None:
         tail = load_tail(
             run.folder("model"), layer, device=str(device), dtype=recipe["model_dtype"]
         )
-        resumed, edited = predict_selected(
+        evaluator = Evaluator(
             open_dictionary(run, tower.width, device, f"dictionary/{member}"),
             partial(live.batches, hook_point, layer),
             tail,
             heads.codes,
-            [np.array(features, dtype=np.int64) for features in chosen],
-            tokens=recipe["tokens"],
-            error_term=recipe["error_term"],
-            device=device,
+            recipe["tokens"],
+            recipe["error_term"],
+            device,
         )
+        sets = [np.array(features, dtype=np.int64) for features in chosen]
+        resumed, edited = predict_sets(evaluator, sets)
         targeted = read_parquet(run.blob(f"ablation/{member}")).filter(ablation="targeted")
         stored = {"none": read_parquet(run.blob(f"images/{member}"))["resumed"].to_numpy()} | {
             condition: np.array(predictions)

@@ -95,11 +95,6 @@ def _rounded(column: pl.Series) -> pl.Series:
     return pl.Series(column.name, values, pl.Float64)
 
 
-def csv_text(table: pl.DataFrame) -> str:
-    """The table as CSV with LF line ends; null is an empty cell."""
-    return table.write_csv(line_terminator="\n")
-
-
 def render(
     table: pl.DataFrame,
     *,

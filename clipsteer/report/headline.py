@@ -9,7 +9,7 @@ import polars as pl
 
 from clipsteer.steering.choose import rules
 from clipsteer.steering.headline import comparisons, finding, nothing_found, on_validation
-from clipsteer.steering.outcomes import trial
+from clipsteer.steering.outcomes import outcomes
 from clipsteer.steering.places import Place, choose_place, unmodified_counts
 
 _GROUP = ("group", "worst_group")
@@ -68,7 +68,7 @@ def headline(
             "dictionaries": {str(layer): name for layer, name in choice.per_layer.items()},
         }
         found[condition] = _named(numbers, group_names)
-    whole = trial(ablations, images, n_groups).unmodified
+    whole = outcomes(ablations, images, n_groups).unmodified
     return {
         "n_images": images.height,
         "strict_rule": steering["strict"],

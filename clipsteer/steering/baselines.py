@@ -6,24 +6,20 @@ table reads (`trials_frame`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 import torch
 
-from clipsteer.activations.tokens import Tokens
 from clipsteer.clip.device import one_thread
-from clipsteer.dictionaries.base import Dictionary
-from clipsteer.steering.ablation import predict_selected
+from clipsteer.steering.ablation import Predicted, predict_edits, predict_prefixes
 from clipsteer.steering.choose import Candidate, Condition, Rule, choose
 from clipsteer.steering.controls import random_basis
 from clipsteer.steering.counts import GroupCounts, count_groups
-from clipsteer.steering.evaluator import Batch, Classify, Embed, predict_edits
+from clipsteer.steering.evaluator import Evaluator
 from clipsteer.steering.intervention import (
-    AffineEdit,
-    ErrorTerm,
     FeatureEdit,
     Intervention,
     NoEdit,
@@ -104,8 +100,8 @@ def chosen_trials(
 
 
 @dataclass(frozen=True, eq=False)
-class Validation:
-    """The validation images of one place: `targets`, `groups` (N,), how many groups there are, and the rules."""
+class Labelled:
+    """The validation images: `targets`, `groups` (N,), how many groups there are, and the rules that choose."""
 
     targets: np.ndarray
     groups: np.ndarray
@@ -116,19 +112,26 @@ class Validation:
         """Of one prediction vector (N,)."""
         return count_groups(predictions, self.targets, self.groups, self.n_groups)
 
+
+@dataclass(frozen=True, eq=False)
+class Validation(Labelled):
+    """The same at one place, with what predicts them under edits there."""
+
+    evaluator: Evaluator
+
     def of_options(
         self,
         method: str,
         balance: Balance | None,
         options: Sequence[Option],
-        predictions: np.ndarray,
-        baseline: GroupCounts,
+        predicted: Predicted,
         nothing: Option,
     ) -> list[Trial]:
-        """Options in ascending size with their predictions (len(options), N); ties go to the first."""
+        """Options in ascending size with what was predicted under them; ties go to the first."""
+        baseline = self.counts(predicted.resumed)
         candidates = [
             Candidate((float(place),), self.counts(row), option)
-            for place, (option, row) in enumerate(zip(options, predictions, strict=True))
+            for place, (option, row) in enumerate(zip(options, predicted.edited, strict=True))
         ]
         return chosen_trials(method, balance, candidates, baseline, self.rules, nothing)
 
@@ -137,40 +140,34 @@ class Validation:
         method: str,
         balance: Balance | None,
         sweep: Sweep,
-        predicted: tuple[np.ndarray, np.ndarray],
-        dictionary: Dictionary,
-        error_term: ErrorTerm,
         draw: int | None = None,
     ) -> list[Trial]:
-        """A threshold grid's feature sets with what `predict_sweep` gave."""
-        resumed, predictions = predicted
-        frame = sweep_frame(sweep, predictions, self.targets, self.groups, self.n_groups)
-        baseline = self.counts(resumed)
+        """A threshold grid's feature sets, of the evaluator's dictionary."""
+        evaluator = self.evaluator
+        found = predict_prefixes(evaluator, sweep.order, sweep.distinct)
+        frame = sweep_frame(sweep, found.edited, self.targets, self.groups, self.n_groups)
+        baseline = self.counts(found.resumed)
         trials = []
         for condition, rule in self.rules.items():
-            found = select(frame, baseline, sweep.order, rule)
+            taken = select(frame, baseline, sweep.order, rule)
             edit: StreamEdit = NoEdit()
-            if found.n_features:
-                edit = FeatureEdit(dictionary, found.features, error_term=error_term)
-            option = Option(edit, found.threshold, n_features=found.n_features)
-            trials.append(Trial(method, balance, condition, found.counts, baseline, option, draw))
+            if taken.n_features:
+                edit = FeatureEdit(
+                    evaluator.dictionary, taken.features, error_term=evaluator.error_term
+                )
+            option = Option(edit, taken.threshold, n_features=taken.n_features)
+            trials.append(Trial(method, balance, condition, taken.counts, baseline, option, draw))
         return trials
 
-    def of_spans(
-        self,
-        beside: Sequence[Trial],
-        dictionary: Dictionary,
-        predict: Callable[[Sequence[StreamEdit]], np.ndarray],
-    ) -> list[Trial]:
+    def of_spans(self, beside: Sequence[Trial]) -> list[Trial]:
         """The spans of each trial's own feature set, projected off whole: a trial for each and each side.
 
-        A span has no options: its rule decides between it and nothing. `predict`: edits -> predictions on
-        validation (len(edits), N).
+        A span has no options: its rule decides between it and nothing.
         """
         stood = [(trial, side) for trial in beside for side in SIDES]
         with one_thread():
-            options = [_span_option(trial, dictionary, side) for trial, side in stood]
-        predictions = predict(stream_edits(options))
+            options = [_span_option(trial, side) for trial, side in stood]
+        predictions = predict_edits(self.evaluator, stream_edits(options)).edited
         trials = []
         for (trial, side), option, row in zip(stood, options, predictions, strict=True):
             assert trial.condition is not None
@@ -183,31 +180,26 @@ class Validation:
         return trials
 
 
-def _span_option(trial: Trial, dictionary: Dictionary, side: Side) -> Option:
+def _span_option(trial: Trial, side: Side) -> Option:
     edit = trial.option.intervention
     if not isinstance(edit, FeatureEdit):
         return Option(NoEdit(), n_features=0, rank=0)
-    basis = span(vectors_of(dictionary, edit.features, side))
+    basis = span(vectors_of(edit.dictionary, edit.features, side))
     of = trial.option
     return Option(projection(basis), of.threshold, n_features=of.n_features, rank=basis.shape[1])
 
 
 def random_subspaces(
-    beside: Sequence[Trial],
-    batches: Callable[[], Iterable[Batch]],
-    seeds: Sequence[int],
-    *,
-    tokens: Tokens,
-    device: torch.device | str,
+    beside: Sequence[Trial], evaluator: Evaluator, seeds: Sequence[int]
 ) -> list[Trial]:
     """Random projections beside each trial, one a seed, that remove as much of the validation tokens as it does.
 
     Their rank is the smallest whose sum of ||x' - x||^2 over the edited tokens reaches the trial's; 0, and
-    so no edit, where it has none. `batches` are those of validation.
+    so no edit, where it has none. `evaluator` is that of validation.
     """
     edits = stream_edits(trial.option for trial in beside)
-    energies = removed_energy(edits, batches, tokens, device)
-    second = second_moment(batches(), tokens)
+    energies = removed_energy(edits, evaluator)
+    second = second_moment(evaluator)
     trials = []
     for seed in seeds:
         basis = torch.from_numpy(random_basis(len(second), seed))
@@ -217,43 +209,6 @@ def random_subspaces(
             option = Option(edit, rank=rank)
             trials.append(replace(trial, method="random_subspace", option=option, draw=seed))
     return trials
-
-
-def predict_options(
-    dictionary: Dictionary,
-    batches: Callable[[], Iterable[Batch]],
-    embed: Embed,
-    classify: Classify,
-    edits: Sequence[StreamEdit],
-    *,
-    tokens: Tokens,
-    error_term: ErrorTerm,
-    device: torch.device | str,
-    progress: Callable[[int], None] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions of the resumed pass, int32 (N,), and of each edit, (len(edits), N).
-
-    Ablations of `dictionary` are predicted together, with its code taken once; `NoEdit` is an empty one.
-    """
-    sets, others = [], []
-    for place, edit in enumerate(edits):
-        if isinstance(edit, AffineEdit):
-            others.append(place)
-        else:
-            features = edit.features if isinstance(edit, FeatureEdit) else np.zeros(0, np.int64)
-            sets.append((place, features))
-    resumed, found = predict_selected(
-        dictionary, batches, embed, classify, [features for _, features in sets],
-        tokens=tokens, error_term=error_term, device=device, progress=progress,
-    )  # fmt: skip
-    predictions = np.tile(resumed, (len(edits), 1))
-    predictions[[place for place, _ in sets]] = found
-    if others:
-        predictions[others] = predict_edits(
-            batches(), embed, classify, [edits[place] for place in others],
-            tokens=tokens, device=device, progress=progress,
-        )  # fmt: skip
-    return resumed, predictions
 
 
 def trials_frame(

@@ -15,8 +15,7 @@ import polars as pl
 from clipsteer.steering.choose import Condition, Rule
 from clipsteer.steering.counts import GroupCounts
 from clipsteer.steering.headline import largest_fall
-from clipsteer.steering.outcomes import Trial as Outcomes
-from clipsteer.steering.outcomes import accuracies, trial
+from clipsteer.steering.outcomes import Outcomes, accuracies, outcomes
 from clipsteer.steering.places import best_place
 from clipsteer.steering.significance import Bools, group_counts, mcnemar_exact
 from clipsteer.steering.unconcerned import collateral
@@ -50,7 +49,7 @@ def compare(
 
     Raises ValueError where there is not one balanced probe.
     """
-    data = trial(trials, images, n_groups)
+    data = outcomes(trials, images, n_groups)
     before = data.unmodified
     counts = group_counts(data.correct, data.groups, n_groups)
     references = np.flatnonzero(trials["method"].to_numpy() == REFERENCE)

@@ -2,19 +2,21 @@
 
 The layers below the edit never run again: activations come from the store, and only images whose activations an
 edit really changed are evaluated anew. Evaluation batches have one fixed size and are filled from whichever
-edits and images are next.
+edits and images are next. `clipsteer.steering.ablation` has what edits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from clipsteer.activations.tokens import Tokens
+from clipsteer.dictionaries.base import Dictionary
 from clipsteer.errors import ClipsteerError
-from clipsteer.steering.intervention import StreamEdit
+from clipsteer.steering.intervention import ErrorTerm
 
 # (start, activations at the hook point (n, T, d), resid_post of the same layer or None).
 Batch = tuple[int, np.ndarray, np.ndarray | None]
@@ -23,81 +25,82 @@ Classify = Callable[[torch.Tensor], np.ndarray]
 # (activations at the hook point (n, T, d), resid_post (n, T, d)) -> where the edits start from (n, T, d), and the
 # edited resid_post of each edit, in order; both are the same tensor where the hook point is resid_post.
 Streams = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Iterator[torch.Tensor]]]
+Progress = Callable[[int], None]
 
 # Predictions of so many images are kept in one array: small ones that stay, between large ones that
 # come and go, would leave gaps in the process's memory that grow with the number of images.
 _BLOCK_IMAGES = 65536
 
 
-def predict_edits(
-    batches: Iterable[Batch],
-    embed: Embed,
-    classify: Classify,
-    edits: Sequence[StreamEdit],
-    *,
-    tokens: Tokens = "all",
-    device: torch.device | str = "cpu",
-    progress: Callable[[int], None] | None = None,
-) -> np.ndarray:
-    """Predictions under each edit as its `apply` has it, int32 (len(edits), N).
+@dataclass(frozen=True, eq=False)
+class Evaluator:
+    """The images of one split, the network from one layer on, and the dictionary whose features are ablated there.
 
-    `batches`, `embed`, `classify` and `progress` as in `clipsteer.steering.ablation.predict_sets`,
-    which is the faster way for many feature sets of one dictionary.
+    - `batches`, called once for each pass: (start, hook, base), in order and without gaps from any first start.
+      `hook` (n, T, d), of any float type, is what edits read and change. `base` is None where the hook
+      point is `resid_post`; for `mlp_out` it is the layer's resid_post, to which the change of `hook` is
+      added. On the last layer only CLS reaches the embedding, so batches may be cut to (n, 1, d).
+    - `embed`: edited resid_post (n, T, d) -> image embeddings (n, p), e.g. the rest of the network.
+    - `classify`: embeddings (n, p) -> class indices (n,), or codes of several heads.
+    - `tokens` and `error_term`: of every edit.
     """
 
-    def streams(x: torch.Tensor, base: torch.Tensor) -> tuple[torch.Tensor, Iterator[torch.Tensor]]:
-        edited = (edit.apply(x, tokens) for edit in edits)
-        return base, (y if base is x else base + (y - x) for y in edited)
+    dictionary: Dictionary
+    batches: Callable[[], Iterable[Batch]]
+    embed: Embed
+    classify: Classify
+    tokens: Tokens = "all"
+    error_term: ErrorTerm = "keep"
+    device: torch.device | str = "cpu"
 
-    return predict_streams(
-        batches, embed, classify, streams, len(edits),
-        nested=False, device=torch.device(device), progress=progress,
-    )  # fmt: skip
+    @property
+    def passes(self) -> int:
+        """How often ablation goes over the batches: without the error term the resumed pass is one of its own."""
+        return 1 if self.error_term == "keep" else 2
 
+    def predict(
+        self,
+        streams: Streams,
+        n_edits: int,
+        *,
+        nested: bool = False,
+        images_at_once: Callable[[int], int] = lambda tokens: 2**31,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Predictions of each edited stream that `streams` yields, int32 (n_edits, N).
 
-def predict_streams(
-    batches: Iterable[Batch],
-    embed: Embed,
-    classify: Classify,
-    streams: Streams,
-    n_edits: int,
-    *,
-    nested: bool,
-    device: torch.device,
-    progress: Callable[[int], None] | None,
-    images_at_once: Callable[[int], int] = lambda tokens: 2**31,
-) -> np.ndarray:
-    """Predictions of each edited stream that `streams` yields, int32 (n_edits, N).
-
-    `nested`: an image is compared with what the edit before made of it, not with the unedited one.
-    `images_at_once`: tokens of an image -> images that `streams` is given at most.
-    """
-    evaluator: _FullBatches | None = None
-    owners, results = _Columns(n_edits, np.int32), _Columns(1 + n_edits, np.int32)
-    expected: int | None = None
-    for start, hook, base in batches:
-        if start != (start if expected is None else expected):
-            raise ValueError(f"a batch starts at image {start}, expected {expected}")
-        expected = start + len(hook)
+        `nested`: an image is compared with what the edit before made of it, not with the unedited one.
+        `images_at_once`: tokens of an image -> images that `streams` is given at most. `progress` is called
+        with the number of images done since its last call. Raises ClipsteerError for embeddings that are
+        not finite.
+        """
+        device = torch.device(self.device)
+        evaluator: _FullBatches | None = None
+        owners, results = _Columns(n_edits, np.int32), _Columns(1 + n_edits, np.int32)
+        expected: int | None = None
+        for start, hook, base in self.batches():
+            if start != (start if expected is None else expected):
+                raise ValueError(f"a batch starts at image {start}, expected {expected}")
+            expected = start + len(hook)
+            if evaluator is None:
+                evaluator = _FullBatches(self.embed, self.classify, len(hook))
+            images = max(1, min(len(hook), images_at_once(hook.shape[1])))
+            for first in range(0, len(hook), images):
+                chunk = slice(first, first + images)
+                with torch.inference_mode():
+                    x = _tensor(hook[chunk], device)
+                    origin, edited = streams(x, x if base is None else _tensor(base[chunk], device))
+                    _evaluate(
+                        origin, edited, nested, evaluator,
+                        owner=owners.take(len(x)), result=results.take(len(x)),
+                    )  # fmt: skip
+            if progress is not None:
+                progress(len(hook))
         if evaluator is None:
-            evaluator = _FullBatches(embed, classify, len(hook))
-        images = max(1, min(len(hook), images_at_once(hook.shape[1])))
-        for first in range(0, len(hook), images):
-            chunk = slice(first, first + images)
-            with torch.inference_mode():
-                x = _tensor(hook[chunk], device)
-                origin, edited = streams(x, x if base is None else _tensor(base[chunk], device))
-                _evaluate(
-                    origin, edited, nested, evaluator,
-                    owner=owners.take(len(x)), result=results.take(len(x)),
-                )  # fmt: skip
-        if progress is not None:
-            progress(len(hook))
-    if evaluator is None:
-        return np.zeros((n_edits, 0), dtype=np.int32)
-    with torch.inference_mode():
-        evaluator.flush()
-    return np.take_along_axis(results.all(), owners.all(), axis=0)
+            return np.zeros((n_edits, 0), dtype=np.int32)
+        with torch.inference_mode():
+            evaluator.flush()
+        return np.take_along_axis(results.all(), owners.all(), axis=0)
 
 
 def _evaluate(

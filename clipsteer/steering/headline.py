@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from clipsteer.steering.counts import GroupCounts
-from clipsteer.steering.outcomes import NEURONS, RANDOM, TARGETED, Trial, trial
+from clipsteer.steering.outcomes import NEURONS, RANDOM, TARGETED, Outcomes, outcomes
 from clipsteer.steering.places import Place
 from clipsteer.steering.significance import Floats, mean_difference
 
@@ -126,7 +126,7 @@ def comparisons(
     number per image and Student's interval over the group's images.
     """
     here = (pl.col("hook_point") == hook_point) & (pl.col("condition") == condition)
-    data = trial(ablations.filter(here), images, n_groups)
+    data = outcomes(ablations.filter(here), images, n_groups)
     own = data.groups == hardest
     layers = sorted(data.rows["layer"].unique().to_list())
     names = [
@@ -150,7 +150,7 @@ def comparisons(
     return found
 
 
-def _weights(data: Trial, choice: dict[int, list[str]], against: str) -> Floats | None:
+def _weights(data: Outcomes, choice: dict[int, list[str]], against: str) -> Floats | None:
     """Weights (R,) of the mean over layers of what targeted ablation gains over the control.
 
     In a layer it is the mean over dictionaries of targeted minus control.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clipsteer.activations.inputs import array_inputs, open_reader
@@ -11,8 +12,10 @@ from clipsteer.dictionaries.inputs import dictionary_inputs, open_dictionary
 if TYPE_CHECKING:
     import numpy as np
 
+    from clipsteer.dictionaries.base import Dictionary
     from clipsteer.runner.step import Job, Run
-    from clipsteer.steering.evaluator import Batch
+    from clipsteer.steering.evaluator import Batch, Evaluator
+    from clipsteer.steering.heads import Heads
     from clipsteer.steering.unconcerned import Unconcerned
 
 # Images per resumed forward pass. Every pass has this shape, so that predictions do not depend on
@@ -80,10 +83,10 @@ def open_unconcerned(run: Run, n_images: int) -> Unconcerned:
 
 
 class AblationSetting:
-    """Opens the inputs of one action and holds what `predict_sets` and `predict_prefixes` ask for.
+    """Opens the inputs of one action: a split's images, labels and network at one layer.
 
-    `targets`, `groups` (N,) int; `baseline` (N,) int: predictions of the unmodified model's own forward
-    pass, from the embeddings that extraction stored.
+    `evaluator` predicts them under edits; `head` (K, p); `targets`, `groups` (N,) int; `baseline` (N,) int:
+    predictions of the unmodified model's own forward pass, from the embeddings that extraction stored.
     """
 
     def __init__(self, run: Run, prefix: str = "") -> None:
@@ -92,36 +95,42 @@ class AblationSetting:
 
         from clipsteer.clip.device import resolve_device
         from clipsteer.clip.tail import load_tail
+        from clipsteer.steering.evaluator import Evaluator
         from clipsteer.steering.heads import Heads
         from clipsteer.tables import read_parquet
 
         recipe = run.recipe
-        self.device = resolve_device(run.runtime.device)
-        self.head = load(run.blob(f"{prefix}head"))["head"].to(self.device)
-        self.classify = Heads(self.head).codes
-        self.embed = load_tail(
-            run.folder(f"{prefix}model"),
-            recipe["layer"],
-            device=str(self.device),
-            dtype=recipe["model_dtype"],
-        )
+        device = resolve_device(run.runtime.device)
+        self.head = load(run.blob(f"{prefix}head"))["head"].to(device)
+        folder, dtype = run.folder(f"{prefix}model"), recipe["model_dtype"]
+        self._tail = load_tail(folder, recipe["layer"], device=str(device), dtype=dtype)
         self._reader = open_reader(run, f"{prefix}activations")
         base = f"{prefix}resid_post"
         mlp = any(name.startswith(f"{base}/") for name in run.inputs)
         self._base = open_reader(run, base) if mlp else None
         self.n_images = self._reader.n_images
-        self.dictionary = open_dictionary(
-            run, self._reader.width, self.device, f"{prefix}dictionary"
+        self.evaluator = Evaluator(
+            open_dictionary(run, self._reader.width, device, f"{prefix}dictionary"),
+            self._batches,
+            self._tail,
+            Heads(self.head).codes,
+            recipe["tokens"],
+            recipe["error_term"],
+            device,
         )
         labels = read_parquet(run.blob(f"{prefix}labels"))
         self.targets: np.ndarray = labels["target"].to_numpy()
         self.groups: np.ndarray = labels["group"].to_numpy()
         embeddings = open_reader(run, f"{prefix}embedding").read(0, self.n_images)
-        self.baseline = self.classify(torch.from_numpy(embeddings).to(self.device))
+        self.baseline = self.evaluator.classify(torch.from_numpy(embeddings).to(device))
 
-    def batches(self) -> Iterator[Batch]:
+    def asked(self, dictionary: Dictionary, heads: Heads) -> Evaluator:
+        """The evaluator with features of another dictionary, and its images told by other heads."""
+        return replace(self.evaluator, dictionary=dictionary, classify=heads.codes)
+
+    def _batches(self) -> Iterator[Batch]:
         """(start, activations at the hook point, resid_post where that is another array)."""
-        last = self.embed.layer == self.embed.n_layers - 1
+        last = self._tail.layer == self._tail.n_layers - 1
         tokens = slice(0, 1) if last else slice(None)  # above the last layer only CLS is read
         for start, x in self._reader.batches(BATCH_IMAGES):
             base = self._base.read(start, start + len(x))[:, tokens] if self._base else None

@@ -65,7 +65,7 @@ class LiveActivations:
         return np.lib.format.open_memmap(path, mode=mode, dtype=np.float32, shape=shape)
 
     def batches(self, hook_point: str, layer: int) -> Iterator[Batch]:
-        """As `clipsteer.steering.ablation.predict_sets` takes them: of the last layer CLS alone is read."""
+        """As an `Evaluator` takes them: of the last layer CLS alone is read."""
         hook = self._file(hook_point, layer)
         base = None if hook_point == "resid_post" else self._file("resid_post", layer)
         tokens = slice(0, 1) if layer == self._last else slice(None)

@@ -44,7 +44,7 @@ SETTING = (
 
 
 @dataclass(frozen=True)
-class Trial:
+class Outcomes:
     """Correctness of all ablations on the test images.
 
     `correct` (R, N), `baseline` (N,), `groups` (N,) 0..n_groups-1.
@@ -61,14 +61,14 @@ class Trial:
         return group_counts(self.baseline[None], self.groups, self.n_groups)[0]
 
 
-def trial(ablations: pl.DataFrame, images: pl.DataFrame, n_groups: int) -> Trial:
+def outcomes(ablations: pl.DataFrame, images: pl.DataFrame, n_groups: int) -> Outcomes:
     """Compare predictions with targets. Raises ValueError where their numbers differ."""
     lengths = set(ablations["predictions"].list.len().to_list())
     if lengths - {len(images)}:
         raise ValueError(f"predictions for {sorted(lengths)} images, expected {len(images)}")
     target = images["target"].to_numpy()
     predictions = ablations["predictions"].explode().to_numpy().reshape(len(ablations), -1)
-    return Trial(
+    return Outcomes(
         rows=ablations.drop("predictions"),
         correct=predictions == target,
         baseline=images["baseline"].to_numpy() == target,
@@ -98,7 +98,7 @@ def measure(
     the smallest mean accuracy; its p-values are null. An empty set has no p-values and no interval of the
     gain: nothing is ablated. Raises ValueError for two targeted rows of one setting.
     """
-    data = trial(ablations, images, n_groups)
+    data = outcomes(ablations, images, n_groups)
     counts = group_counts(data.correct, data.groups, n_groups)
     before = data.unmodified
     fixed = {
@@ -166,7 +166,7 @@ def measure(
 
 
 def accuracies(
-    data: Trial, counts: GroupCounts, after: Bools, hardest: int
+    data: Outcomes, counts: GroupCounts, after: Bools, hardest: int
 ) -> dict[str, float | None]:
     """What is measured of one ablation, in per cent and points, and `p_gain`."""
     overall, minimum = (

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 
-from clipsteer.activations.tokens import Tokens, token_span
+from clipsteer.activations.tokens import token_span
 from clipsteer.dictionaries.base import Dictionary
-from clipsteer.steering.evaluator import Batch
+from clipsteer.steering.evaluator import Evaluator
 from clipsteer.steering.intervention import StreamEdit
 
 Side = Literal["decoder", "encoder"]
@@ -38,33 +38,28 @@ def span(vectors: torch.Tensor) -> torch.Tensor:
     return basis
 
 
-def second_moment(batches: Iterable[Batch], tokens: Tokens) -> torch.Tensor:
+def second_moment(evaluator: Evaluator) -> torch.Tensor:
     """Sum of x x^T (d, d) float64 over the edited tokens of all images."""
     total: torch.Tensor | None = None
-    for _, hook, _ in batches:
+    for _, hook, _ in evaluator.batches():
         x = torch.from_numpy(np.asarray(hook, dtype=np.float64))
-        rows = x[:, token_span(tokens, x.shape[1])].reshape(-1, x.shape[2])
+        rows = x[:, token_span(evaluator.tokens, x.shape[1])].reshape(-1, x.shape[2])
         total = rows.T @ rows if total is None else total + rows.T @ rows
     if total is None:
         raise ValueError("no batches")
     return total
 
 
-def removed_energy(
-    edits: Sequence[StreamEdit],
-    batches: Callable[[], Iterable[Batch]],
-    tokens: Tokens,
-    device: torch.device | str = "cpu",
-) -> list[float]:
-    """Sum over tokens of ||x' - x||^2 of each edit, float64."""
+def removed_energy(edits: Sequence[StreamEdit], evaluator: Evaluator) -> list[float]:
+    """Sum over the edited tokens of all images of ||x' - x||^2, of each edit, float64."""
     totals = [0.0] * len(edits)
     if not edits:
         return totals
     with torch.inference_mode():
-        for _, hook, _ in batches():
-            x = torch.from_numpy(np.asarray(hook, dtype=np.float32)).to(device)
+        for _, hook, _ in evaluator.batches():
+            x = torch.from_numpy(np.asarray(hook, dtype=np.float32)).to(evaluator.device)
             for number, edit in enumerate(edits):
-                change = (edit.apply(x, tokens) - x).double()
+                change = (edit.apply(x, evaluator.tokens) - x).double()
                 totals[number] += float(change.square().sum())
     return totals
 

@@ -10,11 +10,11 @@ from clipsteer.report.baselines import (
     METHODS,
     baselines_table,
     columns,
-    csv_text,
     headline_rows,
     render,
 )
 from clipsteer.report.baselines_figure import baselines_figure
+from clipsteer.report.table import csv_text
 from clipsteer.steering.compared import compare
 from tests.steering.test_compared import RULES, UNCONCERNED, frames, row
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,14 +17,9 @@ from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.dictionaries.topk import TopK
 from clipsteer.dictionaries.vanilla import Vanilla
 from clipsteer.errors import ClipsteerError
-from clipsteer.steering import ablation, evaluator
-from clipsteer.steering.ablation import (
-    passes,
-    predict_prefixes,
-    predict_selected,
-    predict_sets,
-)
-from clipsteer.steering.evaluator import Batch
+from clipsteer.steering import ablation
+from clipsteer.steering.ablation import predict_prefixes, predict_sets
+from clipsteer.steering.evaluator import Batch, Evaluator
 from clipsteer.steering.intervention import ErrorTerm
 
 D, M, T, N, P, CLASSES = 8, 24, 5, 37, 6, 3
@@ -84,6 +80,22 @@ def batches(
         yield start + low, x[low : low + size], part
 
 
+def evaluating(
+    dictionary: Dictionary,
+    network: Network,
+    x: np.ndarray,
+    *,
+    size: int = 8,
+    base: np.ndarray | None = None,
+    start: int = 0,
+    **how: Any,
+) -> Evaluator:
+    """The network and its images; `how`: other fields of the evaluator."""
+    given = lambda: batches(x, size, base, start)  # noqa: E731
+    calls = {"embed": network.embed, "classify": network.classify, **how}
+    return Evaluator(**{"dictionary": dictionary, "batches": given, **calls})
+
+
 def random_features(dictionary: Dictionary, seed: int = 2) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     sizes = (0, 1, 2, dictionary.m // 2, dictionary.m)
@@ -134,13 +146,15 @@ def test_predictions_equal_plain_loops(
     dictionary, network, x = make(kind), Network(), data()
     base = None if hook == "resid_post" else data(9)
     sets = random_features(dictionary)
-    found = predict_sets(
-        dictionary, batches(x, base=base), network.embed, network.classify, sets,
-        tokens=tokens, error_term=error_term,
-    )  # fmt: skip
-    assert found.dtype == np.int32
+    how = {"tokens": tokens, "error_term": error_term}
+    resumed, found = predict_sets(evaluating(dictionary, network, x, base=base, **how), sets)
+    assert resumed.dtype == found.dtype == np.int32
     expected = plain_loop(dictionary, x, base, sets, tokens, error_term)
+    # the first set is empty: no intervention at all
+    whole = x if base is None else base
+    expected[0] = [int(network.logits64(image.astype(np.float64)).argmax()) for image in whole]
     np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(resumed, expected[0])
     assert len(np.unique(expected, axis=0)) >= 3  # the sets must make a difference
 
 
@@ -158,68 +172,46 @@ def test_a_sweep_edits_to_the_bit_as_its_prefixes_do_one_by_one(
     sizes = [0, 1, 2, 3, 4, 6, 8]
     options: dict[str, Any] = {"tokens": tokens, "error_term": error_term}
     nested, single = Network(), Network()
-    swept = predict_prefixes(
-        dictionary, batches(x), nested.embed, nested.classify, order, sizes, **options
-    )
-    apart = predict_sets(
-        dictionary, batches(x), single.embed, single.classify,
-        [order[:size] for size in sizes], **options,
-    )  # fmt: skip
-    np.testing.assert_array_equal(swept, apart)
+    swept = predict_prefixes(evaluating(dictionary, nested, x, **options), order, sizes)
+    prefixes = [order[:size] for size in sizes]
+    apart = predict_sets(evaluating(dictionary, single, x, **options), prefixes)
+    np.testing.assert_array_equal(swept.edited, apart.edited)
+    np.testing.assert_array_equal(swept.resumed, apart.resumed)
     assert nested.rows == single.rows
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("hook", ["resid_post", "mlp_out"])
 @pytest.mark.parametrize("error_term", ["keep", "drop"])
-def test_selected_sets_and_the_resumed_pass(kind: str, hook: str, error_term: ErrorTerm) -> None:
-    dictionary, network, x = make(kind), Network(), data()
-    base = None if hook == "resid_post" else data(9)
-    empty, *filled = random_features(dictionary)
-    sets = [filled[0], empty, *filled[1:], empty]
-    calls, done = list[int](), list[int]()
+@pytest.mark.parametrize("sizes", [[0, 2, 9], [1, 24], [0], []])
+def test_the_empty_set_is_no_intervention(error_term: ErrorTerm, sizes: list[int]) -> None:
+    """A sweep has the model without any edit beside it, whatever happens to the error term."""
+    dictionary, network, x = make("vanilla"), Network(), data()
+    order = np.random.default_rng(2).permutation(24)
+    starts, done = list[int](), list[int]()
 
     def again() -> Iterator[Batch]:
-        calls.append(1)
-        return batches(x, base=base)
-
-    resumed, found = predict_selected(
-        dictionary, again, network.embed, network.classify, sets,
-        error_term=error_term, progress=done.append,
-    )  # fmt: skip
-    assert len(calls) == passes(sets, error_term) == (1 if error_term == "keep" else 2)
-    assert sum(done) == N * len(calls)
-    assert resumed.dtype == found.dtype == np.int32
-    whole = x if base is None else base
-    plain = network.embed(torch.from_numpy(whole.astype(np.float32)))
-    np.testing.assert_array_equal(resumed, network.classify(plain))
-    expected = predict_sets(
-        dictionary, batches(x, base=base), network.embed, network.classify, sets,
-        error_term=error_term,
-    )  # fmt: skip
-    if error_term == "drop":
-        if kind != "neurons":  # the neuron basis reconstructs exactly
-            assert (expected[1] != resumed).any()
-        expected[[1, -1]] = resumed
-    np.testing.assert_array_equal(found, expected)
-
-
-@pytest.mark.parametrize("error_term", ["keep", "drop"])
-@pytest.mark.parametrize("count", [0, 2])
-def test_selected_with_nothing_to_ablate_takes_one_pass(error_term: ErrorTerm, count: int) -> None:
-    network, x, calls = Network(), data(), list[int]()
-
-    def again() -> Iterator[Batch]:
-        calls.append(1)
+        starts.append(1)
         return batches(x)
 
-    sets = [np.zeros(0, dtype=np.int64)] * count
-    resumed, found = predict_selected(
-        make("topk"), again, network.embed, network.classify, sets, error_term=error_term
-    )
-    assert len(calls) == passes(sets, error_term) == 1
-    assert found.shape == (count, N)
-    assert (found == resumed).all()
+    of = evaluating(dictionary, network, x, batches=again, error_term=error_term)
+    untouched = [int(network.logits64(image.astype(np.float64)).argmax()) for image in x]
+    filled = [size for size in sizes if size]
+    edited = plain_loop(dictionary, x, None, [order[:s] for s in filled], "all", error_term)
+    for swept in (True, False):
+        if swept:
+            resumed, predictions = predict_prefixes(of, order, sizes, done.append)
+        else:
+            sets = [order[:size] for size in sizes]
+            resumed, predictions = predict_sets(of, sets, done.append)
+        assert len(starts) == (of.passes if filled else 1)
+        assert sum(done) == N * len(starts)
+        starts.clear()
+        done.clear()
+        assert resumed.tolist() == untouched
+        expected = iter(edited.tolist())
+        assert predictions.shape == (len(sizes), len(x))
+        for size, row in zip(sizes, predictions.tolist(), strict=True):
+            assert row == (next(expected) if size else untouched)
+    assert not filled or (edited != untouched).any()
 
 
 @settings(max_examples=25, deadline=None)
@@ -228,21 +220,17 @@ def test_batch_size_and_place_leave_predictions(size: int, start: int, sizes: li
     dictionary, x = make("topk"), data()
     order = np.arange(M)
     network = Network()
-    expected = predict_sets(
-        dictionary, batches(x), network.embed, network.classify, [order[:s] for s in sizes]
-    )
-    found = predict_prefixes(
-        dictionary, batches(x, size, start=start), network.embed, network.classify, order,
-        sorted(sizes),
-    )  # fmt: skip
+    expected = predict_sets(evaluating(dictionary, network, x), [order[:s] for s in sizes]).edited
+    of = evaluating(dictionary, network, x, size=size, start=start)
+    found = predict_prefixes(of, order, sorted(sizes)).edited
     np.testing.assert_array_equal(found, expected[np.argsort(sizes, kind="stable")])
 
 
 def test_chunks_bound_memory_and_leave_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
     dictionary, x, network = make("topk"), data(), Network()
     sets = random_features(dictionary)
-    arguments = (network.embed, network.classify, sets)
-    expected = predict_sets(dictionary, batches(x, 16), *arguments)
+    of = evaluating(dictionary, network, x, size=16)
+    expected = predict_sets(of, sets).edited
     monkeypatch.setattr(ablation, "_CHUNK_BYTES", 3 * T * M * 4)
     widest = 0
     encode = dictionary.encode
@@ -254,7 +242,7 @@ def test_chunks_bound_memory_and_leave_predictions(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(dictionary, "encode", watched)
     monkeypatch.setattr(dictionary, "to", lambda device: dictionary)
-    found = predict_sets(dictionary, batches(x, 16), *arguments)
+    found = predict_sets(of, sets).edited
     np.testing.assert_array_equal(found, expected)
     assert widest == 3 * T
 
@@ -263,10 +251,10 @@ def test_chunks_bound_memory_and_leave_predictions(monkeypatch: pytest.MonkeyPat
 def test_blocks_of_results_leave_predictions(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of less than a batch, of one and a bit, of two; 37 images in batches of 16."""
     dictionary, x, network = make("topk"), data(), Network()
-    arguments = (network.embed, network.classify, random_features(dictionary))
-    expected = predict_sets(dictionary, batches(x, 16), *arguments)
-    monkeypatch.setattr(evaluator, "_BLOCK_IMAGES", block)
-    found = predict_sets(dictionary, batches(x, 16), *arguments)
+    of, sets = evaluating(dictionary, network, x, size=16), random_features(dictionary)
+    expected = predict_sets(of, sets).edited
+    monkeypatch.setattr("clipsteer.steering.evaluator._BLOCK_IMAGES", block)
+    found = predict_sets(of, sets).edited
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == np.int32
 
@@ -280,33 +268,23 @@ def test_untouched_images_are_evaluated_once() -> None:
     changed = sum(int(fires[:, order[low:high]].any(axis=1).sum()) for low, high in pairwise(sizes))
     assert changed < 4 * N / 2  # the data must leave something to save
     network = Network()
-    predict_prefixes(dictionary, batches(x), network.embed, network.classify, order, sizes)
+    predict_prefixes(evaluating(dictionary, network, x), order, sizes)
     rows = sum(len(batch) for batch in network.seen)
     assert rows == -(-(N + changed) // 8) * 8
 
 
-def test_the_origin_is_not_evaluated_where_nobody_asks() -> None:
-    network, x = Network(), data(n=16)
-    predict_sets(NeuronBasis(D), batches(x), network.embed, network.classify, [np.arange(3)])
-    assert sum(len(batch) for batch in network.seen) == 16
-
-
 def test_embedding_batches_all_have_one_shape() -> None:
     dictionary, network, x = make("topk"), Network(), data()
-    predict_sets(
-        dictionary, batches(x), network.embed, network.classify, random_features(dictionary)
-    )
+    predict_sets(evaluating(dictionary, network, x), random_features(dictionary))
     assert {tuple(batch.shape) for batch in network.seen} == {(8, T, D)}
 
 
 def test_equal_sets_are_evaluated_once() -> None:
     dictionary, x = make("vanilla"), data()
     one, many = Network(), Network()
-    single = predict_sets(dictionary, batches(x), one.embed, one.classify, [np.array([3, 7, 1])])
-    found = predict_sets(
-        dictionary, batches(x), many.embed, many.classify,
-        [np.array([3, 7, 1]), np.array([1, 3, 7]), np.array([7, 3, 1])],
-    )  # fmt: skip
+    single = predict_sets(evaluating(dictionary, one, x), [np.array([3, 7, 1])]).edited
+    sets = [np.array([3, 7, 1]), np.array([1, 3, 7]), np.array([7, 3, 1])]
+    found = predict_sets(evaluating(dictionary, many, x), sets).edited
     assert len(many.seen) == len(one.seen)
     np.testing.assert_array_equal(found, np.repeat(single, 3, axis=0))
 
@@ -320,12 +298,9 @@ def test_last_layer_may_be_cut_to_cls() -> None:
 
     sets = random_features(dictionary)
     for tokens in ("all", "cls", "spatial"):
-        whole = predict_sets(
-            dictionary, batches(x), embed, network.classify, sets, tokens=tokens
-        )  # fmt: skip
-        cut = predict_sets(
-            dictionary, batches(x[:, :1]), embed, network.classify, sets, tokens=tokens
-        )  # fmt: skip
+        how: dict[str, Any] = {"tokens": tokens, "embed": embed}
+        whole = predict_sets(evaluating(dictionary, network, x, **how), sets).edited
+        cut = predict_sets(evaluating(dictionary, network, x[:, :1], **how), sets).edited
         np.testing.assert_array_equal(whole, cut)
         assert (len(np.unique(whole, axis=0)) == 1) is (tokens == "spatial")
 
@@ -340,59 +315,43 @@ def test_threads_leave_every_bit() -> None:
         network = Network(64, 9)
         try:
             torch.set_num_threads(threads)
-            predict_prefixes(
-                dictionary, batches(x, 20), network.embed, network.classify, order,
-                [3, 100, 513, 1500],
-            )  # fmt: skip
+            of = evaluating(dictionary, network, x, size=20)
+            predict_prefixes(of, order, [3, 100, 513, 1500])
         finally:
             torch.set_num_threads(before)
         rows.append(torch.cat(network.seen).numpy().tobytes())
     assert rows[0] == rows[1]
 
 
-def test_class_indices_beyond_a_byte() -> None:
+def test_class_indices_beyond_two_bytes() -> None:
     network, x = Network(), data()
-    found = predict_sets(
-        make("topk"), batches(x), network.embed,
-        lambda embeddings: network.classify(embeddings) + 998, [np.array([1])],
-    )  # fmt: skip
-    assert found.min() >= 998
+    classify = lambda embeddings: network.classify(embeddings) + 99_998  # noqa: E731
+    of = evaluating(make("topk"), network, x, classify=classify)
+    assert predict_sets(of, [np.array([1])]).edited.min() >= 99_998
 
 
 def test_nan_is_refused() -> None:
     network, x = Network(), data()
     x[20, 1, 1] = np.nan
-    with pytest.raises(ClipsteerError, match="image embedding is NaN"):
-        predict_sets(
-            make("vanilla"), batches(x), network.embed, network.classify, [np.array([1, 2])]
-        )
+    with pytest.raises(
+        ClipsteerError, match=r"image embedding is NaN.*steering\.baselines\.scales"
+    ):
+        predict_sets(evaluating(make("vanilla"), network, x), [np.array([1, 2])])
 
 
 def test_misuse_is_refused() -> None:
-    network, x = Network(), data()
-    calls = (network.embed, network.classify)
-    gap = (batch for batch in batches(x) if batch[0] != 8)
+    of = evaluating(make("topk"), Network(), data())
+    gap = replace(of, batches=lambda: (batch for batch in batches(data()) if batch[0] != 8))
     with pytest.raises(ValueError, match="starts at image 16, expected 8"):
-        predict_sets(make("topk"), gap, *calls, [np.array([1])])
+        predict_sets(gap, [np.array([1])])
     with pytest.raises(ValueError, match="sizes must ascend"):
-        predict_prefixes(make("topk"), batches(x), *calls, np.arange(M), [3, 1])
+        predict_prefixes(of, np.arange(M), [3, 1])
     with pytest.raises(ValueError, match="sizes must ascend"):
-        predict_prefixes(make("topk"), batches(x), *calls, np.arange(4), [5])
+        predict_prefixes(of, np.arange(4), [5])
     with pytest.raises(ValueError, match=r"in 0\.\.23"):
-        predict_sets(make("topk"), batches(x), *calls, [np.array([M])])
+        predict_sets(of, [np.array([M])])
 
 
-def test_no_sets_and_no_images() -> None:
-    network, x = Network(), data()
-    calls = (network.embed, network.classify)
-    assert predict_sets(make("topk"), batches(x), *calls, []).shape == (0, N)
-    assert predict_sets(make("topk"), iter([]), *calls, [np.array([1])]).shape == (1, 0)
-
-
-def test_progress_adds_up() -> None:
-    network, seen = Network(), list[int]()
-    predict_sets(
-        make("topk"), batches(data()), network.embed, network.classify, [np.array([1])],
-        progress=seen.append,
-    )  # fmt: skip
-    assert sum(seen) == N
+def test_no_images() -> None:
+    nothing = evaluating(make("topk"), Network(), data()[:0])
+    assert predict_sets(nothing, [np.array([1]), np.array([], int)]).edited.shape == (2, 0)

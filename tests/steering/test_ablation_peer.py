@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from clipsteer.steering.ablation import predict_prefixes
+from clipsteer.steering.evaluator import Evaluator
 from clipsteer.steering.intervention import edit
 from tests.steering.test_ablation import KINDS, batches, make
 
@@ -57,11 +58,13 @@ def test_the_usual_way_with_hooks_and_whole_forward_passes_agrees(
     dictionary = make(kind, d=32, m=96, k=6)
     order = np.random.default_rng(0).permutation(dictionary.m)
     sizes = [0, 2, 8, 20, 31]
-    found = predict_prefixes(
-        dictionary, batches(x.numpy(), 16, base),
+    evaluator = Evaluator(
+        dictionary,
+        lambda: batches(x.numpy(), 16, base),
         lambda edited: resume(clip, edited, layer),
-        lambda values: logits(values).argmax(dim=1).numpy(), order, sizes,
-    )  # fmt: skip
+        lambda values: logits(values).argmax(dim=1).numpy(),
+    )
+    found = predict_prefixes(evaluator, order, sizes).edited
 
     block = clip.model.vision_model.encoder.layers[layer]
     module = block if hook_point == "resid_post" else block.mlp

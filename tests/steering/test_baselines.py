@@ -9,17 +9,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipsteer.steering.ablation import Predicted, predict_edits
 from clipsteer.steering.baselines import (
     Option,
     Trial,
     Validation,
-    predict_options,
     random_subspaces,
     trials_frame,
 )
 from clipsteer.steering.choose import NoGroupFalls, Relaxed
 from clipsteer.steering.counts import GroupCounts, count_groups
-from clipsteer.steering.evaluator import predict_edits
+from clipsteer.steering.evaluator import Evaluator
 from clipsteer.steering.intervention import (
     AffineEdit,
     ClassBias,
@@ -29,17 +29,17 @@ from clipsteer.steering.intervention import (
 )
 from clipsteer.steering.selection import nested_sets
 from clipsteer.steering.subspaces import removed_energy
-from clipsteer.steering.sweep import predict_sweep
-from tests.steering.test_ablation import D, M, N, Network, batches, data, make
+from tests.steering.test_ablation import D, M, N, Network, data, evaluating, make
 from tests.steering.test_edits import affine
 
 RULES: dict[Any, Any] = {"strict": NoGroupFalls(), "relaxed": Relaxed(5.0)}
 
 
-def validation(seed: int = 0, n: int = N) -> Validation:
+def validation(seed: int = 0, evaluator: Evaluator | None = None) -> Validation:
     rng = np.random.default_rng(seed)
-    targets = rng.integers(0, 2, n)
-    return Validation(targets, 2 * targets + rng.integers(0, 2, n), 4, RULES)
+    targets = rng.integers(0, 2, N)
+    evaluator = evaluator or evaluating(make("topk"), Network(), data())
+    return Validation(targets, 2 * targets + rng.integers(0, 2, N), 4, RULES, evaluator)
 
 
 @settings(max_examples=40, deadline=None)
@@ -51,7 +51,7 @@ def test_the_best_option_is_found_by_brute_force_and_the_smaller_of_equals(seed:
     rows = np.where(rng.random((6, N)) < 0.04, 1 - choice.targets, rows)
     options = [Option(NoEdit(), scale=float(i + 1)) for i in range(6)]
     nothing, baseline = Option(NoEdit(), scale=0.0), choice.counts(before)
-    trials = choice.of_options("probe", "none", options, rows, baseline, nothing)
+    trials = choice.of_options("probe", "none", options, Predicted(before, rows), nothing)
     assert [t.condition for t in trials] == ["strict", "relaxed"]
 
     def shares(prediction: np.ndarray) -> list[float]:
@@ -80,45 +80,46 @@ def test_the_best_option_is_found_by_brute_force_and_the_smaller_of_equals(seed:
 
 
 @pytest.mark.parametrize("error_term", ["keep", "drop"])
-def test_predictions_of_options_are_those_of_each_alone(error_term: Any) -> None:
+def test_predictions_of_edits_together_are_those_of_each_by_its_apply(error_term: Any) -> None:
     x, network, dictionary = data(), Network(), make("topk")
     edits = [
         affine(), NoEdit(), FeatureEdit(dictionary, np.arange(5), error_term=error_term),
         projection(torch.eye(D)[:, :2]), FeatureEdit(dictionary, np.arange(M), error_term=error_term),
     ]  # fmt: skip
-    resumed, found = predict_options(
-        dictionary, lambda: batches(x), network.embed, network.classify, edits,
-        tokens="all", error_term=error_term, device="cpu",
-    )  # fmt: skip
-    expected = predict_edits(batches(x), network.embed, network.classify, edits)
+    of = evaluating(dictionary, network, x, error_term=error_term)
+    resumed, found = predict_edits(of, edits)
+    whole = torch.from_numpy(x.astype(np.float32))
+    expected = [network.classify(network.embed(edit.apply(whole, "all"))) for edit in edits]
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(resumed, expected[1])
     assert len(np.unique(expected, axis=0)) == len(edits)
 
 
 def test_a_sweep_gives_the_edit_of_the_set_that_was_taken() -> None:
-    x, network, dictionary = data(), Network(), make("topk")
-    choice = validation()
+    choice = validation(8)
     sweep = nested_sets(np.random.default_rng(1).normal(size=M), np.linspace(-1.0, 1.0, 7))
-    predicted = predict_sweep(
-        dictionary, lambda: batches(x), network.embed, network.classify, sweep.order, sweep.distinct
-    )
-    for trial in choice.of_sweep("sae", "group", sweep, predicted, dictionary, "keep", 3):
+    taken = 0
+    for trial in choice.of_sweep("sae", "group", sweep, 3):
         assert (trial.method, trial.balance, trial.draw) == ("sae", "group", 3)
         edit = trial.option.intervention
         if trial.option.n_features == 0:
             assert isinstance(edit, NoEdit)
             assert trial.option.threshold is None
             continue
+        taken += 1
         assert isinstance(edit, FeatureEdit)
+        assert edit.dictionary is choice.evaluator.dictionary
         np.testing.assert_array_equal(edit.features, sweep.order[: trial.option.n_features])
-        again = predict_edits(batches(x), network.embed, network.classify, [edit])[0]
+        again = predict_edits(choice.evaluator, [edit]).edited[0]
         assert trial.counts == count_groups(again, choice.targets, choice.groups, 4)
+    assert taken == len(RULES)
 
 
-def test_spans_stand_on_the_feature_sets_own_features_and_take_nothing_else() -> None:
-    x, dictionary, choice = data(), make("topk"), validation()
-    rng = np.random.default_rng(2)
+def test_spans_stand_on_the_feature_sets_own_features_and_take_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, choice = data(), validation()
+    dictionary, rng = choice.evaluator.dictionary, np.random.default_rng(2)
     before = np.where(rng.random(N) < 0.5, choice.targets, 1 - choice.targets)
     baseline = choice.counts(before)
     features = np.array([7, 1, 4])
@@ -131,11 +132,13 @@ def test_spans_stand_on_the_feature_sets_own_features_and_take_nothing_else() ->
     ]
     seen: list[Any] = []
 
-    def predict(edits: Any) -> np.ndarray:
+    def predict(evaluator: Any, edits: Any) -> Predicted:
+        assert evaluator is choice.evaluator
         seen.extend(edits)  # the last span is no better than nothing
-        return np.stack([*[choice.targets] * 5, before])
+        return Predicted(before, np.stack([*[choice.targets] * 5, before]))
 
-    found = choice.of_spans(beside, dictionary, predict)
+    monkeypatch.setattr("clipsteer.steering.baselines.predict_edits", predict)
+    found = choice.of_spans(beside)
     assert [(t.method, t.balance, t.condition, t.option.rank) for t in found] == [
         ("decoder_subspace", "none", "strict", 3),
         ("encoder_subspace", "none", "strict", 3),
@@ -164,13 +167,14 @@ def test_random_subspaces_stand_beside_each_edit_and_remove_as_much() -> None:
     x, dictionary = data(), make("neurons")
     filled = FeatureEdit(dictionary, np.array([0, 3]))
     beside = [trial(Option(filled, n_features=2)), trial(Option(NoEdit(), n_features=0), "relaxed")]
-    found = random_subspaces(beside, lambda: batches(x), [5, 6], tokens="all", device="cpu")
+    of = evaluating(dictionary, Network(), x)
+    found = random_subspaces(beside, of, [5, 6])
     assert [(t.method, t.condition, t.draw) for t in found] == [
         ("random_subspace", condition, seed)
         for seed in (5, 6)
         for condition in ("strict", "relaxed")
     ]
-    (energy,) = removed_energy([filled], lambda: batches(x), "all")
+    (energy,) = removed_energy([filled], of)
     for one in found:
         assert one.counts == beside[0].counts  # the place of the edit beside it is its own
         edit = one.option.intervention
@@ -182,7 +186,7 @@ def test_random_subspaces_stand_beside_each_edit_and_remove_as_much() -> None:
         basis = edit.maps["cls"].a
         assert basis.shape[1] == one.option.rank
         less = projection(basis[:, :-1])
-        more, fewer = removed_energy([edit, less], lambda: batches(x), "all")
+        more, fewer = removed_energy([edit, less], of)
         assert fewer < energy <= more * (1 + 1e-5)
 
 

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipsteer.activations.tokens import Tokens
-from clipsteer.steering.ablation import predict_sets
-from clipsteer.steering.evaluator import predict_edits
+from clipsteer.steering.ablation import predict_edits, predict_sets
 from clipsteer.steering.intervention import (
     Affine,
     AffineEdit,
@@ -21,7 +20,7 @@ from clipsteer.steering.intervention import (
     predict_readout,
     projection,
 )
-from tests.steering.test_ablation import CLASSES, D, N, Network, batches, data, make
+from tests.steering.test_ablation import CLASSES, D, N, Network, data, evaluating, make
 
 TOKENS: list[Tokens] = ["all", "spatial", "cls"]
 RANK = 2
@@ -86,9 +85,8 @@ def test_predictions_of_edits_equal_plain_loops(tokens: Tokens, hook: str) -> No
     x, network = data(), Network()
     base = None if hook == "resid_post" else data(9)
     edits = [affine(), NoEdit(), affine(1, 1.5), projection(torch.eye(D)[:, :3])]
-    found = predict_edits(
-        batches(x, base=base), network.embed, network.classify, edits, tokens=tokens
-    )
+    of = evaluating(make("neurons"), network, x, base=base, tokens=tokens)
+    resumed, found = predict_edits(of, edits)
     expected = np.zeros((len(edits), N), dtype=int)
     for e, edit in enumerate(edits):
         for i, image in enumerate(x):
@@ -102,6 +100,7 @@ def test_predictions_of_edits_equal_plain_loops(tokens: Tokens, hook: str) -> No
             expected[e, i] = network.logits64(after).argmax()
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == np.int32
+    np.testing.assert_array_equal(resumed, expected[1])
     assert len(np.unique(expected, axis=0)) == len(edits)
 
 
@@ -111,16 +110,17 @@ def test_a_feature_edit_is_what_predict_sets_does(kind: str, error_term: Any) ->
     x, network, dictionary = data(), Network(), make(kind)
     sets = [np.arange(size) for size in (1, 3, dictionary.m)]
     edits = [FeatureEdit(dictionary, features, error_term=error_term) for features in sets]
-    found = predict_edits(batches(x), network.embed, network.classify, edits)
-    expected = predict_sets(
-        dictionary, batches(x), network.embed, network.classify, sets, error_term=error_term
-    )
-    np.testing.assert_array_equal(found, expected)
+    of = evaluating(dictionary, network, x, error_term=error_term)
+    expected = predict_sets(of, sets).edited
+    # of another dictionary than the evaluator's own, each is what its `apply` gives
+    other = evaluating(make(kind), network, x, error_term=error_term)
+    for asked in (of, other):
+        np.testing.assert_array_equal(predict_edits(asked, edits).edited, expected)
 
 
 def test_images_that_no_edit_changes_are_evaluated_once() -> None:
     x, network = data(n=16), Network()
-    predict_edits(batches(x), network.embed, network.classify, [NoEdit(), affine(scale=0.0)])
+    predict_edits(evaluating(make("topk"), network, x), [NoEdit(), affine(scale=0.0)])
     assert sum(len(batch) for batch in network.seen) == 16
 
 

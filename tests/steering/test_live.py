@@ -11,7 +11,8 @@ from PIL import Image
 from clipsteer.clip.model import Clip, load_clip
 from clipsteer.clip.tail import load_tail
 from clipsteer.clip.tower import load_tower
-from clipsteer.steering.ablation import predict_selected
+from clipsteer.steering.ablation import predict_sets
+from clipsteer.steering.evaluator import Evaluator
 from clipsteer.steering.intervention import edit
 from clipsteer.steering.live import LiveActivations
 from tests.clip.tiny import make_tiny, photos
@@ -59,13 +60,9 @@ def test_an_edit_of_live_activations_is_an_edit_of_the_pass_as_it_runs(
     def classify(found: torch.Tensor) -> np.ndarray:
         return ((found - plain.mean(dim=0)) @ head.T).argmax(dim=1).numpy()
 
-    resumed, found = predict_selected(
-        dictionary,
-        lambda: live.batches(hook_point, layer),
-        load_tail(folder, layer, device="cpu"),
-        classify,
-        sets,
-    )
+    tail = load_tail(folder, layer, device="cpu")
+    evaluator = Evaluator(dictionary, lambda: live.batches(hook_point, layer), tail, classify)
+    resumed, found = predict_sets(evaluator, sets)
     block = clip.model.vision_model.encoder.layers[layer]
     module = block if hook_point == "resid_post" else block.mlp
     for features, row in ((sets[0], found[0]), (sets[1], found[1]), ([], resumed)):

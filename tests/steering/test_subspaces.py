@@ -16,7 +16,7 @@ from clipsteer.steering.subspaces import (
     span,
     vectors_of,
 )
-from tests.steering.test_ablation import D, batches, data, make
+from tests.steering.test_ablation import D, Network, data, evaluating, make
 
 
 @settings(max_examples=30, deadline=None)
@@ -52,12 +52,13 @@ def test_the_vectors_of_a_feature_are_its_direction_and_its_encoders_column(kind
 def test_a_random_subspace_removes_as_much_as_the_edit_beside_it(tokens: Tokens) -> None:
     x, dictionary = data(), make("neurons")
     edit = FeatureEdit(dictionary, np.arange(3))
-    (energy,) = removed_energy([edit], lambda: batches(x), tokens)
+    of = evaluating(dictionary, Network(), x, tokens=tokens)
+    (energy,) = removed_energy([edit], of)
     whole = torch.from_numpy(x.astype(np.float32))
     rows = {"all": slice(None), "spatial": slice(1, None), "cls": slice(0, 1)}[tokens]
     change = (edit.apply(whole, tokens) - whole).numpy().astype(np.float64)
     assert energy == pytest.approx((change**2).sum(), rel=1e-6)
-    second = second_moment(batches(x), tokens)
+    second = second_moment(of)
     basis = random_basis(D, 3)
     rank = rank_reaching(energy, second, torch.from_numpy(basis))
     flat = x[:, rows].astype(np.float64).reshape(-1, D)
@@ -65,7 +66,7 @@ def test_a_random_subspace_removes_as_much_as_the_edit_beside_it(tokens: Tokens)
     assert 0 < rank < D
     assert removed[rank - 1] < energy <= removed[rank]
     off = projection(torch.from_numpy(basis[:, :rank]))
-    (mine,) = removed_energy([off], lambda: batches(x), tokens)
+    (mine,) = removed_energy([off], of)
     assert mine == pytest.approx(removed[rank], rel=1e-5)
     assert rank_reaching(0.0, second, torch.from_numpy(basis)) == 0
     assert rank_reaching(1e9, second, torch.from_numpy(basis)) == D
