@@ -85,11 +85,13 @@ def compute(run: Run) -> None:
             "seed": pl.Int64,
         },
         orient="row",
-    ).with_columns(pl.Series("predictions", predictions.astype(np.int8).tolist(), pl.List(pl.Int8)))
+    ).with_columns(
+        pl.Series("predictions", predictions.astype(np.int16).tolist(), pl.List(pl.Int16))
+    )
     run.put_bytes("ablation", parquet_bytes(frame))
     images = read_parquet(run.blob("labels")).with_columns(
-        pl.Series("baseline", setting.baseline, pl.Int8),
-        pl.Series("resumed", resumed, pl.Int8),
+        pl.Series("baseline", setting.baseline, pl.Int16),
+        pl.Series("resumed", resumed, pl.Int16),
     )
     run.put_bytes("images", parquet_bytes(images.with_row_index("index")))
     run.say(

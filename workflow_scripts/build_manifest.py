@@ -51,7 +51,8 @@ def compute(run: Run) -> None:
     options = dict(recipe["options"])
     if recipe["class_names"] and recipe["layout"] != "imagenet":
         options["class_names"] = recipe["class_names"]
-        run.say("target 0 is called {}, target 1 {}".format(*recipe["class_names"]))
+        named = enumerate(recipe["class_names"])
+        run.say("classes: " + ", ".join(f"target {number} is {name}" for number, name in named))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:

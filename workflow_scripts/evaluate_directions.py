@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 USES = (
     "neurons() as architecture",
     "hook_point()",
+    "steering.attribute_value",
     "steering.thresholds",
     "steering.tokens",
     "steering.error_term",
@@ -51,7 +52,6 @@ def compute(run: Run) -> None:
         trials_frame,
     )
     from clipsteer.steering.choose import rules
-    from clipsteer.steering.counts import number_of_groups
     from clipsteer.steering.directions import read_tensors
     from clipsteer.steering.heads import Heads
     from clipsteer.steering.inputs import AblationSetting, open_unconcerned
@@ -62,9 +62,13 @@ def compute(run: Run) -> None:
 
     recipe = run.recipe
     validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
-    n_groups = number_of_groups(np.concatenate([validation.groups, test.groups]))
+    grouping, value = validation.grouping, recipe["attribute_value"]
     choice = Validation(
-        validation.targets, validation.groups, n_groups, rules(recipe), validation.evaluator
+        validation.targets,
+        validation.groups,
+        grouping.n_groups,
+        rules(recipe),
+        validation.evaluator,
     )
     trials: list[Trial] = []
 
@@ -72,7 +76,7 @@ def compute(run: Run) -> None:
     fitted = read_tensors(load(run.blob("directions")))
     progress = run.progress(3 * len(fitted) + 1, "sweeps")
     for balance in fitted:
-        differences = difference(table, balance=balance)
+        differences = difference(table, grouping, value=value, balance=balance)
         for method, ranked in (
             ("neurons", differences),
             ("neurons_two_sided", np.abs(differences)),

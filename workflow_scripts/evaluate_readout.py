@@ -42,7 +42,7 @@ def compute(run: Run) -> None:
     from clipsteer.steering.class_bias import choose_bias
     from clipsteer.steering.compared import REFERENCE
     from clipsteer.steering.controls import balanced_sample
-    from clipsteer.steering.counts import number_of_groups
+    from clipsteer.steering.counts import grouping_of
     from clipsteer.steering.heads import Heads
     from clipsteer.steering.intervention import ClassBias, ReadoutEdit, predict_readout
     from clipsteer.steering.logistic import fit_probe
@@ -59,7 +59,7 @@ def compute(run: Run) -> None:
         )
     groups = {split: labels[split]["group"].to_numpy() for split in _SPLITS}
     targets = labels["validation"]["target"].to_numpy()
-    n_groups = number_of_groups(np.concatenate([groups["validation"], groups["test"]]))
+    n_groups = grouping_of(labels["validation"].to_dict(as_series=False)).n_groups
     choice = Labelled(targets, groups["validation"], n_groups, rules(recipe))
     scores = {
         split: zero_shot_logits(embeddings[split], head).double().numpy()

@@ -18,6 +18,7 @@ USES = (
     "dictionaries.architecture",
     "dictionaries.hook_point",
     "steering.balance",
+    "steering.attribute_value",
     "steering.thresholds",
     "steering.tokens",
     "steering.error_term",
@@ -57,25 +58,29 @@ def compute(run: Run) -> None:
     )
     from clipsteer.steering.choose import rules
     from clipsteer.steering.controls import random_orders
-    from clipsteer.steering.counts import number_of_groups
     from clipsteer.steering.heads import Heads
     from clipsteer.steering.inputs import AblationSetting, open_unconcerned
     from clipsteer.steering.moments import possible_balances
     from clipsteer.steering.selection import Sweep, nested_sets, threshold_grid
-    from clipsteer.steering.statistics import difference, firing_frequency, group_means
+    from clipsteer.steering.statistics import cell_counts, difference, firing_frequency
     from clipsteer.tables import parquet_bytes, read_parquet
 
     recipe, table = run.recipe, read_parquet(run.blob("statistics"))
     validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
-    n_groups = number_of_groups(np.concatenate([validation.groups, test.groups]))
+    grouping, value = validation.grouping, recipe["attribute_value"]
     choice = Validation(
-        validation.targets, validation.groups, n_groups, rules(recipe), validation.evaluator
+        validation.targets,
+        validation.groups,
+        grouping.n_groups,
+        rules(recipe),
+        validation.evaluator,
     )
     seeds = [recipe["seed"] * 1000 + i for i in range(recipe["random_seeds"])]
-    balances = possible_balances(group_means(table)[1])
+    balances = possible_balances(cell_counts(table, grouping, value))
     sweeps = {
         balance: nested_sets(
-            difference(table, balance=balance), threshold_grid(**recipe["thresholds"])
+            difference(table, grouping, value=value, balance=balance),
+            threshold_grid(**recipe["thresholds"]),
         )
         for balance in balances
     }

@@ -34,17 +34,20 @@ def plan(job: Job) -> dict[str, Action]:
 
 def compute(run: Run) -> None:
     from clipsteer.clip.device import resolve_device
+    from clipsteer.steering.counts import grouping_of
     from clipsteer.steering.statistics import feature_statistics
     from clipsteer.tables import parquet_bytes, read_parquet
 
     device = resolve_device(run.runtime.device)
     reader = open_reader(run)
     dictionary = open_dictionary(run, reader.width, device)
+    labels = read_parquet(run.blob("labels"))
     progress = run.progress(reader.n_images, "images", ("tokens", reader.n_tokens))
     found = feature_statistics(
         dictionary,
         reader.batches(64),
-        read_parquet(run.blob("labels"))["group"].to_numpy(),
+        labels["group"].to_numpy(),
+        grouping_of(labels.to_dict(as_series=False)),
         aggregate=run.recipe["aggregate"],
         device=device,
         progress=progress,

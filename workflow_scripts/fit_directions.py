@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 USES = (
     "hook_point()",
     "steering.aggregate",
+    "steering.attribute_value",
     "seed",
 )
 CUT = ("layers",)
@@ -36,6 +37,7 @@ def compute(run: Run) -> None:
 
     from clipsteer.clip.device import one_thread
     from clipsteer.dictionaries.neurons import NeuronBasis
+    from clipsteer.steering.counts import grouping_of
     from clipsteer.steering.directions import fit_directions, named_tensors
     from clipsteer.steering.moments import cells_of, possible_balances, token_moments
     from clipsteer.steering.statistics import feature_statistics
@@ -43,7 +45,9 @@ def compute(run: Run) -> None:
 
     reader = open_reader(run)
     labels = read_parquet(run.blob("labels"))
-    cells = cells_of(labels["target"].to_numpy(), labels["spurious"].to_numpy() == 1)
+    cells = cells_of(
+        labels["target"].to_numpy(), labels["spurious"].to_numpy() == run.recipe["attribute_value"]
+    )
     # two passes: the moments, then the neurons' statistics
     progress = run.progress(2 * reader.n_images, "images", ("tokens", reader.n_tokens))
     with one_thread():
@@ -57,6 +61,7 @@ def compute(run: Run) -> None:
         NeuronBasis(reader.width),
         reader.batches(_BLOCK),
         labels["group"].to_numpy(),
+        grouping_of(labels.to_dict(as_series=False)),
         aggregate=run.recipe["aggregate"],
         progress=progress,
     )

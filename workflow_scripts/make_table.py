@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from clipsteer.errors import ClipsteerError
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ USES = (
 _PAPER = {
     "aggregate": "mean",
     "balance": "none",
+    "attribute_value": 1,
     "tokens": "all",
     "error_term": "keep",
     "strict": "no_group_falls",
@@ -87,6 +90,7 @@ def compute(run: Run) -> None:
     from clipsteer.report.markdown import render as render_markdown
     from clipsteer.report.summary import render as render_summary
     from clipsteer.report.table import csv_text, results_table
+    from clipsteer.steering.counts import grouping_of
     from clipsteer.steering.outcomes import measure, unmodified_interval
     from clipsteer.steering.places import unmodified_counts
     from clipsteer.tables import read_parquet
@@ -102,7 +106,9 @@ def compute(run: Run) -> None:
         for name, dictionary, layer in _members(run, "selection")
         if _dictionaries(run)[dictionary]["architecture"] != "neurons"
     }
-    hardest = unmodified_counts(selections).worst_group
+    unmodified = unmodified_counts(selections)
+    _check_names(groups, len(unmodified.images))
+    hardest = unmodified.worst_group
     measured = measure(ablations, images, n_groups=len(groups), hardest=hardest)
     table = results_table(
         measured,
@@ -128,9 +134,9 @@ def compute(run: Run) -> None:
     text = render_summary(found, left_out=left_out)
     run.put_bytes("summary", text.encode())
     run.put_json("headline", found)
-    run.put_bytes(
-        "markdown", render_markdown(table, group_names=groups, left_out=left_out).encode()
-    )
+    notes = _notes(recipe, grouping_of(images.to_dict(as_series=False)).n_spurious)
+    page = render_markdown(table, group_names=groups, notes=notes, left_out=left_out)
+    run.put_bytes("markdown", page.encode())
     sets = feature_sets(
         place_sets(
             run.json(name),
@@ -153,6 +159,25 @@ def compute(run: Run) -> None:
     run.put_file("figure", figure)
     for line in text.splitlines():
         run.say(line)
+
+
+def _check_names(names: Sequence[str], n_groups: int) -> None:
+    if len(names) != n_groups:
+        raise ClipsteerError(
+            f"group_names: found {len(names)} names ({', '.join(names)}), but the data set's labels make {n_groups} "
+            "groups: each class with each spurious value. Give datasets.<name>.group_names a name for each."
+        )
+
+
+def _notes(recipe: Mapping[str, Any], n_spurious: int) -> list[str]:
+    """What is to be said where the attribute has more than two values: which of them is D_A."""
+    value = recipe["steering"]["attribute_value"]
+    if n_spurious == 2 and value == 1:
+        return []
+    return [
+        f"D_A: images with the spurious value {value} of 0 to {n_spurious - 1} (`steering.attribute_value`), against"
+        " those with any other."
+    ]
 
 
 def _labels(run: Run, dictionary: str, layer: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 USES = (
     "dictionaries.architecture",
     "dictionaries.hook_point",
+    "steering.attribute_value",
     "steering.balance",
     "steering.thresholds",
     "steering.tokens",
@@ -40,7 +41,7 @@ def plan(job: Job) -> dict[str, Action]:
 def compute(run: Run) -> None:
     from clipsteer.steering.ablation import predict_prefixes
     from clipsteer.steering.choose import rules
-    from clipsteer.steering.counts import GroupCounts, count_groups, number_of_groups
+    from clipsteer.steering.counts import GroupCounts, count_groups
     from clipsteer.steering.inputs import AblationSetting
     from clipsteer.steering.selection import (
         nested_sets,
@@ -57,7 +58,12 @@ def compute(run: Run) -> None:
 
     recipe = run.recipe
     setting = AblationSetting(run)
-    differences = difference(read_parquet(run.blob("statistics")), balance=recipe["balance"])
+    differences = difference(
+        read_parquet(run.blob("statistics")),
+        setting.grouping,
+        value=recipe["attribute_value"],
+        balance=recipe["balance"],
+    )
     sweep = nested_sets(differences, threshold_grid(**recipe["thresholds"]))
     evaluator = setting.evaluator
     progress = run.progress(
@@ -65,7 +71,7 @@ def compute(run: Run) -> None:
     )
     resumed, predictions = predict_prefixes(evaluator, sweep.order, sweep.distinct, progress)
     progress.finish()
-    labels = setting.targets, setting.groups, number_of_groups(setting.groups)
+    labels = setting.targets, setting.groups, setting.grouping.n_groups
     frame = sweep_frame(sweep, predictions, *labels)
     baseline = count_groups(resumed, *labels)
     unmodified = count_groups(setting.baseline, *labels)

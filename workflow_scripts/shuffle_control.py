@@ -19,6 +19,7 @@ USES = (
     "dictionaries.architecture",
     "dictionaries.hook_point",
     "steering.aggregate",
+    "steering.attribute_value",
     "steering.balance",
     "steering.thresholds",
     "steering.tokens",
@@ -47,7 +48,7 @@ def compute(run: Run) -> None:
     from clipsteer.steering.ablation import predict_prefixes, predict_sets
     from clipsteer.steering.choose import rules
     from clipsteer.steering.controls import shuffled_labels
-    from clipsteer.steering.counts import count_groups, number_of_groups
+    from clipsteer.steering.counts import count_groups
     from clipsteer.steering.inputs import AblationSetting
     from clipsteer.steering.selection import nested_sets, select, sweep_frame, threshold_grid
     from clipsteer.steering.statistics import feature_statistics, label_differences
@@ -56,20 +57,22 @@ def compute(run: Run) -> None:
     recipe = run.recipe
     validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
     evaluator = validation.evaluator
-    groups = read_parquet(run.blob("train/labels"))["group"].to_numpy()
+    train = read_parquet(run.blob("train/labels"))
+    in_a = (train["spurious"] == recipe["attribute_value"]).to_numpy()
     reader = open_reader(run, "train/activations")
     progress = run.progress(reader.n_images, "images")
     statistics = feature_statistics(
         evaluator.dictionary,
         reader.batches(64),
-        groups,
+        train["group"].to_numpy(),
+        validation.grouping,
         aggregate=recipe["aggregate"],
         device=evaluator.device,
-        extra_labels=shuffled_labels(groups % 2 == 1, recipe["shuffles"], recipe["seed"]),
+        extra_labels=shuffled_labels(in_a, recipe["shuffles"], recipe["seed"]),
         progress=progress,
     )
     progress.finish()
-    labels = validation.targets, validation.groups, number_of_groups(validation.groups)
+    labels = validation.targets, validation.groups, validation.grouping.n_groups
     unmodified = count_groups(validation.baseline, *labels)
     chosen = []
     progress = run.progress(recipe["shuffles"], "shuffles")
@@ -90,7 +93,7 @@ def compute(run: Run) -> None:
     progress = run.progress(test.evaluator.passes * test.n_images, "images", ("sets", len(sets)))
     predictions = predict_sets(test.evaluator, sets, progress).edited
     progress.finish()
-    labels = test.targets, test.groups, number_of_groups(test.groups)
+    labels = test.targets, test.groups, validation.grouping.n_groups
     made: dict[str, Any] = {
         "unmodified": {"counts": unmodified.as_dict()},
         "test": count_groups(test.baseline, *labels).as_dict(),

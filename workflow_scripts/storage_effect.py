@@ -58,6 +58,7 @@ def compute(run: Run) -> None:
     from clipsteer.steering.choose import CONDITIONS
     from clipsteer.steering.evaluator import Evaluator
     from clipsteer.steering.heads import Heads
+    from clipsteer.steering.inputs import resumed_behind
     from clipsteer.steering.live import LiveActivations
     from clipsteer.tables import read_parquet
 
@@ -92,7 +93,10 @@ def compute(run: Run) -> None:
         selection = run.json(f"selection/{member}")
         chosen = [selection[condition]["features"] for condition in CONDITIONS]
         tail = load_tail(
-            run.folder("model"), layer, device=str(device), dtype=recipe["model_dtype"]
+            run.folder("model"),
+            resumed_behind(hook_point, layer),
+            device=str(device),
+            dtype=recipe["model_dtype"],
         )
         evaluator = Evaluator(
             open_dictionary(run, tower.width, device, f"dictionary/{member}"),

@@ -204,7 +204,18 @@ def name_faults(key: str, dataset: Mapping[str, Any]) -> Iterator[str]:
     (layout folder) nobody knows what their names are.
     """
     layout, pair = dataset["layout"], _pair(dataset)
-    if layout not in NAMES:
+    classes, groups = (len(dataset.get(part, ())) for part in ("class_names", "group_names"))
+    binary = layout in NAMES
+    if classes and groups and (groups % classes or groups // classes < 2 or binary):
+        values = 2 if binary else max(2, groups // classes)
+        if binary and classes != 2:
+            yield f"{key}.class_names: found {classes} names, expected two: the layout {layout} has two classes."
+        elif groups != values * classes:
+            yield (
+                f"{key}.group_names: found {groups} names, expected a name for each of {classes} classes with each "
+                f"spurious value: {values * classes} where it has {values}."
+            )
+    if not binary:
         return
     for other, names in NAMES.items():
         for part, those in names.items():

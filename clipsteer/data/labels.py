@@ -27,6 +27,7 @@ _SPLIT_FORMS = {
     "val": "validation",
     "valid": "validation",
 }
+_MOST = 128  # classes, and spurious values
 _TRUTH = {"0": 0, "1": 1, "false": 0, "true": 1}
 ROW_SCHEMA = pl.Schema(
     {
@@ -75,14 +76,18 @@ def one_of(value: str, known: Sequence[str], option: str) -> str:
     return value
 
 
-def class_pair(names: Sequence[str], option: str = "class_names") -> tuple[str, str]:
-    """The class names of target 0 and target 1; a ClipsteerError unless there are two, unlike."""
-    if isinstance(names, str) or len(names) != 2 or not all(names) or names[0] == names[1]:
+def class_list(
+    names: Sequence[str], number: int | None = 2, option: str = "class_names"
+) -> tuple[str, ...]:
+    """The class names of target 0, 1, ...; a ClipsteerError unless they are `number` (None: two or more), unlike."""
+    found = () if isinstance(names, str) else tuple(str(name) for name in names)
+    right = len(found) >= 2 and number in (None, len(found))
+    if not right or not all(found) or len(set(found)) < len(found):
         raise ClipsteerError(
-            f"option {option!r}: found {names!r}; expected two different names, "
-            "that of target 0 and that of target 1."
+            f"option {option!r}: found {names!r}; expected {'two' if number else 'two or more'} different names, "
+            "that of target 0, that of target 1 and so on."
         )
-    return str(names[0]), str(names[1])
+    return found
 
 
 def listing_of(tree: FileTree) -> list[str]:
@@ -273,6 +278,39 @@ def binary(values: pl.Series, file: str, names: pl.Series, *, minus: bool = Fals
     """
     forms = {"-1": 0, **_TRUTH} if minus else _TRUTH
     return map_values(values, forms, pl.Int8(), file, names)
+
+
+def categories(
+    values: pl.Series, file: str, images: pl.Series, known: Sequence[str] = ()
+) -> pl.Series:
+    """Labels of any number of values as Int8, counted from 0.
+
+    Numbers and false and true stand for themselves. Names are numbered in the order of `known`, where those are
+    the only ones, else in alphabetical order. Raises ClipsteerError where a value is missing, or numbers and
+    names are mixed.
+    """
+    plain = values.str.to_lowercase().str.strip_suffix(".0")
+    words = {word: str(number) for word, number in _TRUTH.items()}
+    numbers = plain.replace_strict(words, default=plain, return_dtype=pl.String())
+    forms: dict[str, int] = {str(number): number for number in range(_MOST)}
+    expected = f"a whole number from 0 to {_MOST - 1}"
+    if not numbers.drop_nulls().str.contains(r"^-?[0-9.]+$|^nan$").any():
+        found = values.drop_nulls().unique().to_list()
+        order = list(known) if set(found) <= set(known) else sorted(found)
+        forms, numbers = {name: number for number, name in enumerate(order)}, values
+        expected = f"one of {few(order)}"
+        if len(order) > _MOST:
+            raise ClipsteerError(
+                f"{file}: column {values.name!r}: found {len(order)} different names; expected at most {_MOST}."
+            )
+    mapped = numbers.replace_strict(forms, default=None, return_dtype=pl.Int8())
+    if mapped.is_null().any():
+        where = mapped.is_null().arg_true()[0]
+        raise ClipsteerError(
+            f"{file}: column {values.name!r} of {images[where]!r} (row {where + 1}): found {values[where]!r}; "
+            f"expected {expected} on every row."
+        )
+    return mapped
 
 
 def splits(values: pl.Series, file: str, names: pl.Series) -> pl.Series:

@@ -25,7 +25,7 @@ SCHEMA = pl.Schema(
         "evaluate": pl.Boolean(),
     }
 )
-N_GROUPS = 4
+_MOST = 128  # classes, and spurious values
 _SOURCE = "manifest"
 _STEPS_PER_OCTAVE = 4
 
@@ -57,13 +57,13 @@ def build_manifest(
 
     Returns:
         Columns as in `SCHEMA`: train rows, then validation, then test, each in the order given;
-        `index` counts from 0; `group` = 2 * target + spurious; `evaluate` is true for every train
-        row and for the chosen rows of the other splits (balanced evaluation).
+        `index` counts from 0; `group` = n * target + spurious for n spurious values; `evaluate` is
+        true for every train row and for the chosen rows of the other splits (balanced evaluation).
 
     Raises:
         ClipsteerError: a path leaves the root or occurs twice, a split is unknown, a label is
-            missing or not 0 or 1, a split lacks a group, or a group has fewer images than
-            `per_group`.
+            missing or no number from 0 on, there is only one class or spurious value, a split lacks a
+            group that another has, or a group has fewer images than `per_group`.
     """
     frame = _checked(rows)
     frame = frame.with_columns(place=pl.col("path"))
@@ -74,7 +74,7 @@ def build_manifest(
         pl.col("split").replace_strict(rank, return_dtype=pl.Int8()), maintain_order=True
     ).with_columns(
         # Null where one of the two is.
-        group=(2 * pl.col("target") + pl.col("spurious")).cast(pl.Int8()),
+        group=_numbered(frame),
     )
     if frame["group"].is_not_null().any():
         _check_groups(frame)
@@ -88,7 +88,7 @@ def build_manifest(
         pl.Series("index", range(frame.height), dtype=pl.Int64()),
         pl.Series("digest", content, dtype=pl.String()),
         _evaluated(frame, per_group, seed),
-    ).select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
+    ).select(pl.col(name).cast(_dtype(name, frame)) for name in SCHEMA)
 
 
 def choose(paths: list[str], count: int, seed: int) -> list[bool]:
@@ -162,6 +162,25 @@ def joined(paths: pl.Series, rows: pl.DataFrame, canonical: pl.Series | None) ->
     )
 
 
+def _numbered(frame: pl.DataFrame) -> pl.Series:
+    """The group of each row, Int64; null where one of its labels is."""
+    n_spurious = _values(frame["spurious"])
+    target, spurious = (frame[name].cast(pl.Int64()) for name in ("target", "spurious"))
+    return (n_spurious * target + spurious).alias("group")
+
+
+def _values(labels: pl.Series) -> int:
+    """One more than the highest label."""
+    highest = labels.max()
+    return 1 + int(highest) if isinstance(highest, int) else 0
+
+
+def _dtype(name: str, frame: pl.DataFrame) -> pl.DataType:
+    """A column's type in the manifest: SCHEMA's, or a wider one for the numbers of very many groups."""
+    many = name == "group" and _values(frame["group"]) > 128
+    return pl.Int32() if many else SCHEMA[name]
+
+
 def _threshold(level: int) -> float:
     return float(2.0 ** (-level / _STEPS_PER_OCTAVE))
 
@@ -187,12 +206,13 @@ def _checked(rows: pl.DataFrame) -> pl.DataFrame:
         if label.is_null().all():
             continue
         # NaN is in no set of numbers, so this refuses it as it refuses -1 and an absent label.
-        bad = ~label.cast(pl.Float64(), strict=False).is_in([0.0, 1.0]).fill_null(False)
+        known = [float(value) for value in range(_MOST)]
+        bad = ~label.cast(pl.Float64(), strict=False).is_in(known).fill_null(False)
         if bad.any():
             where = bad.arg_true()[0]
             raise ClipsteerError(
-                f"{_SOURCE}: {rows['path'][where]!r}: found {name} {label[where]!r}; expected 0 or "
-                "1 on every row, or the column empty throughout."
+                f"{_SOURCE}: {rows['path'][where]!r}: found {name} {label[where]!r}; expected a whole "
+                f"number from 0 to {_MOST - 1} on every row, or the column empty throughout."
             )
     return rows.select(pl.col(name).cast(dtype) for name, dtype in ROW_SCHEMA.items()).with_columns(
         pl.col("class").fill_null(""), pl.col("text").fill_null("")
@@ -200,17 +220,33 @@ def _checked(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _check_groups(frame: pl.DataFrame) -> None:
-    """Every split has every group: worst-group accuracy is not defined otherwise."""
+    """Every split has every group: worst-group accuracy is not one quantity otherwise.
+
+    Of two classes and two spurious values that is all four; of more, pairs that no split has are no groups.
+    """
+    n_spurious = _values(frame["spurious"])
+    for name in ("target", "spurious"):
+        if frame[name].n_unique() < 2:
+            raise ClipsteerError(
+                f"{_SOURCE}: found the {name} {frame[name][0]} on all rows; expected two values or more."
+            )
+    expected = set(frame["group"].unique().to_list())
+    if (n_spurious, _values(frame["target"])) == (2, 2):
+        expected = set(range(4))
     for split in SPLITS:
         here = frame.filter(pl.col("split") == split)["group"]
-        lacking = sorted(set(range(N_GROUPS)) - set(here.unique().to_list()))
+        lacking = sorted(expected - set(here.unique().to_list()))
         if lacking:
             group = lacking[0]
             raise ClipsteerError(
                 f"{_SOURCE}: the split {split!r} ({len(here)} images) lacks group {group} "
-                f"(target {group // 2}, spurious {group % 2}); expected images of all {N_GROUPS} "
+                f"({_labels_of(group, n_spurious)}); expected images of all {len(expected)} "
                 "groups in train, validation and test. Add some, or split the data set otherwise."
             )
+
+
+def _labels_of(group: int, n_spurious: int) -> str:
+    return f"target {group // n_spurious}, spurious {group % n_spurious}"
 
 
 def _evaluated(frame: pl.DataFrame, per_group: Mapping[str, int | None], seed: int) -> pl.Series:
@@ -233,14 +269,14 @@ def _evaluated(frame: pl.DataFrame, per_group: Mapping[str, int | None], seed: i
                 f"evaluation.{split}: found {count}, but the data set has no target and spurious "
                 "labels and so no groups; expected null. Set it to null, or give the labels."
             )
-        for group in range(N_GROUPS):
+        for group in frame["group"].unique().sort().to_list():
             members = frame.with_row_index("row").filter(
                 (pl.col("split") == split) & (pl.col("group") == group)
             )
             if members.height < count:
                 raise ClipsteerError(
                     f"{_SOURCE}: the split {split!r} has {members.height} images of group {group} "
-                    f"(target {group // 2}, spurious {group % 2}); evaluation.{split} asks for "
+                    f"({_labels_of(group, _values(frame['spurious']))}); evaluation.{split} asks for "
                     f"{count}. Lower it, or add images of that group."
                 )
             mask = choose(members["path"].to_list(), count, seed)

@@ -146,7 +146,8 @@ class Sizes:
         split, _, augmented = split.partition("_")
         settings = self.config["datasets"][dataset]
         drawn = settings["evaluation"].get(split)
-        number = self.listed(split, dataset) if drawn is None else 4 * int(drawn)
+        groups = len(settings.get("group_names", ())) or 4
+        number = self.listed(split, dataset) if drawn is None else groups * int(drawn)
         return number * int(settings["augment"]) if augmented else number
 
     def listed(self, split: str, dataset: str = "") -> int:

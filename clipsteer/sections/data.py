@@ -91,18 +91,19 @@ class Dataset(Section):
         default={},
         allowed="words by name",
     )
-    class_names: Annotated[list[Text], Field(min_length=2, max_length=2)] = key(
-        "names of target 0 and target 1, for the prompts. They belong to the attributes: see "
+    class_names: Annotated[list[Text], Field(min_length=2)] = key(
+        "names of target 0, target 1 and so on, for the prompts. They belong to the attributes: see "
         "[other attributes](#other-attributes). Not for layout `imagenet`",
         "build_manifest, build_head",
         default=Absent,
-        allowed="two words",
+        allowed="two words; more for layout `folder`",
     )
-    group_names: Annotated[list[Text], Field(min_length=4, max_length=4), Once()] = key(
-        "names of the groups `2 * target + spurious`, for the tables; they belong to the attributes too",
+    group_names: Annotated[list[Text], Field(min_length=4), Once()] = key(
+        "names of the groups, for the tables: of target 0 with each spurious value, then of target 1, and so on; they "
+        "belong to the attributes too",
         "make_table",
         default=Absent,
-        allowed="four different words",
+        allowed="four different words; for layout `folder` as many for each class as there are spurious values",
     )
     templates: Annotated[list[Template], Field(min_length=1)] = key(
         "prompts; the unit embeddings of several are averaged",

@@ -160,6 +160,12 @@ class Steering(Section):
         "Eq. 9 over the whole training split (the paper), or within each target class and then averaged",
         _SELECT,
     )
+    attribute_value: Count = key(
+        "the value of the spurious attribute whose images are D_A; those with any other value are D_notA. One value a "
+        "run",
+        f"{_SELECT}, fit_directions",
+        default=1,
+    )
     thresholds: Thresholds
     tokens: Literal["all", "spatial", "cls"] = key(
         "tokens that are edited", f"{_SELECT}, {_ABLATE}"

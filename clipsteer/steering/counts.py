@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -70,6 +71,45 @@ class GroupCounts:
     @classmethod
     def from_dict(cls, counts: Mapping[str, Sequence[int]]) -> GroupCounts:
         return cls(tuple(counts["correct"]), tuple(counts["images"]))
+
+
+class Grouping(NamedTuple):
+    """How groups are numbered: target-major, group = n_spurious * target + spurious."""
+
+    n_targets: int
+    n_spurious: int
+
+    @property
+    def n_groups(self) -> int:
+        return self.n_targets * self.n_spurious
+
+    def targets(self, groups: np.ndarray) -> np.ndarray:
+        """The target class of each group in (N,)."""
+        return np.asarray(groups).astype(np.int64) // self.n_spurious
+
+    def spurious(self, groups: np.ndarray) -> np.ndarray:
+        """The spurious value of each group in (N,)."""
+        return np.asarray(groups).astype(np.int64) % self.n_spurious
+
+
+BINARY = Grouping(2, 2)
+
+
+def grouping_of(labels: Mapping[str, Any]) -> Grouping:
+    """The numbering that a split's `target`, `spurious` and `group` (N,) follow; it has images of every class.
+
+    Raises ValueError where they follow none.
+    """
+    target, value, group = (
+        np.asarray(labels[name]).astype(np.int64) for name in ("target", "spurious", "group")
+    )
+    last = int(target.argmax()) if len(target) else 0
+    if not len(target) or not target[last]:
+        raise ValueError("no images of a second class, which would tell how groups are numbered")
+    found = Grouping(int(target[last]) + 1, int(group[last] - value[last]) // int(target[last]))
+    if (found.n_spurious * target + value != group).any() or (value >= found.n_spurious).any():
+        raise ValueError(f"groups are not numbered as {found} has it")
+    return found
 
 
 def number_of_groups(groups: np.ndarray) -> int:

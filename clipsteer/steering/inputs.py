@@ -46,6 +46,11 @@ def ablation_inputs(
     return inputs
 
 
+def resumed_behind(hook_point: str, layer: int) -> int:
+    """The layer behind which the forward pass resumes once a hook point of `layer` is edited."""
+    return layer
+
+
 def choice_inputs(job: Job, layer: int) -> dict[str, str]:
     """`ablation_inputs` of validation, for a choice, and of test: names begin with `validation/`, `test/`.
 
@@ -85,8 +90,9 @@ def open_unconcerned(run: Run, n_images: int) -> Unconcerned:
 class AblationSetting:
     """Opens the inputs of one action: a split's images, labels and network at one layer.
 
-    `evaluator` predicts them under edits; `head` (K, p); `targets`, `groups` (N,) int; `baseline` (N,) int:
-    predictions of the unmodified model's own forward pass, from the embeddings that extraction stored.
+    `evaluator` predicts them under edits; `head` (K, p); `targets`, `groups` (N,) int, groups numbered as
+    `grouping` has it; `baseline` (N,) int: predictions of the unmodified model's own forward pass, from the
+    embeddings that extraction stored.
     """
 
     def __init__(self, run: Run, prefix: str = "") -> None:
@@ -95,6 +101,7 @@ class AblationSetting:
 
         from clipsteer.clip.device import resolve_device
         from clipsteer.clip.tail import load_tail
+        from clipsteer.steering.counts import grouping_of
         from clipsteer.steering.evaluator import Evaluator
         from clipsteer.steering.heads import Heads
         from clipsteer.tables import read_parquet
@@ -102,8 +109,12 @@ class AblationSetting:
         recipe = run.recipe
         device = resolve_device(run.runtime.device)
         self.head = load(run.blob(f"{prefix}head"))["head"].to(device)
-        folder, dtype = run.folder(f"{prefix}model"), recipe["model_dtype"]
-        self._tail = load_tail(folder, recipe["layer"], device=str(device), dtype=dtype)
+        self._tail = load_tail(
+            run.folder(f"{prefix}model"),
+            resumed_behind(recipe["hook_point"], recipe["layer"]),
+            device=str(device),
+            dtype=recipe["model_dtype"],
+        )
         self._reader = open_reader(run, f"{prefix}activations")
         base = f"{prefix}resid_post"
         mlp = any(name.startswith(f"{base}/") for name in run.inputs)
@@ -121,6 +132,7 @@ class AblationSetting:
         labels = read_parquet(run.blob(f"{prefix}labels"))
         self.targets: np.ndarray = labels["target"].to_numpy()
         self.groups: np.ndarray = labels["group"].to_numpy()
+        self.grouping = grouping_of(labels.to_dict(as_series=False))
         embeddings = open_reader(run, f"{prefix}embedding").read(0, self.n_images)
         self.baseline = self.evaluator.classify(torch.from_numpy(embeddings).to(device))
 

@@ -42,7 +42,8 @@ class LiveActivations:
         self._folder, self._last = folder, tower.n_layers - 1
         self.n_images = n_images
         # the change of an MLP's output is added to the residual stream behind it
-        kept = {*places, *(("resid_post", layer) for _, layer in places)}
+        bases = {("resid_post", layer) for hook_point, layer in places if hook_point == "mlp_out"}
+        kept = {*places, *bases}
         shape = (n_images, tower.n_tokens, tower.width)
         folder.mkdir(parents=True)
         files = {place: self._file(*place, shape) for place in sorted(kept)}
@@ -67,7 +68,7 @@ class LiveActivations:
     def batches(self, hook_point: str, layer: int) -> Iterator[Batch]:
         """As an `Evaluator` takes them: of the last layer CLS alone is read."""
         hook = self._file(hook_point, layer)
-        base = None if hook_point == "resid_post" else self._file("resid_post", layer)
+        base = self._file("resid_post", layer) if hook_point == "mlp_out" else None
         tokens = slice(0, 1) if layer == self._last else slice(None)
         for start in range(0, self.n_images, BATCH_IMAGES):
             part = slice(start, start + BATCH_IMAGES)

@@ -8,6 +8,7 @@ batches, nor on the number of threads, and memory does not grow with the number 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
 from itertools import chain
 from typing import Literal, NamedTuple
 
@@ -17,11 +18,10 @@ import torch
 
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.errors import ClipsteerError
+from clipsteer.steering.counts import BINARY, Grouping
 
 Aggregate = Literal["mean", "max", "cls"]
 Balance = Literal["none", "group"]
-
-N_GROUPS = 4  # group = 2 * target + spurious
 
 # One block's codes (images, tokens, m) in float32 stay below this.
 _BLOCK_BYTES = 128 * 2**20
@@ -31,8 +31,8 @@ _MAX_BLOCK_IMAGES = 64
 class LabelSums(NamedTuple):
     """Sums for other labellings of the same images, kept per target class.
 
-    `sums` (S, 2, m) float64: sum of the aggregated activation over the images that labelling s
-    calls A and whose target is t. `counts` (S, 2) int64: how many images these are.
+    `sums` (S, K, m) float64: sum of the aggregated activation over the images that labelling s
+    calls A and whose target is t. `counts` (S, K) int64: how many images these are.
     """
 
     sums: np.ndarray
@@ -40,9 +40,10 @@ class LabelSums(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What one pass yields: `table`, as `feature_statistics` describes it, and `labels`."""
+    """What one pass yields: `table`, as `feature_statistics` describes it, of which groups, and `labels`."""
 
     table: pl.DataFrame
+    grouping: Grouping
     labels: LabelSums | None
 
 
@@ -50,6 +51,7 @@ def feature_statistics(
     dictionary: Dictionary,
     batches: Iterable[tuple[int, np.ndarray]],
     groups: np.ndarray,
+    grouping: Grouping = BINARY,
     *,
     aggregate: Aggregate = "mean",
     device: torch.device | str = "cpu",
@@ -60,7 +62,7 @@ def feature_statistics(
 
     - `batches`: (start, activations (n, T, d) of any float type), in order and without gaps; the
       first `start` may be any number (a split's place in its data set).
-    - `groups` (N,): 2 * target + spurious of each of these images, 0..3.
+    - `groups` (N,): the group of each of these images, numbered as `grouping` has it.
     - `aggregate`: how an image's T token activations become one number (mean, max, or CLS alone).
     - `extra_labels` (S, N) bool: further labellings (the shuffled labels of the negative
       control), summed in the same pass.
@@ -84,11 +86,12 @@ def feature_statistics(
     and groups do not fit together.
     """
     groups = np.asarray(groups)
-    if groups.ndim != 1 or (groups.size and (groups.min() < 0 or groups.max() >= N_GROUPS)):
-        raise ValueError("groups must be one-dimensional with values 0..3")
-    labels = _label_matrix(groups, extra_labels)
+    n_groups = grouping.n_groups
+    if groups.ndim != 1 or (groups.size and (groups.min() < 0 or groups.max() >= n_groups)):
+        raise ValueError(f"groups must be one-dimensional with values 0..{n_groups - 1}")
+    labels = _label_matrix(groups, grouping, extra_labels)
     dictionary = dictionary.to(device)
-    sums = _Sums(dictionary.m, len(labels), torch.device(device))
+    sums = _Sums(dictionary.m, n_groups, len(labels), torch.device(device))
     images = tokens = 0
     for start, block in _aligned_blocks(batches, dictionary.m):
         stop = start + len(block)
@@ -102,7 +105,7 @@ def feature_statistics(
             progress(len(block))
     if images != len(groups):
         raise ValueError(f"activations of {images} images, groups of {len(groups)}")
-    counts = np.bincount(groups, minlength=N_GROUPS)
+    counts = np.bincount(groups, minlength=n_groups)
     table = sums.table(counts, tokens)
     if not np.isfinite(table["mean"].drop_nulls().to_numpy()).all():
         raise ClipsteerError(
@@ -110,34 +113,50 @@ def feature_statistics(
             "expected finite codes. Retrain or replace the dictionary."
         )
     if extra_labels is None:
-        return Statistics(table, None)
-    n_labels = len(extra_labels)
-    label_sums = sums.total[N_GROUPS:].cpu().numpy().reshape(n_labels, 2, dictionary.m)
-    label_counts = labels[N_GROUPS:].sum(axis=1).astype(np.int64).reshape(n_labels, 2)
-    return Statistics(table, LabelSums(label_sums, label_counts))
+        return Statistics(table, grouping, None)
+    shape = len(extra_labels), grouping.n_targets
+    label_sums = sums.total[n_groups:].cpu().numpy().reshape(*shape, dictionary.m)
+    label_counts = labels[n_groups:].sum(axis=1).astype(np.int64).reshape(shape)
+    return Statistics(table, grouping, LabelSums(label_sums, label_counts))
 
 
-def difference(table: pl.DataFrame, *, balance: Balance = "none") -> np.ndarray:
+def difference(
+    table: pl.DataFrame,
+    grouping: Grouping = BINARY,
+    *,
+    value: int = 1,
+    balance: Balance = "none",
+) -> np.ndarray:
     """E_{D_A} f_j - E_{D_notA} f_j of every feature, (m,) float64 (Eq. 9), from the true groups.
+
+    D_A are the images with the spurious `value`, D_notA those with any other.
 
     `balance="none"`: expectations over the whole split, as in the paper. `"group"`: the mean over
     target classes of the difference within the class, which removes the confound.
     Raises ClipsteerError where one side has no image or a mean is not finite.
     """
-    means, counts = group_means(table)
+    means, counts = group_means(table, grouping)
     sums = means * counts[:, None]  # an empty group has mean 0 here
-    # Rows 0, 2 are notA of target 0, 1; rows 1, 3 are A.
-    return _contrast(sums[1::2], counts[1::2], sums[0::2], counts[0::2], balance)
+    by_value = [
+        (sums[v :: grouping.n_spurious], counts[v :: grouping.n_spurious])
+        for v in range(grouping.n_spurious)
+    ]
+    if not 0 <= value < len(by_value):
+        refuse_one_sided(0, int(counts.sum()), "the split")
+    in_a = by_value.pop(value)
+    outside = reduce(lambda one, other: (one[0] + other[0], one[1] + other[1]), by_value)
+    return _contrast(*in_a, *outside, balance)
 
 
 def label_differences(statistics: Statistics, *, balance: Balance = "none") -> np.ndarray:
     """The same difference under each of the extra labellings, (S, m) float64."""
     if statistics.labels is None:
         raise ValueError("these statistics were taken without extra_labels")
-    means, counts = group_means(statistics.table)
+    n_spurious = statistics.grouping.n_spurious
+    means, counts = group_means(statistics.table, statistics.grouping)
     per_group = means * counts[:, None]
-    per_target = per_group[0::2] + per_group[1::2]
-    target_counts = counts[0::2] + counts[1::2]
+    per_target = reduce(np.add, [per_group[v::n_spurious] for v in range(n_spurious)])
+    target_counts = counts.reshape(-1, n_spurious).sum(axis=1)
     rows = [
         _contrast(in_a, n_a, per_target - in_a, target_counts - n_a, balance)
         for in_a, n_a in zip(statistics.labels.sums, statistics.labels.counts, strict=True)
@@ -147,19 +166,20 @@ def label_differences(statistics: Statistics, *, balance: Balance = "none") -> n
 
 def firing_frequency(table: pl.DataFrame) -> np.ndarray:
     """Share of the whole split's images on which each feature fires, (m,) float64."""
-    _, counts = group_means(table)
-    frequency = table["frequency"].fill_null(0.0).to_numpy().reshape(N_GROUPS, -1)
+    n_groups = table["group"].n_unique()
+    counts = table["n_images"].to_numpy().reshape(n_groups, -1)[:, 0]
+    frequency = table["frequency"].fill_null(0.0).to_numpy().reshape(n_groups, -1)
     fired = (frequency * counts[:, None]).sum(axis=0)
     return np.asarray(fired / max(int(counts.sum()), 1), dtype=np.float64)
 
 
-def group_means(table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The table's means as (4, m) float64, 0 for an empty group, and its image counts (4,)."""
-    table = table.sort("group", "feature")
-    if table.height == 0 or table.height % N_GROUPS:
-        raise ValueError(f"expected {N_GROUPS} rows per feature, found {table.height} rows")
-    means = table["mean"].fill_null(0.0).to_numpy().reshape(N_GROUPS, -1)
-    counts = table["n_images"].to_numpy().reshape(N_GROUPS, -1)[:, 0]
+def group_means(table: pl.DataFrame, grouping: Grouping = BINARY) -> tuple[np.ndarray, np.ndarray]:
+    """The table's means as (G, m) float64, 0 for an empty group, and its image counts (G,)."""
+    table, n_groups = table.sort("group", "feature"), grouping.n_groups
+    if table.height == 0 or table["group"].unique().to_list() != list(range(n_groups)):
+        raise ValueError(f"expected {n_groups} rows per feature, found {table.height} rows")
+    means = table["mean"].fill_null(0.0).to_numpy().reshape(n_groups, -1)
+    counts = table["n_images"].to_numpy().reshape(n_groups, -1)[:, 0]
     if not np.isfinite(means).all():
         bad = int(np.flatnonzero(~np.isfinite(means).all(axis=0))[0])
         raise ClipsteerError(
@@ -169,17 +189,24 @@ def group_means(table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return means, counts
 
 
+def cell_counts(table: pl.DataFrame, grouping: Grouping, value: int) -> np.ndarray:
+    """Images of each target class without the spurious `value` and with it, (2 K,): cells as in `moments`."""
+    counts = group_means(table, grouping)[1].reshape(grouping.n_targets, grouping.n_spurious)
+    inside = counts[:, value] if value < grouping.n_spurious else np.zeros_like(counts[:, 0])
+    return np.stack([counts.sum(axis=1) - inside, inside], axis=1).reshape(-1)
+
+
 def _contrast(
     sum_a: np.ndarray, n_a: np.ndarray, sum_b: np.ndarray, n_b: np.ndarray, balance: Balance
 ) -> np.ndarray:
-    """Mean over A less mean over notA; sums (2, m) and counts (2,) are per target class."""
+    """Mean over A less mean over notA; sums (K, m) and counts (K,) are per target class."""
     if balance == "none":
         refuse_one_sided(int(n_a.sum()), int(n_b.sum()), "the split")
-        mean_a = (sum_a[0] + sum_a[1]) / n_a.sum()
-        return np.asarray(mean_a - (sum_b[0] + sum_b[1]) / n_b.sum())
+        mean_a = reduce(np.add, sum_a) / n_a.sum()
+        return np.asarray(mean_a - reduce(np.add, sum_b) / n_b.sum())
     if balance != "group":
         raise ValueError(f"balance must be 'none' or 'group', not {balance!r}")
-    present = [target for target in (0, 1) if n_a[target] + n_b[target] > 0]
+    present = [target for target in range(len(n_a)) if n_a[target] + n_b[target] > 0]
     for target in present or [0]:
         refuse_one_sided(int(n_a[target]), int(n_b[target]), f"target class {target}")
     parts = [sum_a[t] / n_a[t] - sum_b[t] / n_b[t] for t in present]
@@ -191,20 +218,21 @@ def refuse_one_sided(n_a: int, n_b: int, where: str) -> None:
     if n_a == 0 or n_b == 0:
         raise ClipsteerError(
             f"feature selection: {where} has {n_a} images with the spurious attribute and {n_b} "
-            "without; expected both, since Eq. 9 compares them. Check the training split's labels, "
-            "or set steering.balance to none."
+            "without; expected both, since Eq. 9 compares them. Check the training split's labels "
+            "and steering.attribute_value, or set steering.balance to none."
         )
 
 
 class _Sums:
     """The running float64 sums of one pass."""
 
-    def __init__(self, m: int, n_rows: int, device: torch.device) -> None:
+    def __init__(self, m: int, n_groups: int, n_rows: int, device: torch.device) -> None:
+        self.n_groups = n_groups
         # MPS has no float64, so there the sums live on the CPU.
         self.device = device if device.type == "cuda" else torch.device("cpu")
         self.total = torch.zeros(n_rows, m, dtype=torch.float64, device=self.device)
         self.squares, self.images_fired, self.tokens_fired, self.largest = torch.zeros(
-            4, N_GROUPS, m, dtype=torch.float64, device=self.device
+            4, n_groups, m, dtype=torch.float64, device=self.device
         )
         self.largest.fill_(-torch.inf)
         # One for all blocks: a second block as large as the code, made anew each time, is given back
@@ -226,12 +254,12 @@ class _Sums:
             torch.gt(code, 0, out=self.above)
             fired = self.above.sum(dim=1).to(self.device, torch.float64)
             weights = torch.from_numpy(labels.astype(np.float64)).to(self.device)
-            by_group = weights[:N_GROUPS]
+            by_group = weights[: self.n_groups]
             self.total += weights @ per_image
             self.squares += by_group @ per_image.square()
             self.images_fired += by_group @ per_image.gt(0).to(torch.float64)
             self.tokens_fired += by_group @ fired
-            for group in range(N_GROUPS):
+            for group in range(self.n_groups):
                 rows = np.flatnonzero(labels[group])
                 if len(rows):
                     index = torch.from_numpy(rows).to(self.device)
@@ -256,7 +284,7 @@ class _Sums:
             frame = pl.DataFrame(
                 {
                     "feature": np.arange(m, dtype=np.int32),
-                    "group": np.full(m, group, dtype=np.int8),
+                    "group": np.full(m, group, dtype=np.int8 if len(counts) < 128 else np.int32),
                     "n_images": np.full(m, n, dtype=np.int64),
                     **columns,
                 }
@@ -279,15 +307,17 @@ def _aggregated(code: torch.Tensor, aggregate: Aggregate) -> torch.Tensor:
     raise ValueError(f"aggregate must be 'mean', 'max' or 'cls', not {aggregate!r}")
 
 
-def _label_matrix(groups: np.ndarray, extra_labels: np.ndarray | None) -> np.ndarray:
-    """(4 + 2 S, N) bool: the four groups, then each extra labelling split by target class."""
-    rows = [groups == group for group in range(N_GROUPS)]
+def _label_matrix(
+    groups: np.ndarray, grouping: Grouping, extra_labels: np.ndarray | None
+) -> np.ndarray:
+    """(G + K S, N) bool: the groups, then each of S extra labellings split by target class."""
+    rows = [groups == group for group in range(grouping.n_groups)]
     if extra_labels is not None:
         extra = np.asarray(extra_labels)
         if extra.dtype != np.bool_ or extra.ndim != 2 or extra.shape[1] != len(groups):
             raise ValueError(f"extra_labels must be bool of shape (S, {len(groups)})")
-        target = groups // 2
-        rows += [labels & (target == t) for labels in extra for t in (0, 1)]
+        target = grouping.targets(groups)
+        rows += [labels & (target == t) for labels in extra for t in range(grouping.n_targets)]
     return np.stack(rows)
 
 

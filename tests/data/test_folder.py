@@ -68,12 +68,13 @@ def test_label_types_of_parquet(root: Path) -> None:
     [
         ([0.0, float("nan"), 1.0], "'NaN'"),
         ([0, -1, 1], "'-1'"),
-        ([0, 2, 1], "'2'"),
+        ([0, 128, 1], "'128'"),
+        (["0", "two", "1"], "'two'"),
         ([0, None, 1], "None"),
         ([0.0, 0.5, 1.0], "'0.5'"),
     ],
 )
-def test_labels_other_than_0_and_1(root: Path, target: list[object], found: str) -> None:
+def test_labels_that_are_no_numbers_from_0_on(root: Path, target: list[object], found: str) -> None:
     frame = pl.DataFrame(FULL).with_columns(pl.Series("target", target))
     write(root / "manifest.parquet", parquet(frame))
     with pytest.raises(ClipsteerError, match=rf"'target' of 'b/c.png' \(row 2\): found {found}"):
@@ -187,8 +188,8 @@ def test_tables_that_cannot_be_told(root: Path) -> None:
     write(root / "manifest.csv", "path,split,Path\na.jpg,train,b\n")
     with pytest.raises(ClipsteerError, match=r"columns path and Path; expected one column 'path'"):
         folder.read(FolderTree(root))
-    write(root / "manifest.csv", "path,split,target\na.jpg,train,yes\n")
-    with pytest.raises(ClipsteerError, match=r"found 'yes'; expected one of 0, 1, false, true"):
+    write(root / "manifest.csv", "path,split,target\na.jpg,train,yes\nb.jpg,train,1\n")
+    with pytest.raises(ClipsteerError, match=r"row 1\): found 'yes'; expected a whole number"):
         folder.read(FolderTree(root))
 
 
@@ -290,3 +291,23 @@ def test_columns_of_other_attributes(tmp_path: Path, form: str) -> None:
     ]
     with pytest.raises(ClipsteerError, match="found no column 'scarf'"):
         folder.attributes(FolderTree(tmp_path), ["Scarf"], manifest=file)
+
+
+def test_names_and_more_than_two_values(root: Path) -> None:
+    frame = pl.DataFrame(FULL).with_columns(
+        target=pl.Series(["cow", "ant", "bee"]), spurious=pl.Series(["sea", "air", "land"])
+    )
+    write(root / "manifest.csv", frame.drop("class").write_csv())
+    rows = folder.read(FolderTree(root))
+    assert rows["target"].to_list() == [2, 0, 1]  # by the alphabet
+    assert rows["spurious"].to_list() == [2, 0, 1]
+    rows = folder.read(FolderTree(root), class_names=("bee", "cow", "ant", "dog"))
+    assert rows["target"].to_list() == [1, 2, 0]  # as the class names have it
+    assert rows["class"].to_list() == ["cow", "ant", "bee"]
+    numbers = pl.DataFrame(FULL).with_columns(target=pl.Series([2, 0, 1]))
+    write(root / "manifest.csv", numbers.drop("class").write_csv())
+    rows = folder.read(FolderTree(root), class_names=("x", "y", "z"))
+    assert rows["target"].to_list() == [2, 0, 1]
+    assert rows["class"].to_list() == ["z", "x", "y"]
+    with pytest.raises(ClipsteerError, match="found the target 2, but class_names has 2 names"):
+        folder.read(FolderTree(root), class_names=("x", "y"))

@@ -257,7 +257,7 @@ def test_paths_that_leave_the_root(path: str) -> None:
         build(rows)
 
 
-@pytest.mark.parametrize("label", [-1, 2, None, float("nan"), 0.5])
+@pytest.mark.parametrize("label", [-1, 128, None, float("nan"), 0.5])
 @pytest.mark.parametrize("column", ["target", "spurious"])
 def test_labels_that_are_none(column: str, label: object) -> None:
     table = frame(rows_of(SMALL))
@@ -314,3 +314,37 @@ def test_rows_of_a_table_are_joined_by_the_paths_that_the_manifest_has() -> None
     assert joined("deep/" + paths, rows, alike)["x"].to_list() == [2, 1]
     with pytest.raises(ClipsteerError, match=r"'s/b\.jpg' and others have no row"):
         joined(paths, rows[:1], canonical[:1])
+
+
+def test_groups_of_any_number_of_classes_and_spurious_values() -> None:
+    """Three of each, but no image of target 1 with spurious 2: a group that is none."""
+    pairs = [(t, s) for t in range(3) for s in range(3) if (t, s) != (1, 2)]
+    rows = [
+        (f"{split}/{t}{s}{i}.jpg", split, t, s, "", "")
+        for split in SPLITS
+        for t, s in pairs
+        for i in range(2)
+    ]
+    found = build(rows, {"validation": 1, "test": None})
+    for row in found.iter_rows(named=True):
+        assert row["group"] == 3 * row["target"] + row["spurious"]
+    evaluated = found.filter((pl.col("split") == "validation") & pl.col("evaluate"))
+    assert evaluated["group"].to_list() == sorted(3 * t + s for t, s in pairs)
+    assert found.schema["group"] == pl.Int8()
+    lacking = [row for row in rows if row[1:4] != ("test", 2, 1)]
+    with pytest.raises(
+        ClipsteerError, match=r"'test'.*lacks group 7 \(target 2, spurious 1\).*all 8"
+    ):
+        build(lacking)
+    one = [row for row in rows if row[2] == 0]
+    with pytest.raises(ClipsteerError, match="found the target 0 on all rows"):
+        build(one)
+
+
+def test_very_many_groups_have_a_wider_number() -> None:
+    rows = [
+        (f"{s}/{t}{a}.jpg", s, t, a, "", "") for s in SPLITS for t in range(100) for a in (0, 1)
+    ]
+    found = build(rows)
+    assert found["group"].max() == 199
+    assert found.schema["group"] == pl.Int32()

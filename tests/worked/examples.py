@@ -316,8 +316,8 @@ HOOK_POINT = Example(
         ),
         "clipsteer/steering/inputs.py": (
             (
-                '            recipe["layer"],\n',
-                '            recipe["layer"] - (recipe["hook_point"] == "resid_pre"),\n',
+                "    return layer\n",
+                '    return layer - (hook_point == "resid_pre")\n',
             ),
         ),
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.workflow.real_trees import (
     real_config,
     waterbirds_tree,
 )
-from tests.workflow.runs import WorkingCopy
+from tests.workflow.runs import WorkingCopy, merged
 from tests.workflow.test_bad_input import folder_dataset
 
 BLOCK = "layers_01-01"
@@ -263,3 +264,71 @@ def test_jobs_elsewhere_plan_with_the_same_words(real: WorkingCopy) -> None:
     assert len(jobs) == 19
     assert all("--chain=blake3:" in line for line in jobs)
     assert words("--mode", "remote") == jobs
+
+
+ANIMALS, PLACES = ("cow", "ant", "bee"), ("air", "land", "sea")
+
+
+def test_three_classes_and_three_spurious_values(
+    real: WorkingCopy, fresh: WorkingCopy, tmp_path: Path
+) -> None:
+    """Names in the manifest: the table counts every group right, and D_A is one value against the rest."""
+    rows = [
+        {"path": f"{split}/{n}.png", "split": split, "target": animal, "spurious": place}
+        for split in ("train", "val", "test")
+        for n, (animal, place) in enumerate([*product(ANIMALS, PLACES)] * 2)
+    ]
+    for i, row in enumerate(rows):
+        write(tmp_path / "mine" / str(row["path"]), photo("plain", i))
+    pl.DataFrame(rows).write_csv(tmp_path / "mine/manifest.csv")
+    config = real_config(real.folder.parent / "clip", tmp_path)
+    mine = folder_dataset({"root": str(tmp_path / "mine"), "layout": "folder"})
+    mine["datasets"]["mine"] |= {
+        "class_names": list(ANIMALS),
+        "group_names": [f"{animal} {place}" for animal in ANIMALS for place in PLACES],
+    }
+    tables = {"celeba": [], "waterbirds": [], "mine": ["celeba_topk", "neurons"]}
+    dictionaries = {"celeba_topk": {"trained_on": "mine"}}
+    steering = {"attribute_value": 2, "relaxed_drop": 100.0}
+    del config["datasets"]
+    config = merged(
+        config,
+        merged(mine, {"tables": tables, "dictionaries": dictionaries, "steering": steering}),
+    )
+    targets = ("results/mine_table.csv", "results/mine_baselines.csv", "results/mine_storage.csv")
+    fresh.run(*targets, config=config).ok()
+
+    # of the manifest's rows, not of its numbers
+    test = [row for row in rows if row["split"] == "test"]
+    groups = np.array(
+        [3 * ANIMALS.index(str(r["target"])) + PLACES.index(str(r["spurious"])) for r in test]
+    )
+    place = f"mine/neurons/{BLOCK}"
+    found = outputs_of(fresh, f"{place}/ablation.json", "neurons/layer_01")
+    images, ablation = parquet(fresh, found["images"]), parquet(fresh, found["ablation"])
+    assert images["group"].to_list() == groups.tolist()
+    statistics = parquet(
+        fresh, outputs_of(fresh, f"{place}/statistics.json", "neurons/layer_01")["statistics"]
+    )
+    means = statistics["mean"].to_numpy().reshape(9, -1)  # as many images in each
+    sets = pl.read_csv(fresh.folder / "results/mine_feature_sets.csv").filter(dictionary="neurons")
+    difference = means[2::3].mean(axis=0) - means[np.arange(9) % 3 != 2].mean(axis=0)
+    filled = sets.drop_nulls("feature")
+    assert len(filled)
+    np.testing.assert_allclose(
+        filled["difference"].to_numpy(), difference[filled["feature"].to_numpy()], atol=1e-9
+    )
+    table = pl.read_csv(fresh.folder / "results/mine_table.csv", infer_schema_length=None).filter(
+        (pl.col("dictionary") == "neurons") & (pl.col("ablation") == "targeted")
+    )
+    for row in table.iter_rows(named=True):
+        after = ablation.filter(ablation="targeted", condition=row["condition"])["predictions"][0]
+        for when, predictions in (("before", images["baseline"]), ("after", after)):
+            right = predictions.to_numpy() == groups // 3
+            for g in range(9):
+                assert row[f"acc_{when}_{g}"] == 100 * right[groups == g].mean()
+        assert row["worst"] == min(row[f"acc_after_{g}"] for g in range(9))
+    assert (
+        "D_A: images with the spurious value 2 of 0 to 2"
+        in (fresh.folder / "results/mine_table.md").read_text()
+    )

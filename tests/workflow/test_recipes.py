@@ -48,6 +48,7 @@ AFTER = {
     "dictionaries.<name>.training.expansion": {"make_table"},
     "dictionaries.<name>.training.k": {"make_table"},
     "steering.aggregate": {"shuffle_control", "fit_directions"},
+    "steering.attribute_value": {"shuffle_control"} | _CHOSEN,
     "steering.balance": {"shuffle_control", "evaluate_subspaces", "baseline_table"},
     "steering.thresholds.low": {"shuffle_control"} | _CHOSEN,
     "steering.thresholds.high": {"shuffle_control"} | _CHOSEN,

@@ -57,7 +57,7 @@ def read(
         raise ClipsteerError(
             f"options 'target' and 'spurious': found {target!r} for both; expected two attributes."
         )
-    names = labels.class_pair(_default_names(target) if class_names is None else class_names)
+    names = labels.class_list(_default_names(target) if class_names is None else class_names)
     wanted = {"target": target, "spurious": spurious}
     rows = _rows(tree, listing, wanted, missing_images).select(
         "path",

@@ -1,7 +1,8 @@
 """People's own data: a folder of images and a manifest, CSV, TSV or Parquet, that lists them.
 
 Columns `path` (relative to the manifest's folder) and `split` (train, validation, test; `val` and
-0, 1, 2 are understood); optional `target` and `spurious` (0 or 1, false or true), `class` and `text`.
+0, 1, 2 are understood); optional `target` and `spurious` (numbers from 0 on, false and true, or names), `class` and
+`text`. Names of `target` are numbered in the order of `class_names`, where those are the same, others by the alphabet.
 Others are ignored, but for attributes that `unconcerned` names, and so is the case of names. A CSV's fields may be
 separated by , ; tab or |.
 """
@@ -38,13 +39,13 @@ def read(
     Args:
         manifest: path of the manifest below the root; by default `manifest.csv` or
             `manifest.parquet`.
-        class_names: of target 0 and 1, where the manifest has no `class` column; where it has one,
-            they may not be the other way round.
+        class_names: of target 0, 1, ..., where the manifest has no `class` column; where it has one,
+            they may not be in another order.
         missing_images: `error` or `drop`, for images that are listed but not there.
 
     Raises:
         ClipsteerError: the manifest is missing or malformed, a row's path is absolute or has `..`,
-            a label is not 0 or 1, a split is unknown, or an image is absent.
+            a label is neither a number nor a name, a split is unknown, or an image is absent.
     """
     listing = labels.listing_of(tree)
     file = _manifest_file(tree, listing, manifest)
@@ -54,18 +55,26 @@ def read(
         "split": labels.splits(table["split"], file, images),
     }
     empty = pl.repeat(None, table.height, dtype=pl.String(), eager=True)
-    for name in ("target", "spurious"):
+    names = () if class_names is None else labels.class_list(class_names, None)
+    for name, known in (("target", names), ("spurious", ())):
         # A column without a single value is no column: a table exported with empty label columns.
         given = name in table.columns and not table[name].is_null().all()
-        columns[name] = labels.binary(table[name], file, images) if given else empty.cast(pl.Int8())
+        columns[name] = (
+            labels.categories(table[name], file, images, known) if given else empty.cast(pl.Int8())
+        )
+    highest = columns["target"].max()
+    if names and isinstance(highest, int) and highest >= len(names):
+        raise ClipsteerError(
+            f"{file}: found the target {highest}, but class_names has {len(names)} names; expected one for each "
+            "target from 0 on."
+        )
     columns["class"] = table["class"] if "class" in table.columns else empty
-    if class_names is not None and "class" not in table.columns:
-        names = labels.class_pair(class_names)
+    if names and "class" not in table.columns:
         columns["class"] = columns["target"].replace_strict(
             dict(enumerate(names)), default=None, return_dtype=pl.String()
         )
-    elif class_names is not None:
-        _check_names(columns["target"], columns["class"], class_names, file)
+    elif names:
+        _check_names(columns["target"], columns["class"], names, file)
     columns["text"] = table["text"] if "text" in table.columns else empty
     rows = pl.DataFrame(columns, schema=labels.ROW_SCHEMA).with_columns(
         pl.col("class").fill_null(""), pl.col("text").fill_null("")
@@ -132,24 +141,24 @@ def _manifest_file(tree: FileTree, listing: Sequence[str], manifest: str | None)
     return manifest
 
 
-def _check_names(
-    target: pl.Series, found: pl.Series, class_names: Sequence[str], file: str
-) -> None:
-    """Refuse class names that the manifest has the other way round; warn where it has two others."""
-    names = labels.class_pair(class_names)
+def _check_names(target: pl.Series, found: pl.Series, names: Sequence[str], file: str) -> None:
+    """Refuse class names that the manifest has in another order; warn where it has none of them."""
     words = [
-        found.filter(target == value).drop_nulls().unique().sort().to_list() for value in (0, 1)
+        found.filter(target == value).drop_nulls().unique().sort().to_list()
+        for value in range(len(names))
     ]
-    for value in (0, 1):
-        other = names[1 - value]
-        if other in words[value] and other not in words[1 - value]:
-            raise ClipsteerError(
-                f"{file}: found the class {other!r} on rows of target {value}, but class_names gives "
-                f"{names[value]!r} for it; expected the name of target 0, then that of target 1."
-            )
-    if [len(part) for part in words] == [1, 1] and not {*words[0], *words[1]} & {*names}:
+    for value, mine in enumerate(words):
+        for place, other in enumerate(names):
+            if place != value and other in mine and other not in words[place]:
+                raise ClipsteerError(
+                    f"{file}: found the class {other!r} on rows of target {value}, but class_names gives "
+                    f"{names[value]!r} for it; expected the name of target 0, then that of target 1."
+                )
+    every = [word for mine in words for word in mine]
+    if all(len(mine) == 1 for mine in words) and not {*every} & {*names}:
+        numbers = " and ".join(map(str, range(len(names))))
         warnings.warn(
-            f"{file}: the classes of target 0 and 1 are {labels.few([*words[0], *words[1]])}, but "
+            f"{file}: the classes of target {numbers} are {labels.few(every, len(every))}, but "
             f"class_names are {', '.join(names)}; prompts say the latter",
             stacklevel=3,
         )

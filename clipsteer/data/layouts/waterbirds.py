@@ -36,7 +36,7 @@ def read(
             unknown, or an image is absent.
     """
     listing = labels.listing_of(tree)
-    names = labels.class_pair(class_names)
+    names = labels.class_list(class_names)
     file = _table(listing)
     table = labels.read_table(tree.read(file), file)
     table = labels.known_columns(table, _COLUMNS, file, needed=_COLUMNS)
