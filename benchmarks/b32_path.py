@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from clipsteer.clip.shaped import write_shaped
+from clipsteer.backbones.shaped import write_shaped
 
 BASE = Path(__file__).resolve().parents[1]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}

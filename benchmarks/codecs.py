@@ -26,7 +26,7 @@ import zarr
 from numpy.typing import NDArray
 
 from benchmarks.lines import Line, answer, existing_folder, new_file, positive, show, write_json
-from clipsteer.activations.batches import token_batches
+from clipsteer.activations.batches import Shuffle, token_batches
 from clipsteer.activations.cast import to_float32, to_stored
 from clipsteer.activations.chunks import MAX_CHUNK_IMAGES
 from clipsteer.activations.reader import ActivationReader
@@ -105,9 +105,7 @@ def measure(
     buffer_bytes = values.nbytes // 2
 
     def shuffled() -> None:
-        for _ in token_batches(
-            reader, batch_size=TOKEN_BATCH, epochs=1, seed=0, buffer_bytes=buffer_bytes
-        ):
+        for _ in token_batches(reader, Shuffle(TOKEN_BATCH, 0, buffer_bytes), epochs=1):
             pass
 
     error = to_float32(stored, dtype) - values

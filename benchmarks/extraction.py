@@ -39,9 +39,9 @@ from benchmarks.lines import (
     times_as_fast,
     write_json,
 )
-from clipsteer.activations.extract import extract_shard
-from clipsteer.clip.shaped import write_shaped
-from clipsteer.clip.tower import VisionTower, load_tower
+from clipsteer.activations.extract import Images, Kept, extract_shard
+from clipsteer.backbones.shaped import write_shaped
+from clipsteer.backbones.tower import VisionTower, load_tower
 from clipsteer.data.source import ImageSource
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import put_tree
@@ -87,10 +87,13 @@ class Work:
         self.number += 1
         shard = self.folder / f"shard-{self.number}"
         nested = extract_shard(
-            tower, self.source(), start=0, stop=images, batch_size=self.batch,
-            hook_points=["resid_post"], layers=range(tower.n_layers), dtype="float16",
-            codec="none", folder=shard, attributes={"number": self.number},
-        )  # fmt: skip
+            tower,
+            Images(self.source(), 0, images),
+            Kept(["resid_post"], range(tower.n_layers), "float16", "none"),
+            shard,
+            batch_size=self.batch,
+            attributes={"number": self.number},
+        )
         put_tree(self.store, shard, nested, move=True)
         for path in self.store.root.glob("objects/*/*"):  # the disk is not what is measured
             if path.stat().st_size > 1 << 20:

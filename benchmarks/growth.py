@@ -30,16 +30,16 @@ import torch
 
 from benchmarks.extraction import photographs
 from benchmarks.lines import CPU, Line, answer, new_file, positive, show, write_json
-from clipsteer.activations.batches import token_batches
-from clipsteer.activations.extract import extract_shard
+from clipsteer.activations.batches import Shuffle, token_batches
+from clipsteer.activations.extract import Images, Kept, extract_shard
 from clipsteer.activations.reader import ActivationReader
 from clipsteer.activations.writer import ArrayLayout, write_shard
-from clipsteer.clip.shaped import write_shaped
-from clipsteer.clip.tail import load_tail
-from clipsteer.clip.tower import load_tower
+from clipsteer.backbones.shaped import write_shaped
+from clipsteer.backbones.tail import load_tail
+from clipsteer.backbones.tower import load_tower
 from clipsteer.data.source import ImageSource
 from clipsteer.dictionaries.topk import TopK
-from clipsteer.dictionaries.train import train
+from clipsteer.dictionaries.train import Data, train
 from clipsteer.steering.ablation import predict_sets
 from clipsteer.steering.controls import random_sets
 from clipsteer.steering.evaluator import Evaluator
@@ -75,11 +75,13 @@ def extraction(folder: Path, images: int, layers: int) -> None:
     for start in range(0, images, SHARD):
         shard = folder / f"shard-{start}"
         nested = extract_shard(
-            tower, lambda index: load(index % len(listed)), start=start,
-            stop=min(images, start + SHARD), batch_size=BATCH, hook_points=["resid_post"],
-            layers=range(layers), dtype="float16", codec="none", folder=shard,
+            tower,
+            Images(lambda index: load(index % len(listed)), start, min(images, start + SHARD)),
+            Kept(["resid_post"], range(layers), "float16", "none"),
+            shard,
+            batch_size=BATCH,
             attributes={"start": start},
-        )  # fmt: skip
+        )
         put_tree(store, shard, nested, move=True)
 
 
@@ -120,14 +122,22 @@ def images_for(steps: int) -> int:
 def training(folder: Path, steps: int, features: int) -> None:
     """A Top-K dictionary trained on one epoch of so many batches."""
     reader = reader_of(folder, images_for(steps))
+    shuffle = Shuffle(TOKEN_BATCH, seed=0, buffer_bytes=4 << 20)
     train(
-        lambda start: token_batches(
-            reader, batch_size=TOKEN_BATCH, epochs=1, seed=0, buffer_bytes=4 << 20, start=start
+        Data(
+            lambda start: token_batches(reader, shuffle, epochs=1, start=start),
+            sample=lambda: reader.read(0, 64).reshape(-1, WIDTH),
         ),
-        steps=steps, architecture="topk",
-        config={"expansion": features // WIDTH, "k": K, "lr": 1e-3, "warmup_steps": 1},
-        sample=lambda: reader.read(0, 64).reshape(-1, WIDTH), seed=0,
-    )  # fmt: skip
+        {
+            "architecture": "topk",
+            "expansion": features // WIDTH,
+            "k": K,
+            "lr": 1e-3,
+            "warmup_steps": 1,
+        },
+        steps=steps,
+        seed=0,
+    )
 
 
 def dictionary() -> TopK:

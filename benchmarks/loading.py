@@ -45,7 +45,7 @@ from benchmarks.lines import (
     write_json,
 )
 from benchmarks.training import Training
-from clipsteer.activations.batches import shuffle_report, token_batches
+from clipsteer.activations.batches import Shuffle, shuffle_report, token_batches
 from clipsteer.activations.cast import to_float32
 from clipsteer.activations.reader import ActivationReader
 from clipsteer.activations.writer import ArrayLayout, write_shard
@@ -159,7 +159,7 @@ def peak(data: Data, images: int, batch: int, buffer_bytes: int) -> float:
         ]
     )
     tracemalloc.start()
-    for _ in token_batches(part, batch_size=batch, epochs=1, seed=0, buffer_bytes=buffer_bytes):
+    for _ in token_batches(part, Shuffle(batch, 0, buffer_bytes), epochs=1):
         pass
     most = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
@@ -170,10 +170,8 @@ def waiting(data: Data, batch: int, buffer_bytes: int, prefetch: bool) -> float:
     """Share of an epoch that a consumer waits for batches; it computes in one thread in between."""
     weight = torch.randn(data.width, data.width)
     waited, begin = 0.0, WALL()
-    batches = token_batches(
-        data.reader, batch_size=batch, epochs=1, seed=0, buffer_bytes=buffer_bytes,
-        prefetch=prefetch,
-    )  # fmt: skip
+    shuffle = Shuffle(batch, 0, buffer_bytes)
+    batches = token_batches(data.reader, shuffle, epochs=1, prefetch=prefetch)
     while True:
         asked = WALL()
         values = next(batches, None)
@@ -218,9 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
         megabytes = data.rows * data.width * 2 / 1e6
 
         def ours() -> None:
-            for _ in token_batches(
-                data.reader, batch_size=batch, epochs=1, seed=0, buffer_bytes=buffer_bytes
-            ):
+            for _ in token_batches(data.reader, Shuffle(batch, 0, buffer_bytes), epochs=1):
                 pass
 
         def in_order() -> None:
@@ -266,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n| way | MB/s | MB per CPU second |\n|---|---|---|")
         for way in work:
             print(f"| {way} | {megabytes / min(wall[way]):.0f} | {megabytes / min(cpu[way]):.0f} |")
-        report = shuffle_report(data.reader, batch_size=batch, seed=0, buffer_bytes=buffer_bytes)
+        report = shuffle_report(data.reader, Shuffle(batch, 0, buffer_bytes))
         print(
             f"\nshuffle: {report.images_per_batch:.0f} images in a batch (a full permutation: "
             f"{report.ideal_images_per_batch:.0f}), one image's share {report.image_share:.2%} "

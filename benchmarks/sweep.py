@@ -30,12 +30,12 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.lines import Line, answer, new_file, positive, show, write_json
-from clipsteer.clip.device import exact_inference
-from clipsteer.clip.model import Clip, load_clip
-from clipsteer.clip.shaped import write_shaped
-from clipsteer.clip.tail import VisionTail, load_tail
-from clipsteer.clip.taps import forward_with_taps
-from clipsteer.clip.zero_shot import zero_shot_logits
+from clipsteer.backbones.device import exact_inference
+from clipsteer.backbones.model import Clip, load_clip
+from clipsteer.backbones.shaped import write_shaped
+from clipsteer.backbones.tail import VisionTail, load_tail
+from clipsteer.backbones.taps import forward_with_taps
+from clipsteer.backbones.zero_shot import zero_shot_logits
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.dictionaries.topk import TopK

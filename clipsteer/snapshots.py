@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +21,14 @@ Offer = Callable[[int, Callable[[], bytes]], None]
 
 The caller decides whether to take one; the training's result does not depend on it.
 """
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """How a training goes on from an earlier one, and leaves what a later one can go on from."""
+
+    resume: Resume | None = None
+    offer: Offer | None = None
 
 
 def pack(tensors: Mapping[str, Tensor], notes: Any) -> bytes:

@@ -96,10 +96,18 @@ class Place:
         """The tool's command once: the steps that ran, in order, its exit status, what it said."""
         tally = self.folder / "tally"
         tally.write_text("")
+        words = [
+            word.replace("{profile}", str(BASE / "profiles/default")) for word in self._words()
+        ]
+        code, text = self._done(words, self._environment(tally))
+        return tally.read_text().split(), code, text
+
+    def _done(self, words: list[str], environment: Mapping[str, str]) -> tuple[int, str]:
+        """Exit status of a command in the working copy, and what it said."""
         done = subprocess.run(
-            [word.replace("{profile}", str(BASE / "profiles/default")) for word in self._words()],
+            words,
             cwd=self.project,
-            env=self._environment(tally),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -107,7 +115,7 @@ class Place:
             timeout=900,  # a loaded machine is no failure
             check=False,
         )
-        return tally.read_text().split(), done.returncode, done.stdout
+        return done.returncode, done.stdout
 
     def _words(self) -> list[str]:
         program, *rest = self.tool.command

@@ -13,26 +13,33 @@ from PIL import Image
 
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import read_pointer
+from clipsteer.store.trees import StoreTree
 from clipsteer.tables import read_parquet
 
 COLUMNS, SIZE, GAP = 10, 64, 2
 OUT = Path("docs/images/worlds.jpg")
 
 
-def rows(store: ObjectStore) -> list[list[str]]:
-    """Digests of the images of each line: four groups of two worlds, two lines of the general set."""
+def output(dataset: str, name: str) -> str:
+    """The digest of what the pointer of this name gives."""
+    members = read_pointer(f"artifacts/refs/{dataset}/{name}.json").members
+    return members["all"].outputs[name].digest
+
+
+def rows(store: ObjectStore) -> list[list[bytes]]:
+    """The images of each line: four groups of two worlds, two lines of the general set."""
     lines = []
     for dataset in ("celeba", "waterbirds", "general"):
-        pointer = read_pointer(f"artifacts/refs/{dataset}/manifest.json")
-        digest = pointer.members["all"].outputs["manifest"].digest
-        manifest = read_parquet(store.get_bytes(digest))
+        manifest = read_parquet(store.get_bytes(output(dataset, "manifest")))
+        world, paths = StoreTree(store, output(dataset, "world")), list[list[str]]()
         if dataset == "general":
-            sample = manifest.gather_every(manifest.height // (2 * COLUMNS))["digest"].to_list()
-            lines += [sample[:COLUMNS], sample[COLUMNS : 2 * COLUMNS]]
+            sample = manifest.gather_every(manifest.height // (2 * COLUMNS))["path"].to_list()
+            paths += [sample[:COLUMNS], sample[COLUMNS : 2 * COLUMNS]]
         else:
             for group in range(4):
                 part = manifest.filter((pl.col("split") == "test") & (pl.col("group") == group))
-                lines.append(part["digest"].head(COLUMNS).to_list())
+                paths.append(part["path"].head(COLUMNS).to_list())
+        lines += [[world.read(path) for path in line] for line in paths]
     return lines
 
 
@@ -42,8 +49,8 @@ def main() -> None:
     step = SIZE + GAP
     sheet = Image.new("RGB", (COLUMNS * step - GAP, len(lines) * step - GAP), "white")
     for y, line in enumerate(lines):
-        for x, digest in enumerate(line):
-            sheet.paste(Image.open(io.BytesIO(store.get_bytes(digest))), (x * step, y * step))
+        for x, image in enumerate(line):
+            sheet.paste(Image.open(io.BytesIO(image)), (x * step, y * step))
     OUT.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(OUT, quality=85)
 

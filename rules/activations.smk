@@ -24,6 +24,7 @@ rule extract_activations:
     input:
         model=MODEL,
         shards=f"{REFS}/{{dataset}}/activations/{{split}}/shards.json",
+        world=INPUTS.world,
     output:
         f"{REFS}/{{dataset}}/activations/{{split}}/part_{{part}}.json",
     log:
@@ -39,7 +40,8 @@ rule extract_activations:
     shell:
         shell_words("extract_activations")
         + "--name {wildcards.dataset} --input model={input.model}"
-        " --input shards={input.shards} --pointer {output}"
+        " --input shards={input.shards} --inputs world/{wildcards.dataset} {input.world}"
+        " --pointer {output}"
 
 
 # With `activations.keep: false` a table asks for these: each split goes as soon as nothing in this run

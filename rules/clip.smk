@@ -5,7 +5,7 @@ if OUTLINE.tiny:
 
     rule pretrain_clip:
         input:
-            expand(f"{REFS}/{{world}}/manifest.json", world=OUTLINE.worlds),
+            INPUTS.learnt_from(),
         output:
             MODEL,
         log:
@@ -19,7 +19,9 @@ if OUTLINE.tiny:
             recipe=RECIPES.of("pretrain_clip"),
             chain=expected_chain,
         shell:
-            shell_words("pretrain_clip") + COMMANDS.manifests() + " --pointer {output}"
+            shell_words("pretrain_clip")
+            + COMMANDS.learnt_from()
+            + " --pointer {output}"
 
 else:
 

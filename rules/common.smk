@@ -9,7 +9,7 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-from clipsteer.config import validate
+from clipsteer.config.check import validate
 from clipsteer.errors import ClipsteerError
 from clipsteer.slurm import check_profile
 from clipsteer.store.roots import REFS

@@ -3,7 +3,7 @@
 
 from snakemake.exceptions import WorkflowError
 
-from clipsteer.config_files import check_files
+from clipsteer.config.files import check_files
 from clipsteer.errors import ClipsteerError
 
 # The working directory's own, where there is one (snakemake --directory).

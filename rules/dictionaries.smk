@@ -1,4 +1,4 @@
-# Sparse autoencoders: one training per dictionary and layer, a block of layers to a job. Whatever reads
+# Sparse autoencoders: one training, or import, per dictionary and layer, a block of layers to a job. Whatever reads
 # activations has the CLIP's environment, as it may have to make them again.
 
 
@@ -10,7 +10,7 @@ rule train_dictionary:
     log:
         "logs/train_dictionary/{dictionary}_{block}.log",
     wildcard_constraints:
-        dictionary=one_of(OUTLINE.trained),
+        dictionary=one_of(OUTLINE.trained_here),
     priority: 1
     conda:
         "../envs/clip.yaml"
@@ -23,6 +23,53 @@ rule train_dictionary:
     shell:
         shell_words("train_dictionary")
         + "--name {wildcards.dictionary} --inputs activations {input} --pointer {output}"
+
+
+# First of all jobs: what is wrong with a dictionary should be said before anything is computed.
+rule import_dictionary:
+    output:
+        f"{REFS}/dictionaries/{{dictionary}}/{{block}}.json",
+    log:
+        "logs/import_dictionary/{dictionary}_{block}.log",
+    wildcard_constraints:
+        dictionary=one_of(OUTLINE.imported),
+    priority: 2
+    conda:
+        "../envs/clip.yaml"
+    resources:
+        **needs("import_dictionary"),
+    params:
+        recipe=RECIPES.of("import_dictionary"),
+        chain=expected_chain,
+        source=SOURCES.dictionary,
+    shell:
+        shell_words("import_dictionary")
+        + "--name {wildcards.dictionary} --raw token={params.source:q} --pointer {output}"
+
+
+rule check_dictionary:
+    input:
+        dictionary=f"{REFS}/dictionaries/{{dictionary}}/{{block}}.json",
+        activations=INPUTS.activations("validation"),
+    output:
+        f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}/check.json",
+    log:
+        "logs/check_dictionary/{dataset}_{dictionary}_{block}.log",
+    wildcard_constraints:
+        dictionary=one_of(OUTLINE.imported),
+    priority: 2
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("check_dictionary"),
+    params:
+        recipe=RECIPES.of("check_dictionary"),
+        chain=expected_chain,
+    shell:
+        shell_words("check_dictionary")
+        + "--name {wildcards.dictionary} --input dictionary={input.dictionary}"
+        " --inputs activations {input.activations} --pointer {output}"
 
 
 rule evaluate_dictionary:

@@ -7,6 +7,7 @@ rule make_table:
         evaluation=INPUTS.of_table("evaluation"),
         selection=INPUTS.of_table("selection"),
         ablation=INPUTS.of_table("ablation"),
+        check=INPUTS.of_imported("check"),
         dropped=INPUTS.dropped("table"),
     output:
         csv="results/{dataset}_table.csv",
@@ -33,6 +34,7 @@ rule make_table:
         + "--name {wildcards.dataset} --input manifest={input.manifest}"
         " --inputs evaluation {input.evaluation}"
         " --inputs selection {input.selection} --inputs ablation {input.ablation}"
+        " --inputs check {input.check}"
         " --export all/csv={output.csv} all/markdown={output.markdown} all/figure={output.figure}"
         " all/feature_sets={output.feature_sets} all/dictionaries={output.dictionaries}"
         " all/summary={output.summary} all/headline={output.headline} --pointer {output.pointer}"
@@ -121,6 +123,7 @@ rule storage_effect:
         model=MODEL,
         head=f"{REFS}/{{dataset}}/head.json",
         shards=f"{REFS}/{{dataset}}/activations/test/shards.json",
+        world=INPUTS.world,
         dictionary=INPUTS.trained_of_table,
         selection=INPUTS.of_table("selection"),
         ablation=INPUTS.of_table("ablation"),
@@ -142,6 +145,7 @@ rule storage_effect:
     shell:
         shell_words("storage_effect")
         + "--name {wildcards.dataset} --input model={input.model} --input head={input.head}"
-        " --input shards={input.shards} --inputs dictionary {input.dictionary}"
+        " --input shards={input.shards} --inputs world/{wildcards.dataset} {input.world}"
+        " --inputs dictionary {input.dictionary}"
         " --inputs selection {input.selection} --inputs ablation {input.ablation}"
         " --export all/csv={output.csv} --pointer {output.pointer}"

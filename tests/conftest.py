@@ -16,5 +16,6 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs of the workflow come first: at the end, a long test would leave the other cores idle."""
+    """Whole runs of the workflow come first, the longest before all: at the end, they would leave other cores idle."""
     items.sort(key=lambda item: item.path.parent.name not in ("faults", "workflow"))
+    items.sort(key=lambda item: item.path.name != "test_mixtures.py")

@@ -19,8 +19,8 @@ def plan(job: Job) -> dict[str, Action]:
 def compute(run: Run) -> None:
     from safetensors.torch import save
 
-    from clipsteer.clip.model import load_clip
-    from clipsteer.clip.zero_shot import zero_shot_head
+    from clipsteer.backbones.model import load_clip
+    from clipsteer.backbones.zero_shot import zero_shot_head
 
     recipe = run.recipe
     clip = load_clip(run.folder("model"), device=run.runtime.device, dtype="float32")

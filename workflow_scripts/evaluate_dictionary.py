@@ -30,7 +30,7 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    from clipsteer.clip.device import resolve_device
+    from clipsteer.backbones.device import resolve_device
     from clipsteer.dictionaries.evaluate import evaluate
 
     device = resolve_device(run.runtime.device)

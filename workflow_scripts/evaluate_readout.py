@@ -35,8 +35,8 @@ def compute(run: Run) -> None:
     import torch
     from safetensors.torch import load
 
-    from clipsteer.clip.device import one_thread
-    from clipsteer.clip.zero_shot import zero_shot_logits
+    from clipsteer.backbones.device import one_thread
+    from clipsteer.backbones.zero_shot import zero_shot_logits
     from clipsteer.steering.baselines import Labelled, Option, Trial, trials_frame
     from clipsteer.steering.choose import rules
     from clipsteer.steering.class_bias import choose_bias

@@ -46,7 +46,7 @@ def plan(job: Job) -> dict[str, Action]:
 def compute(run: Run) -> None:
     import numpy as np
 
-    from clipsteer.clip.device import one_thread
+    from clipsteer.backbones.device import one_thread
     from clipsteer.steering.ablation import predict_edits
     from clipsteer.steering.baselines import (
         SAE,

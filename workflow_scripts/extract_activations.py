@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
-    from clipsteer.clip.tower import VisionTower
+    from clipsteer.backbones.tower import VisionTower
     from clipsteer.lineage.resources import Cost, Sizes
     from clipsteer.runner.wider import Narrowed
     from clipsteer.store.objects import ObjectStore
@@ -34,11 +34,12 @@ _KEPT = (
 def plan(job: Job) -> dict[str, Action]:
     recipe, model = job.recipe, job.output("model", "model")
     settings = {k: v for k, v in recipe.items() if k not in CUT}
+    worlds = job.each("world")
     shards = sorted(job.inputs["shards"].members["all"].outputs)
     return {
         # the images of this shard, and no others, are what its content depends on
         f"{recipe['split']}/{shard}": Action(
-            settings, {"model": model, "images": job.output("shards", shard)}
+            settings, {"model": model, "images": job.output("shards", shard)}, worlds
         )
         for shard in shards[recipe["part"] :: recipe["parts"]]
     }
@@ -81,7 +82,7 @@ _models: dict[tuple[str, ...], VisionTower] = {}  # stays loaded between the sha
 
 
 def _model(run: Run) -> VisionTower:
-    from clipsteer.clip.tower import load_tower
+    from clipsteer.backbones.tower import load_tower
 
     dtype, crop = run.recipe["model_dtype"], run.recipe["crop"]
     wanted = (run.inputs["model"], dtype, crop)
@@ -92,30 +93,24 @@ def _model(run: Run) -> VisionTower:
 
 
 def compute(run: Run) -> None:
-    from clipsteer.activations.extract import extract_shard
+    from clipsteer.activations.extract import Images, Kept, extract_shard
     from clipsteer.data.source import ImageSource
     from clipsteer.store.trees import StoreTree
 
     recipe, listing = run.recipe, run.json("images")
     tower = _model(run)
-    start, images = listing["start"], listing["images"]
-    source = ImageSource(
-        run.store, run.runtime.roots.get(run.runtime.name), images, start, seed=recipe["seed"]
-    )
-    progress = run.progress(len(images), "images", ("tokens", tower.n_tokens))
+    start, listed = listing["start"], listing["images"]
+    place = run.files(run.runtime.name)
+    source = ImageSource(run.store, place, listed, start, seed=recipe["seed"])
+    stop = start + len(listed)
+    progress = run.progress(len(listed), "images", ("tokens", tower.n_tokens))
     folder = run.scratch / "shard"
     nested = extract_shard(
         tower,
-        source.load,
-        start=start,
-        stop=start + len(images),
+        Images(source.load, start, stop, lambda index: str(listed[index - start][1])),
+        Kept(recipe["hook_points"], recipe["layers"], recipe["dtype"], recipe["codec"]),
+        folder,
         batch_size=recipe["batch_size"],
-        hook_points=recipe["hook_points"],
-        layers=recipe["layers"],
-        dtype=recipe["dtype"],
-        codec=recipe["codec"],
-        folder=folder,
-        describe=lambda index: str(images[index - start][1]),
         attributes={"model": run.inputs["model"], "images": run.inputs["images"]},
         progress=progress,
     )
@@ -124,7 +119,7 @@ def compute(run: Run) -> None:
     for array in nested:  # a digest of its own for each layer: what later steps depend on
         run.put_tree_digest(array, tree.subtree(array).root_digest)
     run.fact("start", start)
-    run.fact("stop", start + len(images))
+    run.fact("stop", stop)
     run.fact("tokens", tower.n_tokens)
     run.fact("width", tower.width)
 

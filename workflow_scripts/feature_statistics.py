@@ -33,7 +33,8 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    from clipsteer.clip.device import resolve_device
+    from clipsteer.backbones.device import resolve_device
+    from clipsteer.dictionaries.tokens import its_own
     from clipsteer.steering.counts import grouping_of
     from clipsteer.steering.statistics import feature_statistics
     from clipsteer.tables import parquet_bytes, read_parquet
@@ -45,7 +46,7 @@ def compute(run: Run) -> None:
     progress = run.progress(reader.n_images, "images", ("tokens", reader.n_tokens))
     found = feature_statistics(
         dictionary,
-        reader.batches(64),
+        its_own(reader.batches(64), dictionary, run.recipe["aggregate"]),
         labels["group"].to_numpy(),
         grouping_of(labels.to_dict(as_series=False)),
         aggregate=run.recipe["aggregate"],

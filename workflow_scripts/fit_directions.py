@@ -35,7 +35,7 @@ def compute(run: Run) -> None:
     import numpy as np
     from safetensors.torch import save
 
-    from clipsteer.clip.device import one_thread
+    from clipsteer.backbones.device import one_thread
     from clipsteer.dictionaries.neurons import NeuronBasis
     from clipsteer.steering.counts import grouping_of
     from clipsteer.steering.directions import fit_directions, named_tensors

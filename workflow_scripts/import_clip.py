@@ -20,7 +20,7 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    from clipsteer.clip.weights import faults, relevant_files, resolve
+    from clipsteer.backbones.weights import faults, relevant_files, resolve
     from clipsteer.errors import ClipsteerError
     from clipsteer.runner.scan import cached_digests
     from clipsteer.store.trees import Entry, put_tree_entries

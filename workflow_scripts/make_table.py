@@ -56,6 +56,7 @@ def plan(job: Job) -> dict[str, Action]:
             ("ablation", "ablation"),
             # every ablation lists the same images with its own resumed predictions
             ("ablation", "images"),
+            ("check", "check"),
         )
         for member in job.inputs[kind].members
     }
@@ -190,7 +191,15 @@ def _labels(run: Run, dictionary: str, layer: int) -> dict[str, Any]:
         "dictionary": _shown(settings, dictionary),
         "trained_on": settings.get("trained_on"),
         **{k: recipe["steering"][k] for k in ("aggregate", "balance", "tokens", "error_term")},
+        **_narrower(run, dictionary, layer),
     }
+
+
+def _narrower(run: Run, dictionary: str, layer: int) -> dict[str, Any]:
+    """The tokens that a released dictionary was trained on, where these are not all: an edit stays on them."""
+    name = f"check/{dictionary}/layer_{layer:02d}"
+    tokens = run.json(name)["tokens"] if name in run.inputs else "all"
+    return {} if tokens == "all" else {"tokens": tokens}
 
 
 def _ablation(run: Run, name: str, dictionary: str, layer: int) -> Any:
@@ -243,9 +252,23 @@ def _quality(run: Run) -> Any:
                 **{key: labels[key] for key in ours},
                 **{key: metrics.pop(key) for key in first},
                 **metrics,
+                **_checked(run, dictionary, layer),
             }
         )
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _checked(run: Run, dictionary: str, layer: int) -> dict[str, str | None]:
+    """Two more columns where the table has a released dictionary: whether it fits, and why it does not."""
+    if not any(name.startswith("check/") for name in run.inputs):
+        return {}
+    name = f"check/{dictionary}/layer_{layer:02d}"
+    if name not in run.inputs:
+        return {"check": None, "check_says": None}
+    found = run.json(name)
+    if found["verdict"] != "accept":
+        run.say(f"warning: dictionaries.{dictionary}, layer {layer}: {found['sentence']}")
+    return {"check": found["verdict"], "check_says": found["sentence"]}
 
 
 def _papers_own(run: Run, n_images: int) -> set[str]:

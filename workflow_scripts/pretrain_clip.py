@@ -14,15 +14,15 @@ USES = ("model.tiny.*", "not model.tiny.worlds", "seed")
 
 def plan(job: Job) -> dict[str, Action]:
     # each world's captioned training images, and nothing else of its manifest
-    captions = {world: job.output(world, "captions") for world in job.inputs}
-    return {"all": Action(job.recipe, captions)}
+    captions = {name: job.output(name, "captions") for name in job.inputs if "/" not in name}
+    return {"all": Action(job.recipe, captions, job.each("world"))}
 
 
 def compute(run: Run) -> None:
     import numpy as np
     import polars as pl
 
-    from clipsteer.clip.pretrain import pretrain
+    from clipsteer.backbones.pretrain import pretrain
     from clipsteer.data.source import ImageSource
     from clipsteer.errors import ClipsteerError
     from clipsteer.tables import parquet_bytes, read_parquet
@@ -43,7 +43,7 @@ def compute(run: Run) -> None:
     i = 0
     for name, world in worlds.items():
         images = [(*row, 0) for row in world.select("digest", "path").iter_rows()]
-        source = ImageSource(run.store, run.runtime.roots.get(name), images, 0, seed=None)
+        source = ImageSource(run.store, run.files(name), images, 0, seed=None)
         for place in range(len(images)):
             pixels[i] = np.asarray(source.load(place).resize((size, size)))
             i += 1

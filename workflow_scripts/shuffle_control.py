@@ -45,6 +45,7 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
+    from clipsteer.dictionaries.tokens import its_own
     from clipsteer.steering.ablation import predict_prefixes, predict_sets
     from clipsteer.steering.choose import rules
     from clipsteer.steering.controls import shuffled_labels
@@ -63,7 +64,7 @@ def compute(run: Run) -> None:
     progress = run.progress(reader.n_images, "images")
     statistics = feature_statistics(
         evaluator.dictionary,
-        reader.batches(64),
+        its_own(reader.batches(64), evaluator.dictionary, recipe["aggregate"]),
         train["group"].to_numpy(),
         validation.grouping,
         aggregate=recipe["aggregate"],

@@ -38,7 +38,7 @@ def plan(job: Job) -> dict[str, Action]:
             f"{name}/{member}": job.output(kind, name, member)
             for member in job.inputs[kind].members
         }
-    return {"all": Action(job.recipe, inputs)}
+    return {"all": Action(job.recipe, inputs, job.each("world"))}
 
 
 def compute(run: Run) -> None:
@@ -47,11 +47,12 @@ def compute(run: Run) -> None:
     import numpy as np
     from safetensors.torch import load
 
-    from clipsteer.clip.device import resolve_device
-    from clipsteer.clip.tail import load_tail
-    from clipsteer.clip.tower import load_tower
+    from clipsteer.backbones.device import resolve_device
+    from clipsteer.backbones.tail import load_tail
+    from clipsteer.backbones.tower import load_tower
     from clipsteer.data.source import ImageSource
     from clipsteer.dictionaries.inputs import open_dictionary
+    from clipsteer.dictionaries.tokens import edited
     from clipsteer.report.storage import Row, storage_table
     from clipsteer.report.table import csv_text
     from clipsteer.steering.ablation import predict_sets
@@ -80,7 +81,7 @@ def compute(run: Run) -> None:
         for image in run.json(name)["images"]
     ]
     tower = load_tower(run.folder("model"), str(device), recipe["model_dtype"], recipe["crop"])
-    source = ImageSource(run.store, run.runtime.roots.get(run.runtime.name), images, 0, seed=None)
+    source = ImageSource(run.store, run.files(run.runtime.name), images, 0, seed=None)
     progress = run.progress(len(images), "images", ("tokens", tower.n_tokens))
     live = LiveActivations(
         tower, source.load, len(images), set(places.values()), run.scratch / "live", progress
@@ -98,24 +99,25 @@ def compute(run: Run) -> None:
             device=str(device),
             dtype=recipe["model_dtype"],
         )
+        dictionary = open_dictionary(run, tower.width, device, f"dictionary/{member}")
         evaluator = Evaluator(
-            open_dictionary(run, tower.width, device, f"dictionary/{member}"),
+            dictionary,
             partial(live.batches, hook_point, layer),
             tail,
             heads.codes,
-            recipe["tokens"],
+            edited(recipe["tokens"], dictionary),
             recipe["error_term"],
             device,
         )
         sets = [np.array(features, dtype=np.int64) for features in chosen]
-        resumed, edited = predict_sets(evaluator, sets)
+        resumed, ablated = predict_sets(evaluator, sets)
         targeted = read_parquet(run.blob(f"ablation/{member}")).filter(ablation="targeted")
         stored = {"none": read_parquet(run.blob(f"images/{member}"))["resumed"].to_numpy()} | {
             condition: np.array(predictions)
             for condition, predictions in targeted.select("condition", "predictions").rows()
         }
         for condition, features, found in zip(
-            ("none", *CONDITIONS), ([], *chosen), (resumed, *edited), strict=True
+            ("none", *CONDITIONS), ([], *chosen), (resumed, *ablated), strict=True
         ):
             changes = int((found != stored[condition]).sum())
             name, _, _ = member.rpartition("/")

@@ -40,10 +40,11 @@ def compute(run: Run) -> None:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     import numpy as np
 
-    from clipsteer.activations.batches import token_batches, tokens_per_epoch
-    from clipsteer.clip.device import resolve_device
+    from clipsteer.activations.batches import Shuffle, token_batches, tokens_per_epoch
+    from clipsteer.backbones.device import resolve_device
     from clipsteer.dictionaries.files import save
-    from clipsteer.dictionaries.train import train
+    from clipsteer.dictionaries.train import Data, train
+    from clipsteer.snapshots import Snapshots
     from clipsteer.tables import parquet_bytes
     from clipsteer.training_length import training_steps, without_effect
 
@@ -67,28 +68,19 @@ def compute(run: Run) -> None:
         return images.reshape(-1, reader.width)
 
     def batches(done: int) -> Generator[NDArray[np.float32], None, None]:
-        return token_batches(
-            reader,
-            batch_size=batch_size,
-            epochs=epochs,
-            seed=seed,
-            buffer_bytes=buffer_bytes,
-            start=done,
-        )
+        shuffle = Shuffle(batch_size, seed, buffer_bytes)
+        return token_batches(reader, shuffle, epochs=epochs, start=done)
 
     progress = run.progress(steps, "steps", ("tokens", batch_size))
     with run.checkpoints.running(progress) as resume:
         dictionary, log = train(
-            batches,
+            Data(batches, sample),
+            {"architecture": recipe["architecture"], **training},
             steps=steps,
-            architecture=recipe["architecture"],
-            config=training,
-            sample=sample,
             seed=seed,
             device=resolve_device(run.runtime.device),
             progress=progress,
-            resume=resume,
-            offer=run.checkpoints.offer,
+            snapshots=Snapshots(resume, run.checkpoints.offer),
         )
     progress.finish()
     folder = run.scratch / "dictionary"

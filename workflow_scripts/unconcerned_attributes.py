@@ -32,8 +32,8 @@ def compute(run: Run) -> None:
     import torch
     from safetensors.torch import save
 
-    from clipsteer.clip.model import load_clip
-    from clipsteer.clip.zero_shot import zero_shot_head
+    from clipsteer.backbones.model import load_clip
+    from clipsteer.backbones.zero_shot import zero_shot_head
     from clipsteer.data.manifest import joined, split_rows
     from clipsteer.errors import ClipsteerError
     from clipsteer.runner.scan import ScannedTree, cached_digests

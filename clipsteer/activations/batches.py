@@ -56,33 +56,42 @@ def batches_per_epoch(
     return total // batch_size if drop_last else -(-total // batch_size)
 
 
+@dataclass(frozen=True)
+class Shuffle:
+    """What an order of tokens follows from, beside the number of images, tokens and d.
+
+    `tokens`: which of an image's. `buffer_bytes` bounds the tokens held, both buffers together and
+    counted as float32 (stored as float16 they take half of it); a run of images being read and one
+    batch come on top. `chunk_images` is by default what an inner chunk holds in 16-bit formats.
+    """
+
+    batch_size: int
+    seed: int
+    buffer_bytes: int
+    tokens: Tokens = "all"
+    chunk_images: int | None = None
+
+
 def token_batches(
     source: TokenSource,
+    shuffle: Shuffle,
     *,
-    batch_size: int,
     epochs: int,
-    seed: int,
-    buffer_bytes: int,
-    tokens: Tokens = "all",
     drop_last: bool = True,
     prefetch: bool = True,
-    chunk_images: int | None = None,
     start: int = 0,
 ) -> Generator[NDArray[np.float32], None, None]:
     """Batches (batch_size, d) float32 of shuffled tokens, `epochs` times over all images.
 
     Each epoch gives every token exactly once, except the last `total % batch_size` of its order
-    if `drop_last` (else they make a shorter batch). The order is a function of the number of
-    images, tokens and d, and of `batch_size`, `seed`, `buffer_bytes`, `tokens` and `chunk_images`:
-    not of shards, threads, stored format or `prefetch`; the order of one epoch does not depend on
-    the number of epochs. `chunk_images` is by default what an inner chunk holds in 16-bit formats.
-    `start` leaves out the first batches; of the buffers before, at most what they left over is read.
+    if `drop_last` (else they make a shorter batch). The order depends on `shuffle` and the sizes
+    alone, not on shards, threads, stored format or `prefetch`; the order of one epoch does not depend
+    on the number of epochs. `start` leaves out the first batches; of the buffers before, at most what
+    they left over is read.
 
-    `buffer_bytes` bounds the tokens held, both buffers together and counted as float32 (stored as
-    float16 they take half of it); a run of images being read and one batch come on top.
     ClipsteerError: a buffer too small for a batch and a chunk, an unknown selection `tokens`.
     """
-    plan = _Plan(source, batch_size, seed, buffer_bytes, tokens, chunk_images)
+    plan = _Plan(source, shuffle)
     block: NDArray[Any] | None = None
 
     def gather(rows: NDArray[Any], order: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -90,7 +99,7 @@ def token_batches(
         # costs more than the copy.
         nonlocal block
         if block is None:
-            block = np.empty((min(BLOCK_ROWS, batch_size), *rows.shape[1:]), rows.dtype)
+            block = np.empty((min(BLOCK_ROWS, shuffle.batch_size), *rows.shape[1:]), rows.dtype)
         out = np.empty((len(order), source.width), np.float32)
         for low in range(0, len(order), len(block)):
             places = order[low : low + len(block)]
@@ -105,20 +114,14 @@ def token_batches(
 class _Plan:
     """Which chunks go into which buffer, and in which order its rows come out."""
 
-    def __init__(
-        self,
-        source: TokenSource,
-        batch_size: int,
-        seed: int,
-        buffer_bytes: int,
-        tokens: Tokens,
-        chunk_images: int | None,
-    ) -> None:
-        self.source, self.batch_size, self.seed = source, batch_size, seed
+    def __init__(self, source: TokenSource, shuffle: Shuffle) -> None:
+        self.source, self.batch_size, self.seed = source, shuffle.batch_size, shuffle.seed
+        batch_size, buffer_bytes = shuffle.batch_size, shuffle.buffer_bytes
+        chunk_images = shuffle.chunk_images
         if chunk_images is None:
             chunk_images = shuffled_images(source.n_tokens, source.width)
         self.chunk_images = chunk_images
-        self.select = token_span(tokens, source.n_tokens)
+        self.select = token_span(shuffle.tokens, source.n_tokens)
         self.kept = len(range(source.n_tokens)[self.select])
         row_bytes = FLOAT32_BYTES * source.width
         chunk_tokens = chunk_images * self.kept
@@ -318,20 +321,13 @@ class _Counter:
 
 
 def shuffle_report(
-    source: TokenSource,
-    *,
-    batch_size: int,
-    seed: int,
-    buffer_bytes: int,
-    tokens: Tokens = "all",
-    drop_last: bool = True,
-    chunk_images: int | None = None,
+    source: TokenSource, shuffle: Shuffle, *, drop_last: bool = True
 ) -> ShuffleReport:
     """Walk the first epoch's order of `token_batches` without reading an activation.
 
     Memory: 16 bytes a token. ClipsteerError as `token_batches`.
     """
-    plan = _Plan(_Counter(source), batch_size, seed, buffer_bytes, tokens, chunk_images)
+    plan = _Plan(_Counter(source), shuffle)
     seen = np.zeros((source.stop - source.start) * source.n_tokens, np.int64)
     shares: list[float] = []
     distinct: list[int] = []
@@ -339,10 +335,10 @@ def shuffle_report(
         numbers = rows[:, 0] - source.start * source.n_tokens
         np.add.at(seen, numbers, 1)
         _look(numbers // source.n_tokens, shares, distinct)
-    total = tokens_per_epoch(source, tokens)
+    total, batch_size = tokens_per_epoch(source, shuffle.tokens), shuffle.batch_size
     ideal_shares: list[float] = []
     ideal_distinct: list[int] = []
-    order = np.random.Generator(np.random.Philox(seed)).permutation(total)
+    order = np.random.Generator(np.random.Philox(shuffle.seed)).permutation(total)
     for low in range(0, total - batch_size + 1, batch_size):
         _look(order[low : low + batch_size] // plan.kept, ideal_shares, ideal_distinct)
     return ShuffleReport(

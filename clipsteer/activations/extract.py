@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,7 +34,7 @@ AHEAD = 2
 
 
 class Tower(Protocol):
-    """What extraction runs: a `clipsteer.clip.tower.VisionTower`."""
+    """What extraction runs: a `clipsteer.backbones.tower.VisionTower`."""
 
     @property
     def n_layers(self) -> int: ...
@@ -55,30 +56,47 @@ class Tower(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Images:
+    """Images [start, stop) of a data set.
+
+    `load(index)` gives image `index` (called in worker threads, in order); `describe(index)` names
+    it in errors.
+    """
+
+    load: Callable[[int], Image.Image]
+    start: int
+    stop: int
+    describe: Callable[[int], str] = str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What of a forward pass is stored, and how: `dtype` is float16, bfloat16, float32 or int8."""
+
+    hook_points: Sequence[str]
+    layers: Sequence[int]
+    dtype: str
+    codec: str
+
+
 def extract_shard(
     tower: Tower,
-    load: Callable[[int], Image.Image],
-    *,
-    start: int,
-    stop: int,
-    batch_size: int,
-    hook_points: Sequence[str],
-    layers: Sequence[int],
-    dtype: str,
-    codec: str,
+    images: Images,
+    kept: Kept,
     folder: Path,
+    *,
+    batch_size: int,
     attributes: Mapping[str, Any] | None = None,
-    describe: Callable[[int], str] = str,
     decode_threads: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """Extract images [start, stop) of a data set into the new Zarr group `folder`.
+    """Extract images into the new Zarr group `folder`.
 
-    `load(index)` gives image `index` (called in worker threads, in order); `describe(index)` names
-    it in errors. Arrays: `<hook point>/<layer>` (images, tokens, d) in `dtype` (float16 |
-    bfloat16 | float32 | int8), CLS first, and `embedding` (images, p) float32, the unmodified model's
-    projected image embedding, not normalised. Group attributes: `attributes` (say model digest,
-    dataset, split) with `start` and `stop`. `progress` is told the images done.
+    Arrays: `<hook point>/<layer>` (images, tokens, d), CLS first, and `embedding` (images, p)
+    float32, the unmodified model's projected image embedding, not normalised. Group attributes:
+    `attributes` (say model digest, dataset, split) with `start` and `stop`. `progress` is told the
+    images done.
 
     Returns the arrays' names: sub-folders that are to become nested trees. The bytes depend on the
     model, the images of the shard, their place in the data set, `batch_size` and the formats alone:
@@ -87,16 +105,17 @@ def extract_shard(
     ClipsteerError: an image that cannot be read, layer or hook point that the model lacks, NaN or
     infinity in the model's output, overflow of `dtype`. Nothing is left behind on an error.
     """
-    _check_request(tower, start, stop, batch_size, hook_points, layers)
-    wanted = [(hook, layer) for hook in hook_points for layer in sorted(set(layers))]
+    _check_request(tower, images, kept, batch_size)
+    dtype, describe = kept.dtype, images.describe
+    wanted = [(hook, layer) for hook in kept.hook_points for layer in sorted(set(kept.layers))]
     item = (tower.n_tokens, tower.width)
     stored_dtype(dtype)
-    byte_codecs(codec)
+    byte_codecs(kept.codec)
     layouts = {array_name(hook, layer): ArrayLayout(item, dtype) for hook, layer in wanted}
     layouts[EMBEDDING] = ArrayLayout((tower.projection_dim,), "float32")
 
     def batches() -> Iterator[dict[str, NDArray[np.generic]]]:
-        for first, pixels in _decoded(tower, load, start, stop, batch_size, decode_threads):
+        for first, pixels in _decoded(tower, images, batch_size, decode_threads):
             with torch.inference_mode():
                 row = first % batch_size
                 whole = pixels
@@ -104,7 +123,7 @@ def extract_shard(
                     # Rows outside the shard repeat the nearest image inside it.
                     rows = torch.arange(batch_size).sub(row).clamp(0, len(pixels) - 1)
                     whole = pixels[rows.to(pixels.device)]
-                embedding, taps = tower.run(whole, hook_points)
+                embedding, taps = tower.run(whole, kept.hook_points)
                 inside = slice(row, row + len(pixels))
                 batch: dict[str, NDArray[np.generic]] = {}
                 for hook, layer in wanted:
@@ -121,25 +140,20 @@ def extract_shard(
 
     return write_shard(
         folder,
-        n_images=stop - start,
+        n_images=images.stop - images.start,
         layouts=layouts,
         batches=batches(),
-        codec=codec,
-        attributes={**(attributes or {}), "start": start, "stop": stop},
+        codec=kept.codec,
+        attributes={**(attributes or {}), "start": images.start, "stop": images.stop},
     )
 
 
-def _check_request(
-    tower: Tower,
-    start: int,
-    stop: int,
-    batch_size: int,
-    hook_points: Sequence[str],
-    layers: Sequence[int],
-) -> None:
-    if not 0 <= start < stop:
+def _check_request(tower: Tower, images: Images, kept: Kept, batch_size: int) -> None:
+    hook_points, layers = kept.hook_points, kept.layers
+    if not 0 <= images.start < images.stop:
         raise ClipsteerError(
-            f"activation shard: found images {start} to {stop}, expected a run of at least one."
+            f"activation shard: found images {images.start} to {images.stop}, expected a run of at "
+            "least one."
         )
     if batch_size < 1:
         raise ClipsteerError(
@@ -161,19 +175,15 @@ def _check_request(
 
 
 def _decoded(
-    tower: Tower,
-    load: Callable[[int], Image.Image],
-    start: int,
-    stop: int,
-    batch_size: int,
-    threads: int,
+    tower: Tower, images: Images, batch_size: int, threads: int
 ) -> Iterator[tuple[int, Tensor]]:
     """(first index, pixels (k, 3, H, W)) of the shard's part of each batch, decoded ahead."""
 
     def pixels(index: int) -> Tensor:
         # One image at a time: the processor's result then cannot depend on an image's neighbours.
-        return tower.pixels([load(index)])
+        return tower.pixels([images.load(index)])
 
+    start, stop = images.start, images.stop
     first_batch, last_batch = start // batch_size, (stop - 1) // batch_size
     pending: deque[tuple[int, list[Future[Tensor]]]] = deque()
     pool = ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="decode")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsteer.cli.common import working
-from clipsteer.config_files import check_files
+from clipsteer.config.files import check_files
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.roots import REFS
 

@@ -1,4 +1,4 @@
-"""Images of one run of a manifest: from the store where it holds them, else from the user's folder."""
+"""Images of one run of a manifest: from a painted world, from the user's folder, or from the store by digest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.store.clutter import is_clutter
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.objects import ObjectStore
-from clipsteer.store.trees import check_name
+from clipsteer.store.trees import StoreTree, check_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,21 +23,23 @@ if TYPE_CHECKING:
 class ImageSource:
     """Loads image `index` (a row of the split) as RGB; `images` lists [digest, path, copy] from `start` on.
 
-    A copy above 0 is an augmented one (Section 10.1), drawn from (seed, digest, copy), so that it does not
-    depend on its place in the split.
+    `place` is where the paths lead: a painted world or the user's folder. Without it the images are
+    objects of the store by themselves. A copy above 0 is an augmented one (Section 10.1), drawn from
+    (seed, digest, copy), so that it does not depend on its place in the split.
     """
 
     def __init__(
         self,
         store: ObjectStore,
-        root: Path | None,
+        place: StoreTree | Path | None,
         images: Sequence[Sequence[object]],
         start: int,
         *,
         seed: int | None,
     ) -> None:
         self._store, self._images = store, images
-        self._finder = None if root is None else _Finder(root)
+        self._world = place if isinstance(place, StoreTree) else None
+        self._finder = _Finder(place) if isinstance(place, Path) else None
         self._start, self._seed = start, seed
 
     def load(self, index: int) -> Image:
@@ -54,7 +56,13 @@ class ImageSource:
         return image
 
     def _read(self, digest: str, path: str) -> bytes:
-        # painted images are the store's own: one that is lost there is remade from its record
+        if self._world is not None:
+            if self._world.digest(path) != digest:
+                raise ClipsteerError(
+                    f"{path}: the world {self._world.root_digest} has another image of that name than the "
+                    f"list that names it, expected {digest}. Run the same command again."
+                )
+            return self._world.read(path)
         if self._finder is None or self._store.exists(digest):
             return self._store.get_bytes(digest)
         return self._finder.read(digest, path)

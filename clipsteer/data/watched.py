@@ -12,7 +12,7 @@ from clipsteer.errors import ClipsteerError
 
 
 def named_files(dataset: Mapping[str, Any]) -> Callable[[bool], list[str]]:
-    """What `clipsteer.runner.scan.scan` takes as `named`, for a data set of the config."""
+    """What `clipsteer.runner.scan.Folder` takes as `named`, for a data set of the config."""
 
     def named(beside: bool) -> list[str]:
         files = label_files(dataset)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from clipsteer.dictionaries.codes import Codes
 from clipsteer.errors import ClipsteerError
+
+Tokens = Literal["all", "spatial", "cls"]
 
 
 class Dictionary:
@@ -28,21 +30,25 @@ class Dictionary:
 
     architecture: ClassVar[str]
     trainable: ClassVar[bool] = True
+    #: Of all tensors; beside these four each is one number per feature, (m,).
     NAMES: ClassVar[tuple[str, ...]] = ("W_enc", "b_enc", "W_dec", "b_dec")
+
+    #: What it was trained on; it has nothing to say about other tokens.
+    tokens: Tokens = "all"
 
     def __init__(self, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor) -> None:
         self.W_enc = W_enc
         self.b_enc = b_enc
         self.W_dec = W_dec
         self.b_dec = b_dec
-        check_shapes(self.d, self.m, self.tensors(), "the dictionary")
+        check_shapes(self.d, self.m, self.tensors(), "the dictionary", self.NAMES)
 
     @classmethod
     def build(
         cls, d: int, m: int, tensors: Mapping[str, Tensor], options: Mapping[str, Any]
     ) -> Self:
         """Make a dictionary from named tensors and its architecture's own `options()`."""
-        check_shapes(d, m, tensors, "the dictionary")
+        check_shapes(d, m, tensors, "the dictionary", cls.NAMES)
         return cls(**tensors, **options)
 
     @property
@@ -105,12 +111,15 @@ class Dictionary:
     def to(self, device: torch.device | str) -> Self:
         """The same dictionary on another device."""
         moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
-        return type(self).build(self.d, self.m, moved, self.options())
+        there = type(self).build(self.d, self.m, moved, self.options())
+        there.tokens = self.tokens
+        return there
 
 
-def shapes(d: int, m: int) -> dict[str, tuple[int, ...]]:
-    """The shape of each named tensor of a trained dictionary."""
-    return {"W_enc": (d, m), "b_enc": (m,), "W_dec": (m, d), "b_dec": (d,)}
+def shapes(d: int, m: int, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The shape of each named tensor of a dictionary."""
+    known: dict[str, tuple[int, ...]] = {"W_enc": (d, m), "W_dec": (m, d), "b_dec": (d,)}
+    return {name: known.get(name, (m,)) for name in names}
 
 
 def check_shapes(
@@ -132,7 +141,7 @@ def check_shapes(
             f"{where}: tensors missing: {missing or 'none'}, unexpected: {extra or 'none'}. "
             f"Expected exactly {list(names)}. Save it again or import it with the right importer."
         )
-    expected = shapes(d, m)
+    expected = shapes(d, m, names)
     for name in names:
         found = tuple(tensors[name].shape)
         if found != expected[name]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from clipsteer.dictionaries.base import Dictionary
+from clipsteer.dictionaries.tokens import span
 from clipsteer.errors import ClipsteerError
 
 #: Batches of activations (images, tokens, d), of any float type, CLS token first.
@@ -38,7 +39,8 @@ def evaluate(
 
     Args:
         dictionary: moved to `device`.
-        batches: called once per pass; gives arrays (images, tokens, d) in the same order.
+        batches: called once per pass; gives arrays (images, tokens, d) in the same order. Only the tokens that the
+            dictionary is for count.
         device: where to compute.
         progress: called with the number of images done since the last call, both passes counted.
 
@@ -58,16 +60,21 @@ def evaluate(
         - alive_fraction, dead_fraction: share of features that fired at all, or never
         - density: {edges, counts}: histogram of log10 firing frequency of the living features
 
-        l0_spatial is None where there is only a CLS token.
+        l0_spatial is None where only the CLS token counts, l0_cls where it does not.
 
     Raises:
         ClipsteerError: no activations, another width, or activations that are not finite.
     """
     dictionary = dictionary.to(device)
-    mean, n_images, n_tokens = _mean(batches, dictionary.d, progress)
+
+    def its_own() -> Iterable[npt.NDArray[np.floating]]:
+        for batch in batches():
+            yield batch[:, span(dictionary.tokens, batch.shape[1])] if batch.ndim == 3 else batch
+
+    mean, n_images, n_tokens = _mean(its_own, dictionary.d, progress)
     sums = _Sums(dictionary, n_tokens, torch.from_numpy(mean).to(device))
     step = max(1, min(BLOCK_CODES // (n_tokens * dictionary.m), BLOCK_TOKENS // n_tokens))
-    for batch in batches():
+    for batch in its_own():
         for start in range(0, len(batch), step):
             block = np.ascontiguousarray(batch[start : start + step], dtype=np.float32)
             sums.add(torch.from_numpy(block).to(device))
@@ -121,6 +128,7 @@ class _Sums:
         n = n_images * n_tokens
         sums = {name: float(values.sum()) for name, values in self.by_token.items()}
         l0 = self.by_token["l0"] / n_images
+        first = int(self.dictionary.tokens != "spatial")
         dims = self.by_dimension
         cosines = dims["xy"] / np.maximum(np.sqrt(dims["xx"] * dims["yy"]), 1e-30)
         alive = self.fired[self.fired > 0]
@@ -134,8 +142,8 @@ class _Sums:
             "explained_variance_prisma": sums["ratio"] / n,
             "mean_squared_error": sums["error"] / (n * self.dictionary.d),
             "l0": sums["l0"] / n,
-            "l0_spatial": float(l0[1:].mean()) if n_tokens > 1 else None,
-            "l0_cls": float(l0[0]),
+            "l0_spatial": float(l0[first:].mean()) if n_tokens > first else None,
+            "l0_cls": float(l0[0]) if first else None,
             "l0_by_token": l0.tolist(),
             "image_l0": sums["l0"] / n_images,
             "image_l0_distinct": self.distinct / n_images,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as tensor_bytes
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clipsteer.dictionaries.base import Dictionary, check_shapes
@@ -25,6 +26,8 @@ KEYS = ("format", "architecture", "d", "m", "options", "metadata")
 #: How far a float32 row may be from unit norm.
 NORM_TOLERANCE = 1e-4
 
+_SYSTEMS = re.compile(r"os error (\d+)")
+
 
 def save(dictionary: Dictionary, folder: Path, metadata: Mapping[str, Any]) -> None:
     """Write a dictionary into `folder` (made if absent); the same dictionary gives the same bytes.
@@ -32,25 +35,37 @@ def save(dictionary: Dictionary, folder: Path, metadata: Mapping[str, Any]) -> N
     Args:
         dictionary: what to write; its tensors become float32.
         folder: where; holds nothing else of ours.
-        metadata: JSON values: hook_point, layer, trained_on, model, config, ... as the caller has.
+        metadata: JSON values: hook_point, layer, trained_on, model, config, ... as the caller has. Which `tokens` it is
+            for, where that is not all of them, is added.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: tensor.detach().to("cpu", torch.float32).contiguous()
         for name, tensor in dictionary.tensors().items()
     }
+    tokens = dictionary.tokens
     description = {
         "format": FORMAT,
         "architecture": dictionary.architecture,
         "d": dictionary.d,
         "m": dictionary.m,
         "options": dictionary.options(),
-        "metadata": dict(metadata),
+        "metadata": {**metadata, **({"tokens": tokens} if tokens != "all" else {})},
     }
     text = json.dumps(description, sort_keys=True, indent=2, allow_nan=False)
-    # Written here and not by safetensors, whose error on a full disk has no errno.
-    (folder / TENSORS).write_bytes(tensor_bytes(tensors))
+    _write(tensors, folder / TENSORS)
     (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+
+
+def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors from where they lie, without a copy in memory."""
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:  # its error on a full disk has its number in words only
+        number = _SYSTEMS.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def load(folder: Path, device: torch.device | str = "cpu") -> Dictionary:
@@ -78,7 +93,9 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Dictionary:
         check_shapes(d, m, tensors, str(path), kind.NAMES)
     _check_values(tensors, path)
     try:
-        return kind.build(d, m, tensors, description["options"]).to(device)
+        dictionary = kind.build(d, m, tensors, description["options"])
+        dictionary.tokens = description["metadata"].get("tokens", "all")
+        return dictionary.to(device)
     except (ClipsteerError, TypeError, ValueError) as error:
         raise ClipsteerError(
             f"{folder / DESCRIPTION}: options: found {description['options']} with d = {d}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from clipsteer.dictionaries.sources import member
 from clipsteer.runner.run import Action
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def dictionary_inputs(job: Job, layer: int) -> dict[str, str]:
 
 def member_name(job: Job, layer: int) -> str:
     """How the members of every step on dictionaries are called: `topk/layer_03`."""
-    return f"{job.name}/layer_{layer:02d}"
+    return member(job.name, layer)
 
 
 def open_dictionary(

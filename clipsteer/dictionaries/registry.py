@@ -7,7 +7,7 @@ import importlib
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.errors import ClipsteerError, close_match
 
-ARCHITECTURES = ("vanilla", "topk", "neurons")
+ARCHITECTURES = ("vanilla", "topk", "scaled_topk", "jumprelu", "gated", "neurons")
 
 
 def architecture(name: str, where: str = "architecture") -> type[Dictionary]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from clipsteer.dictionaries.registry import architecture as architecture_named
 from clipsteer.dictionaries.settings import Settings
 from clipsteer.dictionaries.state import TrainState
 from clipsteer.errors import ClipsteerError
-from clipsteer.snapshots import Offer, Resume
+from clipsteer.snapshots import Snapshots
 
 LOG_SCHEMA = {
     "step": pl.Int64,
@@ -44,40 +45,45 @@ LOG_SCHEMA = {
 }
 
 
+@dataclass(frozen=True)
+class Data:
+    """What a dictionary learns from.
+
+    `batches`: given a number of steps done, the shuffled activations of the next ones, float32 (B, d)
+    each; one is taken per step. `sample` gives activations (n, d) whose geometric median becomes the
+    decoder bias; asked for only where training starts from the beginning.
+    """
+
+    batches: Callable[[int], Generator[npt.NDArray[np.float32], None, None]]
+    sample: Callable[[], npt.NDArray[np.floating]]
+
+
 def train(
-    batches: Callable[[int], Generator[npt.NDArray[np.float32], None, None]],
+    data: Data,
+    config: Mapping[str, Any],
     *,
     steps: int,
-    architecture: str,
-    config: Mapping[str, Any],
-    sample: Callable[[], npt.NDArray[np.floating]],
     seed: int,
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
     log_every: int = 50,
-    resume: Resume | None = None,
-    offer: Offer | None = None,
+    snapshots: Snapshots | None = None,
 ) -> tuple[Dictionary, pl.DataFrame]:
     """Train a dictionary for a number of steps that is known beforehand (docs/method.md, section 4).
 
     The same batches, sample, settings and seed give the same bytes at any number of threads.
 
     Args:
-        batches: given a number of steps done, the shuffled activations of the next ones, float32
-            (B, d) each; one is taken per step.
-        steps: length of the whole run; the learning rate's schedule depends on it.
-        architecture: "vanilla" or "topk".
-        config: keys of `Settings`; architecture, batch_size and epochs may stand there too and are
+        data: the activations.
+        config: `architecture` and keys of `Settings`; batch_size and epochs may stand there too and are
             the caller's affair.
-        sample: gives activations (n, d) whose geometric median becomes the decoder bias; asked for
-            only where training starts from the beginning.
+        steps: length of the whole run; the learning rate's schedule depends on it.
         seed: of the initial directions.
         device: where to compute.
         progress: called with the number of steps done since the last call.
         log_every: a row is logged for the first step, every `log_every` steps and the last.
-        resume: gives the snapshot to continue from, if there is one; the result is bit-identical to
-            an uninterrupted run's.
-        offer: called after each step with the number of steps done and a way to a snapshot.
+        snapshots: where one is there to continue from, the result is bit-identical to an uninterrupted
+            run's; one is offered after each step.
 
     Returns:
         The dictionary on the CPU, and the log (`LOG_SCHEMA`): step counts from 1, `dead` is the
@@ -88,19 +94,20 @@ def train(
         ClipsteerError: wrong settings, k > m, activations that are not finite, a loss that is not.
     """
     settings = Settings.parse(config)
-    kind, options = _trainable(architecture, settings)
-    state = _begin(settings, sample, seed, resume).to(device)
+    snapshots = snapshots or Snapshots()
+    kind, options = _trainable(config["architecture"], settings)
+    state = _begin(settings, data, seed, snapshots).to(device)
     m, width = state.parameters["W_dec"].shape
     dictionary = kind.build(width, m, state.parameters, options)
-    with closing(batches(state.step)) as stream:
+    with closing(data.batches(state.step)) as stream:
         for batch in stream if state.step < steps else ():
             last = state.step + 1 == steps
             logged = last or state.step % log_every == 0
             advance(state, dictionary, batch, settings=settings, steps=steps, logged=logged)
             if progress is not None:
                 progress(1)
-            if offer is not None:
-                offer(state.step, state.to_bytes)
+            if snapshots.offer is not None:
+                snapshots.offer(state.step, state.to_bytes)
             if last:
                 break
     if state.step != steps:
@@ -203,17 +210,12 @@ def _trainable(architecture: str, settings: Settings) -> tuple[type[Dictionary],
     return kind, {} if settings.k is None else {"k": settings.k}
 
 
-def _begin(
-    settings: Settings,
-    sample: Callable[[], npt.NDArray[np.floating]],
-    seed: int,
-    resume: Resume | None,
-) -> TrainState:
+def _begin(settings: Settings, data: Data, seed: int, snapshots: Snapshots) -> TrainState:
     """The state to go on from, on the CPU: an earlier one, or the first."""
-    saved = None if resume is None else resume()
+    saved = None if snapshots.resume is None else snapshots.resume()
     if saved is not None:
         return TrainState.from_bytes(saved)
-    first = sample()
+    first = data.sample()
     width = first.shape[-1]
     m = settings.expansion * width
     if settings.k is not None and settings.k > m:

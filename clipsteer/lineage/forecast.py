@@ -1,11 +1,11 @@
 """What a run would really do: the jobs of a DAG, simulated from their command lines and the store's records.
 
 Nothing is computed, written, mended or brought back. The same `plan` of a step that its job would call
-names the actions, and the same keys are looked up. Results that are not known before an action has
-been computed have stand-ins (guess.py). An action that depends on one is *pending* where some record
-agrees with all that is known of it (it is restored if the results come out as that record says: early
-cutoff), and *computed* where none does. That two actions of one run get the same key only by what others
-turn out to give is not foreseen.
+names the actions, and the same question is put to the store (runner/known.py). Results that are not
+known before an action has been computed have stand-ins (guess.py). An action that depends on one is
+*pending* where some record agrees with all that is known of it (it is restored if the results come out
+as that record says: early cutoff), and *computed* where none does. That two actions of one run get the
+same key only by what others turn out to give is not foreseen.
 """
 
 from __future__ import annotations
@@ -35,12 +35,11 @@ from clipsteer.lineage.history import History
 from clipsteer.lineage.reasons import Reason, explain_change
 from clipsteer.runner.code import StepCode, loaded
 from clipsteer.runner.jobs import input_paths, pairs, parser, raw_inputs, runtime_of
-from clipsteer.runner.lost import Lost
+from clipsteer.runner.known import Known
 from clipsteer.runner.run import Action, Job
-from clipsteer.runner.wider import Wider
-from clipsteer.store.actions import Record, action_key
+from clipsteer.store.actions import Record
 from clipsteer.store.peek import PeekActions, PeekObjects
-from clipsteer.store.pointers import Member, Output, Pointer
+from clipsteer.store.pointers import Member, Pointer
 from clipsteer.store.roots import former_pointer, peek_pointer
 
 # The most jobs that one list of unknown length is looked at as cut into.
@@ -101,10 +100,6 @@ class _Step(NamedTuple):
     def name(self) -> str:
         return str(self.arguments.name)
 
-    def label(self, member: str) -> str:
-        """As the job itself calls an action."""
-        return self.code.name if member == "all" else f"{self.code.name} {member}"
-
 
 class _Need(NamedTuple):
     """An object that is read where an action (or the job that exports it) is not just restored."""
@@ -119,10 +114,8 @@ class _Walk:
 
     def __init__(self, store: Path, project: Path, working_copy: Path) -> None:
         self.store, self.working_copy = store, working_copy
-        self.actions = PeekActions(store)
-        objects = PeekObjects(store)
-        self.lost = Lost(objects, self.actions, project)
-        self.wider = Wider(self.actions, objects)
+        self.known = Known(PeekObjects(store), PeekActions(store), project)
+        self.lost = self.known.lost
         self.found = Forecast()
         self.pointers: dict[Path, Pointer] = {}
         self.first: dict[str, str] = {}  # id of an action that is not on record -> title of its job
@@ -211,40 +204,38 @@ class _Walk:
         self, step: _Step, name: str, action: Action, like: Member | None
     ) -> tuple[PlannedAction, Member]:
         """One action of a job that runs; `like` is the member of that name as it is now."""
-        key = action_key(step.code.name, action.recipe, step.planned, action.inputs)
         waits = tuple(sorted({decided_by(d) for d in action.inputs.values() if is_pending(d)}))
-        record = None if waits else self.actions.get(key) or self._narrowed(step, action)
+        # with a stand-in among the inputs no key is on record
+        known = self.known.look_up(step.code, step.planned, action)
+        key, member = known.key, known.member()
         before: Record | None = None
         reasons: list[Reason] = []
-        if record is None or not step.job.reason.get("missing"):
+        if member is None or not step.job.reason.get("missing"):
             before, reasons = self._before(step, name, action, like)
         planned = PlannedAction(
             step.code.name,
             step.name,
             name,
-            "restored" if record else "computed",
+            "restored" if member else "computed",
             None if waits else key,
             waits,
             before["key"] if before else None,
             tuple(reasons),
             before.get("run", {}).get("seconds") if before else None,
         )
-        if record:
-            return planned, _member(record)
+        if member:
+            return planned, member
         if key in self.first and not planned.more:  # stand-ins have one key for several actions
             planned = planned.shared(key, self.first[key] == step.job.title)
         elif waits and self.history.fits(step.code.name, action, step.planned):
             planned = planned.undecided()
         self.first.setdefault(key, step.job.title)
         self.found.origins[key] = step.job.title
-        for digest in action.inputs.values():
+        for digest in action.needs:
             self._need(digest, step.job.title, planned.verdict == "computed")
-        return planned, unknown_member(key, _member(before) if before else like)
-
-    def _narrowed(self, step: _Step, action: Action) -> Record | None:
-        """What would be on record of an action whose result lies within a wider one's."""
-        found = self.wider.find(step.code, step.planned, action)
-        return {**found[0], "outputs": found[1].outputs} if found else None
+        if before:
+            like = Member.of(before["outputs"], before["facts"])
+        return planned, unknown_member(key, like)
 
     def _before(
         self, step: _Step, name: str, action: Action, like: Member | None
@@ -259,7 +250,7 @@ class _Walk:
             )
             return [reason for reason in reasons if not is_more(reason.name)]
 
-        return self.history.before(step.code.name, step.name, step.label(name), like, explain)
+        return self.history.before(step.code.name, step.name, step.code.label(name), like, explain)
 
     # ---- objects that were lost
 
@@ -287,7 +278,7 @@ class _Walk:
             return
         self.here |= {output["digest"] for output in record["outputs"].values()}
         remade = Remade(dict(record), need.by, need.certain, changed)
-        for digest in record["inputs"].values():
+        for digest in Action.of(record).needs:
             self._provide(_Need(digest, remade.label, need.certain), (*above, record["key"]))
         self.found.remade.append(remade)
 
@@ -307,11 +298,6 @@ def _plan(step: _Step, inputs: Mapping[str, Pointer]) -> Mapping[str, Action]:
         for name, action in plan(Job(step.config, wide, runtime)).items():
             return {f"{name.rpartition('/')[0]}/{MORE}".lstrip("/"): action}
     return actions
-
-
-def _member(record: Record) -> Member:
-    outputs = {name: Output(**output) for name, output in record["outputs"].items()}
-    return Member(outputs, record["facts"])
 
 
 def _stand_ins(inputs: Mapping[str, Pointer]) -> set[str]:

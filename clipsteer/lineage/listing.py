@@ -12,13 +12,14 @@ from clipsteer.errors import ClipsteerError, close_match
 from clipsteer.lineage.graph import Node
 from clipsteer.store.actions import ActionStore, Record
 from clipsteer.store.digest import ALGORITHM
-from clipsteer.store.entries import TREE, load_entries
+from clipsteer.store.entries import TREE
 from clipsteer.store.index import RecordIndex
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError
 from clipsteer.store.peek import PeekObjects
 from clipsteer.store.pointers import DamagedPointerError, read_pointer
 from clipsteer.store.reach import Trees
 from clipsteer.store.roots import pointers_of
+from clipsteer.store.trees import StoreTree
 
 # How keys and digests may be written, cut short or whole.
 PREFIX = re.compile(rf"(?:{ALGORITHM}:)?([0-9a-f]{{4,64}})")
@@ -152,7 +153,7 @@ def about_object(names: Names, digest: str) -> dict[str, Any]:
     about: dict[str, Any] = {"digest": digest, "kind": "blob", "here": False, "bytes": None}
     try:
         about |= {"bytes": names.objects.size(digest), "here": True}
-        entries = load_entries(names.objects, digest)
+        entries = StoreTree(names.objects, digest).entries
         about["kind"] = "tree"
         about["entries"] = {name: entry._asdict() for name, entry in entries.items()}
     except (MissingObjectError, DamagedObjectError) as error:

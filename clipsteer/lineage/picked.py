@@ -7,9 +7,10 @@ from pathlib import Path
 
 from clipsteer.errors import ClipsteerError, close_match
 from clipsteer.lineage.listing import PREFIX, Names
-from clipsteer.store.entries import BLOB, TREE, load_entries
+from clipsteer.store.entries import BLOB, TREE
 from clipsteer.store.pointers import Output, Pointer, read_pointer
 from clipsteer.store.roots import REFS, pointers_of
+from clipsteer.store.trees import StoreTree
 
 _SHOWN = 6
 _SHORT = 12  # digits of a digest that has no other name
@@ -98,7 +99,7 @@ def _unnamed(names: Names, digest: str) -> Output:
     """An object that no record names as an output: inside a tree, or made by nobody."""
     size = names.objects.size(digest)
     try:
-        load_entries(names.objects, digest)
+        StoreTree(names.objects, digest)
     except ClipsteerError:
         return Output(digest, size, BLOB)
     return Output(digest, size, TREE)

@@ -16,7 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from clipsteer.config import layers_of, painted_count, picture_size, vision
+from clipsteer.config.model import layers_of, picture_size, vision
+from clipsteer.config.used import painted_count
 from clipsteer.number_formats import stored_dtype
 from clipsteer.runner.code import loaded
 from clipsteer.runner.declared import SCRIPTS
@@ -35,6 +36,7 @@ _CLIP_B32 = {"width": 768, "layers": 12, "tokens": 50, "pixels": 224}  # where o
 
 Config = Mapping[str, Any]
 # What is asked for where nobody knows how many images there are: about as many as CelebA has.
+_RELEASED_EXPANSION = 64  # of a released dictionary: how large it is, only its file says
 _ASSUMED = {"train": 160_000, "validation": 20_000, "test": 20_000}
 
 
@@ -197,8 +199,10 @@ class Sizes:
     @property
     def features(self) -> int:
         """m; 0, as there is nothing to multiply with, of the neuron basis and of a job without a dictionary."""
-        training = self.dictionary.get("training") if "dictionary" in self.names else None
-        return int(training["expansion"]) * self.vision["width"] if training else 0
+        if "dictionary" not in self.names or self.dictionary["architecture"] == "neurons":
+            return 0
+        training = self.dictionary.get("training", {"expansion": _RELEASED_EXPANSION})
+        return int(training["expansion"]) * self.vision["width"]
 
     def stored(self, images: int, layers: int) -> float:
         """Bytes of the activations of so many images and layers."""

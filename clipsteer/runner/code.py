@@ -29,6 +29,10 @@ class StepCode:
         """The checkout: scripts lie in a folder of its root."""
         return self.script.parents[1]
 
+    def label(self, member: str) -> str:
+        """What people know one action of a job by."""
+        return self.name if member == "all" else f"{self.name} {member}"
+
     def inspect(self) -> Code:
         """What the code consists of now. Raises ClipsteerError where it is gone or not Python."""
         return inspect_code(self.script, self.project, self.modules, FINGERPRINTS)

@@ -16,11 +16,10 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.runner.checkpoints import Checkpoints, StopSignals
 from clipsteer.runner.code import StepCode
 from clipsteer.runner.fingerprint import Code, explain
-from clipsteer.runner.lost import Lost
+from clipsteer.runner.known import Found, Known
 from clipsteer.runner.progress import Log
 from clipsteer.runner.run import Action, Job, Run, Runtime
-from clipsteer.runner.wider import Wider
-from clipsteer.store.actions import ActionStore, Record, action_key, complete
+from clipsteer.store.actions import ActionStore, Record, complete
 from clipsteer.store.attempts import action_folder, attempt
 from clipsteer.store.locks import advisory_lock, is_locked
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
@@ -57,8 +56,8 @@ class Executor:
         self.before_computing = before_computing
         self.actions = ActionStore(objects.root)
         self.counts = Counts()
-        self.lost = Lost(objects, self.actions, project)
-        self._wider = Wider(self.actions, objects)
+        self.known = Known(objects, self.actions, project)
+        self.lost = self.known.lost
         self._above: list[str] = []  # keys of the actions being remade, each for the one before
 
     def know(self, job: Job) -> None:
@@ -73,13 +72,12 @@ class Executor:
         `planned` is the fingerprint that the run was planned with. Raises ClipsteerError where the
         computation does, where its code has changed, and where a lost input cannot be remade.
         """
-        key = action_key(step.name, action.recipe, planned, action.inputs)
-        record: Record | None = self.actions.get(key)
-        if record is None or not self.actions.touch(key):  # gc spares what was used lately
-            record = self._narrowed(step, planned, action, key, label)
-        if record is not None:
+        found = self.known.look_up(step, planned, action)
+        record, key = found.record, found.key
+        # gc spares what was used lately
+        if record is not None and self.actions.touch(record["key"]):
             self.counts.restored += 1
-            return record
+            return self._narrowed(found, action, label) if found.narrowed else record
         self.before_computing()
         run = self._run(
             action, key, label, compute, self.runtime, lambda: step.check(planned, "while it ran")
@@ -91,20 +89,17 @@ class Executor:
             raise self._not_equal(published, run, "another attempt at it found")
         return published
 
-    def _narrowed(
-        self, step: StepCode, planned: str, action: Action, key: str, label: str
-    ) -> Record | None:
-        """The record of an action whose result lies within a wider one's, published now; else None."""
-        found = self._wider.find(step, planned, action)
-        if found is None or not self.actions.touch(found[0]["key"]):
-            return None
-        wider, narrowed = found
+    def _narrowed(self, found: Found, action: Action, label: str) -> Record:
+        """The record of an action whose result lies within a wider one's, published now."""
+        wider, narrowed = found.record, found.narrowed
+        assert wider is not None
+        assert narrowed is not None
         self.objects.put_many(narrowed.trees)
         self.log.line(f"{label}: lies within {wider['key']}, which is on record")
         # what was computed was so when and where the wider result was
         run = {**wider["run"], "label": label, "name": self.runtime.name, "within": wider["key"]}
         record = {**wider, "recipe": dict(action.recipe), "outputs": dict(narrowed.outputs)}
-        return self.actions.publish(key, {**record, "run": run})
+        return self.actions.publish(found.key, {**record, "run": run})
 
     # ---- objects that were lost
 
@@ -135,8 +130,8 @@ class Executor:
 
     def _remake(self, record: Record) -> None:
         step = StepCode.of_record(record, self.project)
-        action = Action(record["recipe"], record["inputs"])
         told = record["run"]
+        action = Action.of(record)
         label = told.get("label", record["step"])
         runtime = self.runtime.like(told)
         self.log.line(f"{label}: some of its results are not in the store; executing it again")
@@ -176,7 +171,7 @@ class Executor:
         `check` raises where the code is no longer the action's; without it the action's progress is
         neither read nor left for others.
         """
-        self.provide(action.inputs.values())
+        self.provide(action.needs)
         for patience in range(_PATIENCE, -1, -1):
             with attempt(self.objects.root, key) as scratch:
                 progress = Checkpoints(
@@ -195,8 +190,8 @@ class Executor:
                         raise
                     how = "damaged" if isinstance(error, DamagedObjectError) else "missing"
                     self.log.line(f"{label}: found object {error.digest} {how}; making it again")
-                    inputs = action.inputs.values()
-                    if not self.provide(inputs) and not self.provide(self.lost.hidden(inputs)):
+                    needs = action.needs
+                    if not self.provide(needs) and not self.provide(self.lost.hidden(needs)):
                         self.remake(error.digest)
                 except ClipsteerError as error:
                     error.args = (run.for_people(str(error)), *error.args[1:])

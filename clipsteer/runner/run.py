@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from clipsteer.runner.checkpoints import Checkpoints
 from clipsteer.runner.progress import Log, Progress
+from clipsteer.store.actions import Record
 from clipsteer.store.digest import canonical_json
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Output, Pointer
@@ -27,10 +28,25 @@ Json = Any
 
 @dataclass(frozen=True)
 class Action:
-    """One unit of staleness inside a job: what is done (`recipe`) to what (`inputs`: name -> digest)."""
+    """One unit of staleness inside a job: what is done (`recipe`) to what (`inputs`: name -> digest).
+
+    `found_in`: name -> digest of a tree with files that an input names by their digests (the images of
+    a list, say). It is recorded, but enters no key: what is read of it is known by the input.
+    """
 
     recipe: Mapping[str, Json]
     inputs: Mapping[str, str] = field(default_factory=dict)
+    found_in: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """The action that a record tells of."""
+        return cls(record["recipe"], record["inputs"], record.get("run", {}).get("found_in", {}))
+
+    @property
+    def needs(self) -> list[str]:
+        """The digests of all that has to be in the store."""
+        return [*self.inputs.values(), *self.found_in.values()]
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,14 @@ class Job:
         """Digest of one output of one member of the input `name`."""
         return self.inputs[name].members[member].outputs[output].digest
 
+    def each(self, output: str) -> dict[str, str]:
+        """Digest of this output of every input called `<output>/<name>`, by the name, as far as there is one."""
+        return {
+            name.removeprefix(f"{output}/"): self.output(name, output)
+            for name, pointer in self.inputs.items()
+            if name.startswith(f"{output}/") and pointer.members
+        }
+
     def facts(self, name: str, member: str = "all") -> Mapping[str, Json]:
         """Facts of one member of the input `name`."""
         return self.inputs[name].members[member].facts
@@ -95,7 +119,7 @@ class Run:
         label: str,
         checkpoints: Checkpoints,
     ) -> None:
-        self.recipe, self.inputs = action.recipe, action.inputs
+        self.recipe, self.inputs, self.found_in = action.recipe, action.inputs, action.found_in
         self.store, self.runtime, self.scratch = store, runtime, scratch
         self.checkpoints = checkpoints
         self.outputs: dict[str, Output] = {}
@@ -116,6 +140,12 @@ class Run:
     def tree(self, name: str) -> StoreTree:
         """The input tree `name`."""
         return StoreTree(self.store, self.inputs[name])
+
+    def files(self, name: str) -> StoreTree | Path | None:
+        """Where the files of a data set are: a tree, or the user's folder; None where neither is known."""
+        if name in self.found_in:
+            return StoreTree(self.store, self.found_in[name])
+        return self.runtime.roots.get(name)
 
     def folder(self, name: str) -> Path:
         """A folder that shows the input tree `name` as files (links into the store; read-only).
@@ -214,6 +244,7 @@ class Run:
             "label": self.label,
             "name": self.runtime.name,
             "roots": {name: str(path) for name, path in self.runtime.roots.items()},
+            "found_in": dict(self.found_in),
             "threads": self.runtime.threads,
             "device": self.runtime.device,
         }

@@ -76,47 +76,58 @@ class ScanResult:
         return self.known.by_path()
 
 
-def scan(
-    root: Path,
-    *,
-    key: str,
-    layout: str,
-    watch: Watch,
-    label_patterns: Sequence[str] = (),
-    named: Callable[[bool], Iterable[str]] | None = None,
-    cache: Path,
-    threads: int = 1,
-    progress: Callable[[int], None] | None = None,
-) -> ScanResult:
-    """Scan the user's folder `root`.
+@dataclass(frozen=True)
+class Folder:
+    """A folder of the user's and what counts in it.
 
     watch `files`: every file's content counts. `labels`: the contents of the label files and the
     names of all others. `off`: images are not looked at, nor is any folder below the root; only the
     contents of the label files directly in the root count, so that two data sets with label files
     of the same names are still two. `label_patterns` are globs relative to the root (`*` within one
-    name, `**/` any depth). Links to folders are followed (not by `off`); a link back to a folder
-    above it is not.
+    name, `**/` any depth).
 
-    Hidden and system files and folders are passed by, but for what the user names: `named(False)`
+    Hidden and system files and folders do not count, but for what the user names: `named(False)`
     gives the label files that the configuration names, and `named(True)`, called where a file or
     folder was passed by, also what those name in such places.
 
     `key` is the config key that names the root and `layout` the layout expected there, both for
-    messages. `progress` is called with the number of files hashed since its last call.
+    messages.
+    """
+
+    root: Path
+    key: str
+    layout: str
+    watch: Watch
+    label_patterns: Sequence[str] = ()
+    named: Callable[[bool], Iterable[str]] | None = None
+
+
+def scan(
+    folder: Folder,
+    *,
+    cache: Path,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> ScanResult:
+    """Scan a folder of the user's; `cache` is the file that remembers what was hashed.
+
+    Links to folders are followed (not where `off`); a link back to a folder above it is not.
+    `progress` is called with the number of files hashed since its last call.
 
     Raises ClipsteerError for a missing root and for a file that cannot be read.
     """
-    if watch not in _WATCHES:
-        raise ClipsteerError(f"watch: found {watch!r}; expected one of {', '.join(_WATCHES)}.")
+    root, key = folder.root, folder.key
+    if folder.watch not in _WATCHES:
+        found, expected = folder.watch, ", ".join(_WATCHES)
+        raise ClipsteerError(f"watch: found {found!r}; expected one of {expected}.")
     if not os.path.isdir(root):
         what = "a file" if os.path.exists(root) else "nothing"
         raise ClipsteerError(
-            f"{key}: found {what} at {root}; expected a folder with this layout:\n{layout}\n"
+            f"{key}: found {what} at {root}; expected a folder with this layout:\n{folder.layout}\n"
             f"Put the data there, or set {key} to the folder that holds them."
         )
     try:
-        is_label = _matcher(label_patterns)
-        return _scan(root, watch, is_label, named, cache, max(1, threads), progress)
+        return _scan(folder, cache, max(1, threads), progress)
     except OSError as error:
         raise ClipsteerError(
             f"{key}: {error.filename or root} cannot be read ({error.strerror});"
@@ -125,14 +136,10 @@ def scan(
 
 
 def _scan(
-    root: Path,
-    watch: Watch,
-    is_label: Callable[[str], bool],
-    named: Callable[[bool], Iterable[str]] | None,
-    cache: Path,
-    threads: int,
-    progress: Callable[[int], None] | None,
+    folder: Folder, cache: Path, threads: int, progress: Callable[[int], None] | None
 ) -> ScanResult:
+    root, watch, named = folder.root, folder.watch, folder.named
+    is_label = _matcher(folder.label_patterns)
     left_out: list[str] = []
     paths: Iterable[str]
     if watch == "off":

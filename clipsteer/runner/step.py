@@ -32,7 +32,7 @@ from clipsteer.store.digest import canonical_json, digest_bytes
 from clipsteer.store.durable import write_atomic
 from clipsteer.store.layout import check_shared
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
-from clipsteer.store.pointers import Member, Output, Pointer, chain_key, pointer_bytes
+from clipsteer.store.pointers import Member, Pointer, chain_key, pointer_bytes
 from clipsteer.store.roots import keep_pointer
 from clipsteer.store.state import CACHES
 
@@ -150,12 +150,8 @@ def _execute(
 
     members: dict[str, Member] = {}
     for member, action in sorted(plan(job).items()):
-        label = step.name if member == "all" else f"{step.name} {member}"
-        record = executor.perform(step, recipe["code"], action, label, compute)
-        members[member] = Member(
-            outputs={name: Output(**output) for name, output in record["outputs"].items()},
-            facts=record["facts"],
-        )
+        record = executor.perform(step, recipe["code"], action, step.label(member), compute)
+        members[member] = Member.of(record["outputs"], record["facts"])
     if effect is not None:
         members["all"] = Member(facts=effect(job, objects, log))
     exports = {}

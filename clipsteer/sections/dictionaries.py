@@ -1,4 +1,4 @@
-"""The section `dictionaries`: SAEs, how they are trained, and the neuron basis."""
+"""The section `dictionaries`: SAEs, how they are trained or where they are from, and the neuron basis."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from clipsteer.sections.values import (
     Amount,
     Count,
     HookPoint,
+    LayerKey,
     Name,
     Null,
     Positive,
     Rate,
     Section,
     Share,
+    SomeText,
     Truth,
     key,
     part,
 )
 
 _AGAIN = "train_dictionary"
+_IMPORT = "import_dictionary"
 
 
 class Training(Section):
@@ -71,14 +74,16 @@ class Training(Section):
 
 
 class Dictionary(Section):
-    """An SAE, or the neuron basis."""
+    """An SAE that is trained here, one that others have trained, or the neuron basis."""
 
-    architecture: Literal["vanilla", "topk", "neurons"] = key(
-        "ReLU with L1, Top-K, or the model's own coordinates (not trained: no `trained_on`, no `training`)",
+    architecture: Literal["vanilla", "topk", "neurons", "imported"] = key(
+        "ReLU with L1, Top-K, the model's own coordinates (not trained: no `trained_on`, no `training`), or a released "
+        "dictionary ([docs/dictionaries.md](dictionaries.md))",
         _AGAIN,
     )
     trained_on: Name = key(
-        "whose training split it learns from, with augmented copies if there are any",
+        "whose training split it learns from, with augmented copies if there are any; of `imported` a word for the "
+        "tables",
         _AGAIN,
         default=Absent,
         allowed="name of a data set",
@@ -87,3 +92,48 @@ class Dictionary(Section):
         "what it encodes and edits; must be in `activations.hook_points`", _AGAIN
     )
     training: Training = part(Absent)
+    source: SomeText = key(
+        "where a released dictionary is from, `{layer}` where the layer goes; this key and all below are of `imported` "
+        "only",
+        _IMPORT,
+        default=Absent,
+        allowed="a folder, a file, `hub:ORGANISATION/NAME`, the address of its page, or `prisma:FAMILY`",
+    )
+    sources: dict[LayerKey, SomeText] = key(
+        "layers that are from elsewhere", _IMPORT, default=Absent, allowed="layer: source"
+    )
+    revision: SomeText = key(
+        "branch, tag or commit, of sources on the hub; else their main branch",
+        _IMPORT,
+        default=Absent,
+    )
+    format: Literal[
+        "auto",
+        "prisma",
+        "saelens",
+        "sparsify",
+        "dictionary_learning",
+        "saev",
+        "openai",
+        "clipsteer",
+    ] = key("whose files they are; `auto`, and nothing, finds out", _IMPORT, default=Absent)
+    normalize: Literal["none"] | Rate = key(
+        "how activations were scaled before it saw them, where its files do not say",
+        _IMPORT,
+        default=Absent,
+        allowed="`none`, or the factor that they were multiplied with",
+    )
+    tokens: Literal["all", "cls", "spatial"] = key(
+        "which tokens it was trained on, where its files do not say; it is used on no others",
+        _IMPORT,
+        default=Absent,
+    )
+    allow_other_model: Truth = key(
+        "whether it may have been made for a CLIP of another name", _IMPORT, default=Absent
+    )
+    check: Literal["strict", "report"] = key(
+        "what happens where it does not fit the activations: the run stops (also where the key is left out), or it "
+        "stands in `results/<dataset>_dictionaries.csv` alone",
+        "check_dictionary",
+        default=Absent,
+    )

@@ -87,7 +87,7 @@ class Raw(Section):
     threads: Positive = key("readers while your files are hashed or looked at", _NOTHING)
 
 
-# Which layers there are, the model knows: below 0, see clipsteer/config.py.
+# Which layers there are, the model knows: below 0, see clipsteer/config/model.py.
 Layers = Annotated[
     Annotated[Literal["all"], OTHER] | Annotated[list[Whole], Field(min_length=1), Once(), LIST],
     EITHER,

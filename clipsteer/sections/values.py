@@ -28,8 +28,9 @@ _NUMBER = re.compile(r"[-+]?[0-9._]+([eE][-+]?[0-9]+)?")
 PATTERNS = {
     "^[a-z][a-z0-9_]*$": "a name of lower-case letters, digits and underscores, a letter first",
     r"\{\}": "text with {} in it, where the class name goes",
+    "^[0-9]+$": "the number of a layer",
 }
-_NAME, _TEMPLATE = PATTERNS
+_NAME, _TEMPLATE, _LAYER = PATTERNS
 
 
 class Absent:
@@ -142,6 +143,8 @@ Text = Annotated[str, Field(strict=True)]
 SomeText = Annotated[str, Field(strict=True, min_length=1)]
 Name = Annotated[str, Field(strict=True, pattern=_NAME)]
 Template = Annotated[str, Field(strict=True, pattern=_TEMPLATE)]
+# A layer as a key: numbers in YAML, texts in JSON.
+LayerKey = Annotated[str, Field(pattern=_LAYER), BeforeValidator(str)]
 Truth = Annotated[bool, Field(strict=True), BeforeValidator(_truth)]
 Whole = Annotated[int, Field(strict=True), WHOLE]
 Count = Annotated[int, Field(strict=True, ge=0), WHOLE]

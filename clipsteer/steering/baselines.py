@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from clipsteer.clip.device import one_thread
+from clipsteer.backbones.device import one_thread
 from clipsteer.steering.ablation import Predicted, predict_edits, predict_prefixes
 from clipsteer.steering.choose import Candidate, Condition, Rule, choose
 from clipsteer.steering.controls import random_basis

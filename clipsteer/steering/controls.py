@@ -77,7 +77,7 @@ def random_basis(d: int, seed: int) -> np.ndarray:
     """Orthonormal columns (d, d), uniformly distributed: the first r span a random subspace of rank r."""
     import torch
 
-    from clipsteer.clip.device import one_thread
+    from clipsteer.backbones.device import one_thread
 
     drawn = torch.from_numpy(_generator(_BASIS, seed, d).standard_normal((d, d)))
     with one_thread():  # numpy's own has other last bits with another number of threads

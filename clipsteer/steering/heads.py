@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from clipsteer.clip.zero_shot import zero_shot_logits
+from clipsteer.backbones.zero_shot import zero_shot_logits
 
 
 class Heads:

@@ -99,8 +99,9 @@ class AblationSetting:
         import torch
         from safetensors.torch import load
 
-        from clipsteer.clip.device import resolve_device
-        from clipsteer.clip.tail import load_tail
+        from clipsteer.backbones.device import resolve_device
+        from clipsteer.backbones.tail import load_tail
+        from clipsteer.dictionaries.tokens import edited
         from clipsteer.steering.counts import grouping_of
         from clipsteer.steering.evaluator import Evaluator
         from clipsteer.steering.heads import Heads
@@ -120,12 +121,13 @@ class AblationSetting:
         mlp = any(name.startswith(f"{base}/") for name in run.inputs)
         self._base = open_reader(run, base) if mlp else None
         self.n_images = self._reader.n_images
+        dictionary = open_dictionary(run, self._reader.width, device, f"{prefix}dictionary")
         self.evaluator = Evaluator(
-            open_dictionary(run, self._reader.width, device, f"{prefix}dictionary"),
+            dictionary,
             self._batches,
             self._tail,
             Heads(self.head).codes,
-            recipe["tokens"],
+            edited(recipe["tokens"], dictionary),
             recipe["error_term"],
             device,
         )

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from clipsteer.activations.tokens import Tokens, token_span
-from clipsteer.clip.zero_shot import zero_shot_logits
+from clipsteer.backbones.zero_shot import zero_shot_logits
 from clipsteer.dictionaries.base import Dictionary
 
 ErrorTerm = Literal["keep", "drop"]

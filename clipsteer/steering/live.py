@@ -2,7 +2,7 @@
 
 A pass that resumes reads activations that were rounded when they were stored. Here they are kept as the model
 gives them, in float32, for as long as one action runs. Resuming from these equals the full forward pass
-(`clipsteer.clip.tail`), so an edit of them is an edit of the pass as it runs.
+(`clipsteer.backbones.tail`), so an edit of them is an edit of the pass as it runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from clipsteer.steering.inputs import BATCH_IMAGES
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from clipsteer.clip.tower import VisionTower
+    from clipsteer.backbones.tower import VisionTower
     from clipsteer.steering.evaluator import Batch
 
 

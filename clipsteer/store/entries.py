@@ -1,9 +1,9 @@
-"""The entries of one tree object: their schema, their names, their bytes."""
+"""The entries of one tree object: their schema, their names, their bytes; which trees are packs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
 from clipsteer.errors import ClipsteerError
@@ -17,6 +17,9 @@ TREE = "tree"
 # the store neither holds nor expects them.
 EXTERNAL = "external"
 KINDS = (BLOB, TREE, EXTERNAL)
+# A file inside a pack, a tree that is one object (packs.py): nothing below it is an object.
+PACKED = "packed"
+_PACK_START = b"PAR1"
 
 
 class Entry(NamedTuple):
@@ -52,6 +55,16 @@ def _bad_name(name: str, where: str) -> ClipsteerError:
     )
 
 
+def is_pack(store: ObjectStore, digest: str) -> bool:
+    """Whether a tree is one object, with its files inside. Raises MissingObjectError."""
+
+    def begins_so(path: str) -> bool:
+        with open(path, "rb") as stream:
+            return stream.read(len(_PACK_START)) == _PACK_START
+
+    return store.use_file(digest, begins_so)
+
+
 def load_entries(store: ObjectStore, digest: str) -> dict[str, Entry]:
     """The entries of one tree object, checked: nothing in it can name a path outside.
 
@@ -67,16 +80,17 @@ def load_entries(store: ObjectStore, digest: str) -> dict[str, Entry]:
             f"{TREE_FORMAT} was expected; it was made by another version. Use that version, or "
             "delete the pointer that names it and run the same command again."
         )
-    return _checked(value.get("entries"), digest)
+    return checked(value.get("entries"), digest)
 
 
-def _checked(entries: Any, where: str) -> dict[str, Entry]:
+def checked(entries: Any, where: str, kinds: Collection[str] = KINDS) -> dict[str, Entry]:
+    """Entries as JSON has them, of these kinds; `where` is their tree. Raises ClipsteerError for bad ones."""
     result: dict[str, Entry] = {}
     for name, value in (entries if isinstance(entries, dict) else {"": None}).items():
-        if not _is_entry(value):
+        if not _is_entry(value, kinds):
             raise ClipsteerError(
                 f"tree {where}: found {value!r} for {name!r}; expected an object with digest, "
-                f"size (bytes) and kind (one of {', '.join(KINDS)}). The tree was made by another "
+                f"size (bytes) and kind (one of {', '.join(kinds)}). The tree was made by another "
                 "program; delete the pointer that names it and run the same command again."
             )
         result[check_name(name, f"tree {where}")] = Entry(**value)
@@ -90,14 +104,14 @@ def _checked(entries: Any, where: str) -> dict[str, Entry]:
     return result
 
 
-def _is_entry(value: Any) -> TypeGuard[dict[str, Any]]:
+def _is_entry(value: Any, kinds: Collection[str]) -> TypeGuard[dict[str, Any]]:
     return (
         isinstance(value, dict)
         and value.keys() == {"digest", "size", "kind"}
         and is_digest(value["digest"])
         and type(value["size"]) is int
         and value["size"] >= 0
-        and value["kind"] in KINDS
+        and value["kind"] in kinds
     )
 
 
@@ -116,5 +130,5 @@ def tree_bytes(entries: Mapping[str, tuple[str, int, str]]) -> bytes:
         name: {"digest": digest, "size": size, "kind": kind}
         for name, (digest, size, kind) in entries.items()
     }
-    _checked(plain, "to be stored")
+    checked(plain, "to be stored")
     return canonical_json({"entries": plain, "format": TREE_FORMAT})

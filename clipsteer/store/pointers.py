@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import canonical_json, digest_bytes, is_digest
@@ -47,6 +47,11 @@ class Member:
 
     outputs: dict[str, Output] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any]) -> Self:
+        """From the outputs and facts of an action's record."""
+        return cls({name: Output(**output) for name, output in outputs.items()}, dict(facts))
 
 
 @dataclass(frozen=True)

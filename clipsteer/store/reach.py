@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.actions import Record
 from clipsteer.store.digest import ALGORITHM, is_digest
-from clipsteer.store.entries import EXTERNAL, TREE, Entry, load_entries
+from clipsteer.store.entries import EXTERNAL, TREE, Entry, is_pack, load_entries
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 
 # How the bytes of every tree begin (canonical JSON), for digests of which no record says the kind.
@@ -27,11 +27,12 @@ class Trees:
         self._below: dict[str, dict[str, str]] = {}
 
     def entries(self, digest: str) -> tuple[Entry, ...]:
-        """What the store should hold of one tree: `external` entries are left out."""
+        """What the store should hold of one tree: `external` entries are left out, and a pack has none."""
         if digest not in self._entries:
             try:
-                found = load_entries(self.objects, digest).values()
-                self._entries[digest] = tuple(e for e in found if e.kind != EXTERNAL)
+                packed = is_pack(self.objects, digest)
+                found = {} if packed else load_entries(self.objects, digest)
+                self._entries[digest] = tuple(e for e in found.values() if e.kind != EXTERNAL)
             except (MissingObjectError, DamagedObjectError):
                 self._entries[digest] = ()
             except ClipsteerError:

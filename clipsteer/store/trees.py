@@ -13,7 +13,9 @@ from clipsteer.store.digest import digest_bytes, digest_file
 from clipsteer.store.entries import (
     BLOB,
     EXTERNAL,
+    PACKED,
     TREE,
+    is_pack,
     load_entries,
     splits,
     tree_bytes,
@@ -21,6 +23,7 @@ from clipsteer.store.entries import (
 from clipsteer.store.entries import Entry as Entry
 from clipsteer.store.entries import check_name as check_name
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
+from clipsteer.store.packs import Pack
 
 
 class FileTree(Protocol):
@@ -143,7 +146,8 @@ class StoreTree:
         self.store = store
         self.root_digest = digest
         self.external = external
-        self.entries: dict[str, Entry] = load_entries(store, digest)
+        self._pack = Pack(store, digest) if is_pack(store, digest) else None
+        self.entries = self._pack.entries if self._pack else load_entries(store, digest)
         self._nested: dict[str, StoreTree] = {}
 
     def total_size(self) -> int:
@@ -165,6 +169,10 @@ class StoreTree:
 
     def entry(self, path: str) -> Entry:
         """What the tree says of the file at `path`. Raises ClipsteerError where it has none."""
+        return self._place(path)[1]
+
+    def _place(self, path: str) -> tuple[StoreTree, Entry]:
+        """The innermost tree that has the file at `path`, and what it says of it."""
         found = self._find(check_name(path, self.root_digest))
         if found is None:
             raise ClipsteerError(
@@ -182,7 +190,9 @@ class StoreTree:
 
     def read(self, path: str) -> bytes:
         """The content, verified below the store's `verify_below` (external: always)."""
-        entry = self.entry(path)
+        tree, entry = self._place(path)
+        if tree._pack:
+            return tree._pack.read(entry)
         if self._is_external(path, entry):
             assert self.external is not None
             data = self.external.read(path)
@@ -193,8 +203,13 @@ class StoreTree:
         return self.store.get_bytes(entry.digest)
 
     def local_path(self, path: str) -> Path:
-        """The blob's read-only file; only its size is checked. Never write to it."""
+        """The blob's read-only file; only its size is checked. Never write to it.
+
+        Raises ValueError for a file in a pack, which is no file of its own.
+        """
         entry = self.entry(path)
+        if entry.kind == PACKED:
+            raise ValueError(f"{path} is in the pack {self.root_digest}: read it")
         if self._is_external(path, entry):
             assert self.external is not None
             if self.external.size(path) != entry.size:
@@ -215,14 +230,14 @@ class StoreTree:
             f"{sorted(n for n, e in self.entries.items() if e.kind == TREE)}."
         )
 
-    def _find(self, path: str) -> Entry | None:
+    def _find(self, path: str) -> tuple[StoreTree, Entry] | None:
         for head, tail in splits(path):
             entry = self.entries.get(head)
             if entry is None:
                 continue
             if entry.kind == TREE:
                 return self._tree(head)._find(tail) if tail else None
-            return None if tail else entry
+            return None if tail else (self, entry)
         return None
 
     def _tree(self, name: str) -> StoreTree:
@@ -354,7 +369,7 @@ def tree_complete(store: ObjectStore, digest: str, depth: int | None = None) -> 
     if depth is not None and depth <= 0:
         return True
     try:
-        entries = load_entries(store, digest)
+        entries = {} if is_pack(store, digest) else load_entries(store, digest)
     except (MissingObjectError, DamagedObjectError):
         return False
     below = None if depth is None else depth - 1

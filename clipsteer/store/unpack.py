@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import ALGORITHM, new_hash
@@ -19,7 +20,7 @@ from clipsteer.store.durable import (
     token,
     write_all,
 )
-from clipsteer.store.entries import EXTERNAL, TREE, Entry
+from clipsteer.store.entries import EXTERNAL, PACKED, TREE
 from clipsteer.store.objects import DamagedObjectError, ObjectStore
 from clipsteer.store.pointers import Output
 from clipsteer.store.trees import StoreTree
@@ -44,19 +45,22 @@ def unpack(
     check_target(folder)
     place = Path(os.path.realpath(folder))
     files = list(_files(objects, outputs))
-    total = sum(entry.size for _, entry in files)
+    total = sum(file.size for file in files)
     temp = place.with_name(f".{place.name}.{token()}.tmp")
     done, written = 0, list[str]()
     with disk_errors(folder):
         make_folders(place.parent)
         try:
             temp.mkdir()
-            for path, entry in files:
-                target = temp / path
+            for file in files:
+                target = temp / file.path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _copy(objects, entry.digest, path, target)
+                if file.pack:
+                    _write(target, file.pack.read(file.inside))
+                else:
+                    _copy(objects, file.digest, file.path, target)
                 written.append(os.fspath(target))
-                done += entry.size
+                done += file.size
                 tell(done, total)
             flush_many(os.fspath(temp), written, flush_file)
             _rename(temp, place, folder)
@@ -83,10 +87,20 @@ def check_target(folder: Path) -> None:
         )
 
 
-def _files(objects: ObjectStore, outputs: Mapping[str, Output]) -> Iterator[tuple[str, Entry]]:
+class _File(NamedTuple):
+    """A file to write: an object, or the one at `inside` in a pack."""
+
+    path: str
+    digest: str
+    size: int
+    pack: StoreTree | None = None
+    inside: str = ""
+
+
+def _files(objects: ObjectStore, outputs: Mapping[str, Output]) -> Iterator[_File]:
     for name, output in outputs.items():
         if output.kind != TREE:
-            yield name, Entry(output.digest, output.size)
+            yield _File(name, output.digest, output.size)
             continue
         tree = StoreTree(objects, output.digest)
         for path in tree.paths():
@@ -96,7 +110,14 @@ def _files(objects: ObjectStore, outputs: Mapping[str, Output]) -> Iterator[tupl
                     f"object {output.digest}: {path} is a file of your own, which the store only "
                     "knows by its digest, expected objects of the store; copy it from its folder."
                 )
-            yield f"{name}/{path}".lstrip("/"), entry
+            place = f"{name}/{path}".lstrip("/")
+            pack = tree if entry.kind == PACKED else None
+            yield _File(place, entry.digest, entry.size, pack, path)
+
+
+def _write(target: Path, data: bytes) -> None:
+    with target.open("xb", buffering=0) as out:
+        write_all(out.fileno(), data)
 
 
 def _copy(objects: ObjectStore, digest: str, path: str, target: Path) -> None:

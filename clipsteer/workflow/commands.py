@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from clipsteer.dictionaries.sources import Local, member
 from clipsteer.store.roots import REFS
 from clipsteer.workflow.outline import Outline
 
@@ -28,6 +29,11 @@ class Commands:
         for dataset in self._outline.datasets:
             if not self._outline.is_painted(dataset):
                 words += ["--root", f"{dataset}={self._outline.root(dataset)}"]
+        for dictionary in self._outline.used_imported:
+            for layer in self._outline.layers:
+                source = self._outline.source(dictionary, layer)
+                if isinstance(source, Local):
+                    words += ["--root", f"{member(dictionary, layer)}={source.path}"]
         if self._outline.local_model:
             words += ["--root", f"model={self._outline.local_model}"]
         return (
@@ -40,14 +46,16 @@ class Commands:
         """The pointers of all tables, by their data sets."""
         return _inputs(self._outline.tables, "table")
 
-    def manifests(self) -> str:
-        """The manifests of all worlds that the tiny CLIP learns from."""
-        return _inputs(self._outline.worlds, "manifest")
+    def learnt_from(self) -> str:
+        """The manifests that the tiny CLIP learns from, and the worlds where their images are painted."""
+        worlds = self._outline.worlds
+        painted = filter(self._outline.is_painted, worlds)
+        return f"{_inputs(worlds, 'manifest')} {_inputs(painted, 'world', 'world/')}"
 
 
-def _inputs(datasets: Iterable[str], pointer: str) -> str:
-    """One pointer of each of these data sets, by their names."""
-    return " ".join(f"--input {name}={REFS}/{name}/{pointer}.json" for name in datasets)
+def _inputs(datasets: Iterable[str], pointer: str, before: str = "") -> str:
+    """One pointer of each of these data sets, by their names with something before them."""
+    return " ".join(f"--input {before}{name}={REFS}/{name}/{pointer}.json" for name in datasets)
 
 
 def quoted(word: object) -> str:

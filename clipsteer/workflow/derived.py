@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from clipsteer.config import model_shape
+from clipsteer.config.model import model_shape
 from clipsteer.data.forms import papers_attributes, unconcerned
+from clipsteer.dictionaries.sources import published
 from clipsteer.report.paper import files as paper_files
 from clipsteer.report.paper import table1_files
 from clipsteer.store.digest import digest_file
 from clipsteer.workflow.outline import Outline
+from clipsteer.workflow.released import expected
 
 
 class Derived:
@@ -91,6 +93,25 @@ class Derived:
         """The hook points, and the one that evaluation resumes from."""
         return sorted({*self._outline.config["activations"]["hook_points"], "resid_post"})
 
+    # ---- released dictionaries
+
+    def release(self, wildcards: Any) -> dict[str, Any]:
+        """What the configuration expects of the files."""
+        return expected(self._outline, wildcards.dictionary)
+
+    def published(self, wildcards: Any) -> dict[str, Any]:
+        """What is published of each of the block's layers, where anything is."""
+        layers = self.layers(wildcards)
+        rows = {
+            str(layer): published(self._outline.source(wildcards.dictionary, layer))
+            for layer in layers
+        }
+        return {layer: dict(row) for layer, row in rows.items() if row}
+
+    def stops(self, wildcards: Any) -> bool:
+        """Whether a dictionary that does not fit stops the run."""
+        return bool(self._outline.dictionaries[wildcards.dictionary].get("check") != "report")
+
     # ---- baselines
 
     def hook_point(self, wildcards: Any) -> str:
@@ -149,10 +170,10 @@ class Derived:
 
     def _shown(self, dictionary: str) -> dict[str, Any]:
         settings = self._outline.dictionaries[dictionary]
-        trained_on = settings.get("trained_on")
+        learns_from = self._outline.learns_from(dictionary)
         return {
             "name": dictionary,
-            "painted": trained_on is not None and self._outline.is_painted(trained_on),
+            "painted": learns_from is not None and self._outline.is_painted(learns_from),
             **{k: settings.get(k) for k in ("architecture", "hook_point", "trained_on")},
             **{k: settings.get("training", {}).get(k) for k in ("expansion", "k")},
         }

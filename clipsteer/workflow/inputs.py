@@ -34,8 +34,15 @@ class Inputs:
 
     def world(self, wildcards: Any) -> list[str]:
         """The pointer of a painted world; nothing where the user has the images."""
-        painted = self._outline.is_painted(wildcards.dataset)
-        return [f"{REFS}/{wildcards.dataset}/world.json"] if painted else []
+        return self._worlds([wildcards.dataset])
+
+    def learnt_from(self) -> list[str]:
+        """What the tiny CLIP learns from: manifests, and the worlds where their images are painted."""
+        names = self._outline.worlds
+        return [*(f"{REFS}/{name}/manifest.json" for name in names), *self._worlds(names)]
+
+    def _worlds(self, names: Iterable[str]) -> list[str]:
+        return [f"{REFS}/{name}/world.json" for name in names if self._outline.is_painted(name)]
 
     def parts(self, dataset: str, split: str) -> list[str]:
         """All parts of the activations of one split."""
@@ -60,19 +67,24 @@ class Inputs:
         return [part for split in splits for part in self.parts(dataset, split)]
 
     def trained(self, wildcards: Any) -> list[str]:
-        """A dictionary's block of layers; nothing for one that is not trained."""
-        if not self._outline.is_trained(wildcards.dictionary):
-            return []
-        return [f"{REFS}/dictionaries/{wildcards.dictionary}/{wildcards.block}.json"]
+        """A dictionary's block of layers, of an imported one as it passed the check; nothing for the neuron basis."""
+        return self._dictionary(wildcards.dataset, wildcards.dictionary, wildcards.block)
 
     def trained_of_table(self, wildcards: Any) -> list[str]:
-        """All blocks of the dictionaries of a table that are trained."""
+        """The same of all dictionaries and blocks of a table."""
         return [
-            f"{REFS}/dictionaries/{dictionary}/{block}.json"
+            pointer
             for dictionary in self._outline.tables.get(wildcards.dataset, [])
-            if self._outline.is_trained(dictionary)
             for block in self._outline.blocks
+            for pointer in self._dictionary(wildcards.dataset, dictionary, block)
         ]
+
+    def _dictionary(self, dataset: str, dictionary: str, block: str) -> list[str]:
+        if not self._outline.is_trained(dictionary):
+            return []
+        if self._outline.is_imported(dictionary):
+            return [f"{REFS}/{dataset}/{dictionary}/{block}/check.json"]
+        return [f"{REFS}/dictionaries/{dictionary}/{block}.json"]
 
     # ---- tables
 
@@ -83,6 +95,10 @@ class Inputs:
     def of_trained(self, kind: str) -> InputFunction:
         """Those of the dictionaries that are trained: a negative control the neuron basis does not have."""
         return lambda wildcards: self._steered(wildcards.dataset, kind, self._outline.is_trained)
+
+    def of_imported(self, kind: str) -> InputFunction:
+        """Those of the dictionaries that others have trained."""
+        return lambda wildcards: self._steered(wildcards.dataset, kind, self._outline.is_imported)
 
     def directed(self, wildcards: Any) -> list[str]:
         """The baselines of every hook point and block of a table that need no dictionary."""
@@ -115,21 +131,27 @@ class Inputs:
             found.setdefault((dataset, split), []).extend(pointers)
 
         for dictionary in self._outline.tables.get(table, []):
-            trained_on = self._outline.dictionaries[dictionary].get("trained_on")
+            is_sae = self._outline.is_trained(dictionary)
+            trained_on = self._outline.learns_from(dictionary)
             for block in self._outline.blocks:
                 place = f"{REFS}/{table}/{dictionary}/{block}"
-                if result != "negative_control" and (trained_on or result == "table"):
-                    for split in self._outline.training_splits(trained_on) if trained_on else []:
-                        read(trained_on, split, f"{REFS}/dictionaries/{dictionary}/{block}.json")
+                if self._outline.is_imported(dictionary):
+                    read(table, "validation", f"{place}/check.json")
+                if result != "negative_control" and (is_sae or result == "table"):
+                    if trained_on:
+                        for split in self._outline.training_splits(trained_on):
+                            read(
+                                trained_on, split, f"{REFS}/dictionaries/{dictionary}/{block}.json"
+                            )
                     read(table, "train", f"{place}/statistics.json")
                 if result == "table":
                     for kind in ("evaluation", "selection"):
                         read(table, "validation", f"{place}/{kind}.json")
                     read(table, "test", f"{place}/ablation.json")
-                elif result == "negative_control" and trained_on:
+                elif result == "negative_control" and is_sae:
                     for split in ("train", "validation", "test"):
                         read(table, split, f"{place}/control.json")
-                elif trained_on:
+                elif is_sae:
                     for split in ("validation", "test"):
                         read(table, split, f"{place}/baselines.json")
         if result == "baselines" and table in self._outline.tables:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from clipsteer.config import layers_of
+from clipsteer.config.model import layers_of
+from clipsteer.config.used import learns_from
+from clipsteer.dictionaries.sources import Source, source_of
 from clipsteer.store.roots import REFS
 
 MODEL = f"{REFS}/model/model.json"
@@ -48,13 +51,42 @@ class Outline:
         return Path(self.datasets[dataset]["root"]).expanduser()
 
     def is_trained(self, dictionary: str) -> bool:
-        """Whether there is anything to train: not for the neuron basis."""
+        """Whether it is an SAE, trained here or by others: the neuron basis is not."""
         return bool(self.dictionaries[dictionary]["architecture"] != "neurons")
+
+    def is_imported(self, dictionary: str) -> bool:
+        """Whether others have trained it."""
+        return bool(self.dictionaries[dictionary]["architecture"] == "imported")
 
     @property
     def trained(self) -> list[str]:
-        """The dictionaries that are trained."""
+        """The dictionaries that are SAEs."""
         return [name for name in self.dictionaries if self.is_trained(name)]
+
+    @property
+    def trained_here(self) -> list[str]:
+        """Those of them that are trained in a run."""
+        return [name for name in self.trained if not self.is_imported(name)]
+
+    @property
+    def imported(self) -> list[str]:
+        """Those of them that are not."""
+        return [name for name in self.trained if self.is_imported(name)]
+
+    @cached_property
+    def used_imported(self) -> list[str]:
+        """The imported ones that some table asks for."""
+        used = {name for names in self.tables.values() for name in names}
+        return [name for name in self.imported if name in used]
+
+    def learns_from(self, dictionary: str) -> str | None:
+        """The data set that a dictionary is trained on here."""
+        return learns_from(self.dictionaries[dictionary])
+
+    def source(self, dictionary: str, layer: int) -> Source:
+        """Where an imported dictionary has a layer from."""
+        settings = self.dictionaries[dictionary]
+        return source_of(settings, layer, self.folder, f"dictionaries.{dictionary}")
 
     def hook_points(self, table: str) -> list[str]:
         """Where a table's dictionaries read and edit, each once."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from clipsteer.config import config_warnings
+from clipsteer.config.lengths import config_warnings
 from clipsteer.runner.bytecode import go_by_content
 from clipsteer.runner.fence import begin, look
 from clipsteer.runner.warm import start

@@ -12,15 +12,17 @@ from clipsteer.data.forms import FORMS
 from clipsteer.data.watched import named_files
 from clipsteer.errors import ClipsteerError
 from clipsteer.runner.progress import Log, Progress
-from clipsteer.runner.scan import scan, write_token
+from clipsteer.runner.scan import Folder, scan, write_token
 from clipsteer.store.digest import canonical_json, digest_bytes
 from clipsteer.store.pointers import chain_key, read_pointer
 from clipsteer.store.roots import REFS
 from clipsteer.store.state import CACHES
 from clipsteer.workflow.outline import MODEL, Outline
 from clipsteer.workflow.recipes import Recipes
+from clipsteer.workflow.released import released
 
 _MODEL = "model"  # its name among the folders; a data set's is its own
+_DICTIONARY = "dictionary-"  # before an imported one's: no data set has a dash in its name
 
 
 class Sources:
@@ -57,6 +59,15 @@ class Sources:
                 return commit.decode()
         return None
 
+    def dictionary(self, wildcards: Any) -> str:
+        """What stands for a block of layers of a released dictionary: digests of files, or commits of the hub.
+
+        Canonical JSON, by layer. Raises ClipsteerError where there is none, or not what the configuration takes it for.
+        """
+        known = json.loads(self.token(f"{_DICTIONARY}{wildcards.dictionary}"))
+        layers = map(str, self._outline.blocks[wildcards.block])
+        return canonical_json({layer: known[layer] for layer in layers}).decode()
+
     # ---- scans
 
     def token(self, name: str) -> str:
@@ -80,48 +91,47 @@ class Sources:
             write_token(_note(name), token)
 
     def _scan(self, name: str) -> str:
+        if name.startswith(_DICTIONARY):
+            found = released(self._outline, name.removeprefix(_DICTIONARY), CACHES)
+            self._scanned[name] = found
+            return canonical_json(found).decode()
         key = "model.source" if name == _MODEL else f"datasets.{name}.root"
-        settings = self._model_settings(key) if name == _MODEL else self._settings(name)
+        folder = self._model_folder(key) if name == _MODEL else self._folder(name, key)
         progress = Progress(Log(), f"looking at {key}", None, "files hashed")
         try:
-            found = scan(
+            looked_at = scan(
+                folder,
                 cache=CACHES / f"scan-{name}",
                 threads=self._outline.config["raw"]["threads"],
-                key=key,
                 progress=progress,
-                **settings,
             )
         finally:
             progress.finish()
-        self._scanned[name] = found.token
-        return canonical_json(found.token).decode()
+        self._scanned[name] = looked_at.token
+        return canonical_json(looked_at.token).decode()
 
-    def _settings(self, dataset: str) -> dict[str, Any]:
-        """Where a data set's folder lies and what counts in it."""
+    def _folder(self, dataset: str, key: str) -> Folder:
         settings = self._outline.datasets[dataset]
         form = FORMS[settings["layout"]]
-        return {
-            "root": self._outline.root(dataset),
-            "watch": self._outline.config["raw"]["watch"] or "off",
-            "label_patterns": form.label_patterns,
-            "named": named_files(settings),
-            "layout": form.expected,
-        }
+        return Folder(
+            self._outline.root(dataset),
+            key,
+            layout=form.expected,
+            watch=self._outline.config["raw"]["watch"] or "off",
+            label_patterns=form.label_patterns,
+            named=named_files(settings),
+        )
 
-    def _model_settings(self, key: str) -> dict[str, Any]:
-        """The same of the model's folder, once it is seen to be one."""
-        from clipsteer.clip.weights import PATTERNS, faults  # seldom needed
+    def _model_folder(self, key: str) -> Folder:
+        """The model's, once it is seen to be one."""
+        from clipsteer.backbones.weights import PATTERNS, faults  # seldom needed
 
         folder = self._outline.local_model
         assert folder is not None
         if found := [f"{key}: {fault}" for fault in faults(folder)]:
             raise ClipsteerError("\n".join(found))
-        return {
-            "root": folder,
-            "watch": "labels",
-            "label_patterns": PATTERNS,
-            "layout": "config.json, model.safetensors, tokenizer and processor files",
-        }
+        layout = "config.json, model.safetensors, tokenizer and processor files"
+        return Folder(folder, key, layout, "labels", PATTERNS)
 
 
 def _note(name: str) -> Path:

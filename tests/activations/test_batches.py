@@ -6,6 +6,8 @@ import re
 import threading
 import time
 import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clipsteer.activations.batches import (
+    Shuffle,
     batches_per_epoch,
     shuffle_report,
     token_batches,
@@ -68,15 +71,13 @@ def test_every_token_once_an_epoch(
     skip: float,
 ) -> None:
     source = Numbered(start, start + images, n_tokens + 1)
-    options: dict[str, Any] = {
-        "batch_size": batch_size,
-        "seed": seed,
-        "buffer_bytes": 8 * (batch_size + chunk_images * (n_tokens + 1) + extra),
-        "tokens": tokens,
-        "chunk_images": chunk_images,
-        "drop_last": drop_last,
-    }
-    got = [rows[:, 0].astype(int) for rows in token_batches(source, epochs=epochs, **options)]
+    buffer_bytes = 8 * (batch_size + chunk_images * (n_tokens + 1) + extra)
+    shuffle = Shuffle(batch_size, seed, buffer_bytes, tokens, chunk_images)  # type: ignore[arg-type]
+
+    def batches(epochs: int, **options: Any) -> Iterator[NDArray[np.float32]]:
+        return token_batches(source, shuffle, epochs=epochs, drop_last=drop_last, **options)
+
+    got = [rows[:, 0].astype(int) for rows in batches(epochs)]
     steps = batches_per_epoch(source, batch_size=batch_size, tokens=tokens, drop_last=drop_last)
     assert len(got) == steps * epochs
     ids = np.arange(start * (n_tokens + 1), (start + images) * (n_tokens + 1))
@@ -91,21 +92,22 @@ def test_every_token_once_an_epoch(
         assert len(np.unique(flat)) == len(flat)
         assert np.isin(flat, wanted).all()
     # Neither prefetching nor the number of epochs changes the order.
-    again = token_batches(source, epochs=1, prefetch=False, **options)
-    for one, other in zip(again, got, strict=False):
+    for one, other in zip(batches(1, prefetch=False), got, strict=False):
         np.testing.assert_array_equal(one[:, 0].astype(int), other)
     # From any batch on they are the same.
     first = round(skip * len(got))
-    later = [rows[:, 0] for rows in token_batches(source, epochs=epochs, start=first, **options)]
+    later = [rows[:, 0] for rows in batches(epochs, start=first)]
     assert len(later) == len(got) - first
     for one, other in zip(later, got[first:], strict=True):
         np.testing.assert_array_equal(one.astype(int), other)
 
 
 def stream(reader: Any, seed: int = 3, **changes: Any) -> NDArray[np.float32]:
-    options: dict[str, Any] = {"batch_size": 32, "epochs": 2, "buffer_bytes": 12_000}
-    options.update({"chunk_images": 9, **changes})
-    return np.stack(list(token_batches(reader, seed=seed, **options)))
+    options: dict[str, Any] = {"batch_size": 32, "buffer_bytes": 12_000, "chunk_images": 9}
+    how = {"epochs": 2} | {
+        n: changes.pop(n) for n in ("epochs", "prefetch", "start") if n in changes
+    }
+    return np.stack(list(token_batches(reader, Shuffle(seed=seed, **options | changes), **how)))
 
 
 def test_shards_and_formats_do_not_change_the_order(tmp_path: Path) -> None:
@@ -206,7 +208,7 @@ def test_memory_is_bounded() -> None:
     # 41 MB of tokens. Two buffers may hold 2 MiB; a chunk, a batch and the orders come on top.
     source = Big(0, 16_000, 10, width=64)
     tracemalloc.start()
-    for _ in token_batches(source, batch_size=256, epochs=1, seed=0, buffer_bytes=2 << 20):
+    for _ in token_batches(source, Shuffle(256, 0, buffer_bytes=2 << 20), epochs=1):
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -214,9 +216,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_stopping_early_ends_the_thread() -> None:
-    batches = token_batches(
-        Numbered(0, 1000, 5), batch_size=16, epochs=5, seed=0, buffer_bytes=8 * 400
-    )
+    batches = token_batches(Numbered(0, 1000, 5), Shuffle(16, 0, buffer_bytes=8 * 400), epochs=5)
     next(batches)
     batches.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("tokens")]
@@ -236,9 +236,8 @@ def test_stopping_does_not_wait_for_a_whole_buffer() -> None:
                 time.sleep(0.2)
             return super().read_stored(start, stop, out)
 
-    batches = token_batches(
-        Slow(0, 200, 5), batch_size=5, epochs=1, seed=0, buffer_bytes=8 * 255, chunk_images=1
-    )
+    shuffle = Shuffle(5, 0, buffer_bytes=8 * 255, chunk_images=1)
+    batches = token_batches(Slow(0, 200, 5), shuffle, epochs=1)
     next(batches)
     assert filling.wait(10)
     batches.close()
@@ -284,21 +283,18 @@ def test_the_smallest_buffer_is_named(images: int, tokens: str) -> None:
 
 def test_shuffle_report_is_of_the_real_order() -> None:
     source = Numbered(50, 350, 10)
-    options: dict[str, Any] = {"batch_size": 128, "seed": 1, "chunk_images": 8}
-    report = shuffle_report(source, buffer_bytes=1 << 20, **options)
+    shuffle = Shuffle(batch_size=128, seed=1, buffer_bytes=1 << 20, chunk_images=8)
+    report = shuffle_report(source, shuffle)
     assert (report.tokens, report.batches, report.dropped) == (3000, 23, 3000 - 23 * 128)
     assert report.repeated == 0
     assert report.coverage == pytest.approx(23 * 128 / 3000)
-    got = [
-        rows[:, 0].astype(int) // 10
-        for rows in token_batches(source, epochs=1, buffer_bytes=1 << 20, **options)
-    ]
+    got = [rows[:, 0].astype(int) // 10 for rows in token_batches(source, shuffle, epochs=1)]
     assert report.images_per_batch == np.mean([len(np.unique(batch)) for batch in got])
     assert report.image_share == np.mean([np.bincount(batch).max() / 128 for batch in got])
     # All tokens in one buffer: as good as one permutation. A small buffer: fewer images a batch.
     assert report.images_per_batch == pytest.approx(report.ideal_images_per_batch, rel=0.05)
-    small = shuffle_report(source, buffer_bytes=8 * (128 + 160), **options)
+    small = shuffle_report(source, replace(shuffle, buffer_bytes=8 * (128 + 160)))
     assert small.images_per_batch < 0.5 * small.ideal_images_per_batch
     assert small.image_share > small.ideal_image_share
-    whole = shuffle_report(source, buffer_bytes=1 << 20, drop_last=False, **options)
+    whole = shuffle_report(source, shuffle, drop_last=False)
     assert (whole.coverage, whole.dropped) == (1.0, 0)

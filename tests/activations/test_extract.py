@@ -29,18 +29,12 @@ def threads() -> Iterator[None]:
 
 
 def run(folder: Path, start: int, stop: int, clip: Any = None, **changes: Any) -> list[str]:
-    arguments: dict[str, Any] = {
-        "batch_size": 8,
-        "hook_points": ("resid_post",),
-        "layers": range(3),
-        "dtype": "float16",
-        "codec": "none",
-        "load": picture,
-    }
-    arguments.update(changes)
-    load = arguments.pop("load")
+    kept = {"hook_points": ("resid_post",), "layers": range(3), "dtype": "float16", "codec": "none"}
+    kept |= {name: changes.pop(name) for name in [*kept] if name in changes}
+    how = {name: changes.pop(name) for name in ("load", "describe") if name in changes}
+    images = extract.Images(start=start, stop=stop, **({"load": picture} | how))
     return extract.extract_shard(
-        clip or FakeClip(), load, start=start, stop=stop, folder=folder, **arguments
+        clip or FakeClip(), images, extract.Kept(**kept), folder, **({"batch_size": 8} | changes)
     )
 
 

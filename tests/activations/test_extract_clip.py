@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from clipsteer.activations.extract import extract_shard
+from clipsteer.activations.extract import Images, Kept, extract_shard
 from clipsteer.activations.reader import ActivationReader
-from clipsteer.clip.model import load_clip
-from clipsteer.clip.shaped import write_shaped
-from clipsteer.clip.taps import forward_with_taps
-from clipsteer.clip.tower import VisionTower, load_tower
+from clipsteer.backbones.model import load_clip
+from clipsteer.backbones.shaped import write_shaped
+from clipsteer.backbones.taps import forward_with_taps
+from clipsteer.backbones.tower import VisionTower, load_tower
 from clipsteer.store.trees import FolderTree
 from tests.activations.helpers import contents
 
@@ -58,10 +58,13 @@ def extract(
     tower: VisionTower, folder: Path, start: int, stop: int, decode_threads: int = 2
 ) -> list[str]:
     return extract_shard(
-        tower, photograph, start=start, stop=stop, batch_size=8, hook_points=HOOKS,
-        layers=range(3), dtype="float32", codec="none", folder=folder,
+        tower,
+        Images(photograph, start, stop),
+        Kept(HOOKS, range(3), "float32", "none"),
+        folder,
+        batch_size=8,
         decode_threads=decode_threads,
-    )  # fmt: skip
+    )
 
 
 def test_as_the_model_gives_them(folder: Path, tower: VisionTower, tmp_path: Path) -> None:

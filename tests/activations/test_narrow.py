@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clipsteer.clip.tower import VisionTower
+from clipsteer.backbones.tower import VisionTower
 from clipsteer.errors import ClipsteerError
 from clipsteer.runner.code import StepCode, loaded
 from clipsteer.runner.execute import Executor
@@ -18,7 +18,7 @@ from clipsteer.runner.run import Action, Json, Runtime
 from clipsteer.store.actions import Record
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import StoreTree, put_tree
-from tests.clip.tiny import make_tiny
+from tests.backbones.tiny import make_tiny
 from tests.data.small_trees import jpeg
 
 BASE = Path(__file__).parents[2]

@@ -136,21 +136,19 @@ def painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoreTree:
     return StoreTree(ObjectStore("artifacts"), digest)
 
 
-def lose_a_picture(tree: StoreTree) -> None:
-    remove(os.fspath(tree.local_path(tree.paths()[1])))
-
-
-def lose_the_tree(tree: StoreTree) -> None:
+def lose(tree: StoreTree) -> None:
     remove(os.fspath(tree.store.path(tree.root_digest)))
 
 
 def damage_a_picture(tree: StoreTree) -> None:
-    path = tree.local_path(tree.paths()[1])
+    picture = tree.read(next(path for path in tree.paths() if path.endswith(".JPEG")))
+    path = tree.store.path(tree.root_digest)
     path.chmod(0o644)
-    path.write_bytes(bytes(path.stat().st_size))
+    assert path.read_bytes().count(picture) == 1
+    path.write_bytes(path.read_bytes().replace(picture, picture[::-1]))
 
 
-@pytest.mark.parametrize("harm", [lose_a_picture, lose_the_tree, damage_a_picture])
+@pytest.mark.parametrize("harm", [lose, damage_a_picture])
 def test_what_is_lost_is_made_again(
     painted: StoreTree, harm: Callable[[StoreTree], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

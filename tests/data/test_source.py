@@ -1,4 +1,4 @@
-"""Images of a user's folder by the paths of a manifest."""
+"""Images of a user's folder or of a painted world by the paths of a manifest."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import pytest
 
 from clipsteer.data.source import ImageSource
 from clipsteer.errors import ClipsteerError
+from clipsteer.packed import pack_folder
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.objects import ObjectStore
+from clipsteer.store.trees import StoreTree
 from tests.data.small_trees import jpeg, write
 
 PATHS = [f"img/{n}.jpg" for n in range(3)]
@@ -64,3 +66,15 @@ def test_no_path_leads_out_of_the_root(tmp_path: Path) -> None:
         ImageSource(ObjectStore(tmp_path / "store"), tmp_path / "root", images, 0, seed=None).load(
             0
         )
+
+
+def test_painted_images_are_found_in_their_world(tmp_path: Path) -> None:
+    fill(tmp_path / "world")
+    store = ObjectStore(tmp_path / "store")
+    world = StoreTree(store, store.put_bytes(pack_folder(tmp_path / "world")))
+    images = [(digest_bytes(jpeg(n)), path, 0) for n, path in enumerate(PATHS)]
+    found = ImageSource(store, world, images, 0, seed=None)
+    for n in range(3):
+        assert found.load(n).getpixel((0, 0))[0] == pytest.approx(n, abs=8)  # type: ignore[index]
+    with pytest.raises(ClipsteerError, match=r"img/0\.jpg: the world .* has another image"):
+        ImageSource(store, world, [(images[1][0], PATHS[0], 0)], 0, seed=None).load(0)

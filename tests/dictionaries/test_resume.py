@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clipsteer.activations.batches import batches_per_epoch, token_batches
+from clipsteer.activations.batches import Shuffle, batches_per_epoch, token_batches
 from clipsteer.dictionaries.state import TrainState
-from clipsteer.dictionaries.train import train
+from clipsteer.dictionaries.train import Data, train
+from clipsteer.snapshots import Snapshots
 from tests.dictionaries import helpers
 from tests.keeper import Keeper, Killed
 
@@ -48,26 +49,17 @@ class Training(Keeper):
         """What a training gives: its tensors and the log, as values that `==` compares."""
 
         def batches(done: int) -> Generator[NDArray[np.float32], None, None]:
-            return token_batches(
-                Source(),
-                batch_size=BATCH,
-                epochs=EPOCHS,
-                seed=4,
-                buffer_bytes=BUFFERS[buffers],
-                chunk_images=CHUNK,
-                start=done,
-            )
+            shuffle = Shuffle(BATCH, 4, BUFFERS[buffers], chunk_images=CHUNK)
+            return token_batches(Source(), shuffle, epochs=EPOCHS, start=done)
 
+        config = {"expansion": 4, "lr": 0.01, "warmup_steps": 8, "dead_window": 3}
         dictionary, log = train(
-            batches,
+            Data(batches, self.sample),
+            {"architecture": kind, **config, **KINDS[kind]},
             steps=STEPS,
-            architecture=kind,
-            config={"expansion": 4, "lr": 0.01, "warmup_steps": 8, "dead_window": 3} | KINDS[kind],
-            sample=self.sample,
             seed=7,
             log_every=4,
-            resume=self.resume,
-            offer=self.offer,
+            snapshots=Snapshots(self.resume, self.offer),
         )
         tensors = {name: t.numpy().tobytes() for name, t in dictionary.tensors().items()}
         return tensors, log.columns, log.rows()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.state import TrainState
-from clipsteer.dictionaries.train import LOG_SCHEMA, train
+from clipsteer.dictionaries.train import LOG_SCHEMA, Data, train
 from clipsteer.errors import ClipsteerError
+from clipsteer.snapshots import Snapshots
 from tests.dictionaries import helpers
 
 D = 16
@@ -28,16 +30,15 @@ def run(
     kind: str, steps: int = 40, batch: int = 256, **more: Any
 ) -> tuple[Dictionary, pl.DataFrame]:
     """Train on planted mixtures of `ATOMS`."""
-    config = CONFIG | KINDS[kind] | more.pop("config", {})
-    arguments = {
-        "batches": lambda done: helpers.planted(ATOMS, batch=batch, active=2, seed=5),
-        "steps": steps,
-        "architecture": kind,
-        "config": config,
-        "sample": lambda: SAMPLE,
-        "seed": 7,
-    }
-    return train(**(arguments | more))
+    architecture = more.pop("architecture", kind)
+    config = {"architecture": architecture, **CONFIG, **KINDS[kind], **more.pop("config", {})}
+
+    def batches(done: int) -> Generator[NDArray[np.float32], None, None]:
+        return helpers.planted(ATOMS, batch=batch, active=2, seed=5)
+
+    data = Data(more.pop("batches", batches), more.pop("sample", lambda: SAMPLE))
+    snapshots = Snapshots(more.pop("resume", None), more.pop("offer", None))
+    return train(data, config, steps=steps, **({"seed": 7} | more), snapshots=snapshots)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +71,9 @@ def test_one_and_two_threads_give_the_same_bytes(kind: str) -> None:
         try:
             results.append(
                 train(
-                    lambda done: (data[i % 3] for i in itertools.count()),
+                    Data(lambda done: (data[i % 3] for i in itertools.count()), lambda: data[0]),
+                    {"architecture": kind, **config},
                     steps=6,
-                    architecture=kind,
-                    config=config,
-                    sample=lambda: data[0],
                     seed=3,
                     log_every=1,
                 )

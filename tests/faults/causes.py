@@ -11,12 +11,11 @@ from typing import Any
 
 from tests.data.small_trees import face_name
 from tests.faults.injected import KINDS, SAYS
-from tests.workflow.runs import nested
+from tests.workflow.runs import DROPPING
 
 # How much of what takes long is tried: nothing, "tenth" or "all".
 EFFORT = os.environ.get("CLIPSTEER_TEST_FAULTS", "")
 WHOLLY = EFFORT == "all"
-DROPPING = nested("activations.keep", False)
 # Every step once, in the order of the chain, with one kind of fault each.
 CHAIN = {
     "paint_world": "kill",

@@ -12,12 +12,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.data.small_trees import face_name
-from tests.faults.causes import DROPPING
 from tests.faults.injected import interpreter
 from tests.faults.scene import BASELINES, BEST, CONTROL, SHUFFLED, STORAGE, TABLE, Change, lay
 from tests.workflow.conftest import Share, common, finished, real, share
 from tests.workflow.real_trees import photo, real_config
-from tests.workflow.runs import Outcome, WorkingCopy, making, merged
+from tests.workflow.runs import DROPPING, Outcome, WorkingCopy, making, merged
 
 __all__ = ["common", "finished", "real", "share"]
 # Every step has to be done anew, and the CLIP is soon trained.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.faults.causes import CHAIN, DROPPING, WEIGHTS, ordered
+from tests.faults.causes import CHAIN, WEIGHTS, ordered
 from tests.faults.scene import STEPS, Cell, Change
+from tests.workflow.runs import DROPPING
 
 
 def test_every_step_is_tried() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.faults.causes import CHAIN, EFFORT, WHOLLY, ordered
 from tests.faults.injected import KINDS, VARIABLE
 from tests.faults.mixtures import DAMAGED, Mixture, State, mixtures, settle, tries
 from tests.faults.scene import Cell, Change
+from tests.workflow import ready
 from tests.workflow.runs import BASE, Outcome
 
 sys.path.append(str(BASE / "experiments"))  # last: its modules are named like some of the library's
@@ -35,8 +37,8 @@ class Toy(Place):
         self.lay_out()
         self.state = State(self.project, folder / "store")
 
-    def _words(self) -> list[str]:
-        return [str(self.python), *super()._words()[1:]]
+    def _done(self, words: list[str], environment: Mapping[str, str]) -> tuple[int, str]:
+        return ready.run(str(self.python), words[3:], self.project, environment, 900)
 
     def _environment(self, tally: Path) -> dict[str, str]:
         order = {VARIABLE: self.fault} if self.fault else {}

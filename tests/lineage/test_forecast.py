@@ -191,6 +191,22 @@ def test_lost_objects_are_remade_where_they_are_read(toys: Toys) -> None:
     assert [(r.label, r.certain) for r in found.remade] == [("half half h/b", False)]
 
 
+def test_a_tree_in_which_files_are_found_is_remade_where_it_is_lost(toys: Toys) -> None:
+    def jobs(again: int, *, runs: bool = False) -> list[DagJob]:
+        inputs = {"list": ["list"], "pack/world": ["pack"]}
+        return [
+            toys.job("pack", runs=runs),
+            toys.job("list", runs=runs, pack=["pack"]),
+            toys.job("find", config={"again": again}, **inputs),
+        ]
+
+    toys.run(jobs(1, runs=True))
+    toys.lose("pack", output="pack")
+    assert toys.foresee_and_run(jobs(1)).remade == []
+    found = toys.foresee_and_run(jobs(2))
+    assert [(remade.label, remade.certain) for remade in found.remade] == [("pack pack", True)]
+
+
 def test_an_action_is_remade_once_and_for_whoever_needs_it_surely(toys: Toys) -> None:
     jobs = [
         toys.job("number", config={"value": 2}),

@@ -16,11 +16,13 @@ from clipsteer.runner.code import StepCode
 from clipsteer.runner.run import Run
 from clipsteer.store.actions import ActionStore
 from clipsteer.store.attempts import action_folder
+from clipsteer.store.digest import digest_bytes
 from clipsteer.store.gc import Options, collect
 from clipsteer.store.locks import try_lock
 from clipsteer.store.objects import DamagedObjectError
 from clipsteer.store.trees import StoreTree
-from tests.runner.bench import SCRIPTS, Bench
+from tests.runner.bench import Bench
+from tests.toy import STEPS
 
 
 @pytest.fixture
@@ -82,6 +84,26 @@ def test_a_blob_that_only_a_tree_above_the_inputs_names(bench: Bench, tree_too: 
     again = bench.act("look", {"list": listed["out"]}, other=1)
     assert bench.said("remade", surprised=True) == ["box"]
     assert again["out"] == look["out"]
+
+
+def test_a_tree_in_which_files_are_found_by_digest(bench: Bench) -> None:
+    """It is no part of the key, is there when the action runs, and is recorded for when it runs again."""
+    worlds = [bench.act("pack", a=a)["pack"] for a in ("one", "two")]
+    listed = bench.act("list", {"box": worlds[0]}, b=digest_bytes(b"the same"))["out"]
+    bench.said("computed")
+    found = [bench.act("find", {"list": listed}, found_in={"world": world}) for world in worlds]
+    assert bench.said("computed") == ["find"]
+    assert found[0] == found[1]
+    assert value(bench, found[0]["out"]) == b"the same"
+    bench.lose(worlds[0], found[0]["out"])
+    bench.act("helped", {"x": found[0]["out"]})
+    assert bench.said("remade") == ["pack", "find"]
+    bench.damage(worlds[1])
+    bench.act("find", {"list": listed}, found_in={"world": worlds[1]}, other=1)
+    assert bench.said("remade") == ["pack"]
+    bench.damage(worlds[1], at=-9)  # seen when it is opened
+    bench.act("find", {"list": listed}, found_in={"world": worlds[1]}, other=2)
+    assert bench.said("remade", surprised=True) == ["pack"]
 
 
 def test_damage_found_in_the_middle_of_an_action(bench: Bench) -> None:
@@ -229,7 +251,7 @@ def test_code_that_has_changed_since(bench: Bench, monkeypatch: pytest.MonkeyPat
 def test_the_record_whose_code_is_still_here_is_taken(bench: Bench) -> None:
     made = bench.act("make", text="one ")
     old = StepCode("old", bench.script("old"), [])
-    old.script.write_text(SCRIPTS["make"])
+    old.script.write_text(STEPS["make"])
     other = bench.act("old", text="one ")
     assert made["out"] == other["out"]
     os.utime(bench.executor().actions.file(made["key"]), (1, 1))  # the other one was used last

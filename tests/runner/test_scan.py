@@ -11,7 +11,7 @@ import pytest
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.runner import scan as module
-from clipsteer.runner.scan import ScannedTree, ScanResult, cached_digests, scan, write_token
+from clipsteer.runner.scan import Folder, ScannedTree, ScanResult, cached_digests, scan, write_token
 from clipsteer.store.digest import digest_bytes
 from tests.data import small_trees
 
@@ -36,8 +36,10 @@ def no_grain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def look(root: Path, cache: str = "cache", **options: Any) -> ScanResult:
+    how = {name: options.pop(name) for name in ("threads", "progress") if name in options}
     options = {"watch": "files", "label_patterns": ["list_attr*"], **options}
-    return scan(root, key="data.root", layout="images/", cache=root.parent / cache, **options)
+    folder = Folder(root, key="data.root", layout="images/", **options)
+    return scan(folder, cache=root.parent / cache, **how)
 
 
 def test_digests_are_of_the_contents(root: Path) -> None:

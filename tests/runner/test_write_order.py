@@ -7,7 +7,6 @@ names, and the names themselves, are.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,33 +15,10 @@ from typing import Any
 import pytest
 
 from clipsteer.runner import step
-from clipsteer.runner.code import FINGERPRINTS, loaded
-from clipsteer.runner.fingerprint import code_fingerprint
+from clipsteer.runner.code import loaded
 from clipsteer.store import durable
 from clipsteer.store.layout import ACTIONS, OBJECTS, ROOTS
-
-TOY = '''
-"""A tree of some files, and a number."""
-
-from clipsteer.runner.step import Action, Job, Run, main
-
-
-def plan(job):
-    return {name: Action({"files": count}) for name, count in job.recipe.items()}
-
-
-def compute(run):
-    folder = run.scratch / "files"
-    folder.mkdir()
-    for number in range(run.recipe["files"]):
-        (folder / str(number)).write_text(f"{number} of {run.recipe['files']}")
-    run.put_tree("files", folder)
-    run.put_json("count", run.recipe["files"])
-
-
-if __name__ == "__main__":
-    main(plan, compute, __doc__)
-'''
+from tests.toy import Toy
 
 
 class Disk:
@@ -111,23 +87,10 @@ class Disk:
         return name.is_relative_to(place) or place.is_relative_to(name)
 
 
-@pytest.fixture
-def script(tmp_path: Path) -> Path:
-    path = tmp_path / "project/workflow_scripts/written.py"
-    path.parent.mkdir(parents=True)
-    path.write_text(TOY)
-    return path
-
-
-def run(script: Path, members: dict[str, int]) -> None:
-    module = loaded(script)
-    recipe = {
-        "step": "written",
-        "config": members,
-        "modules": [],
-        "code": code_fingerprint(script, script.parents[1], (), FINGERPRINTS),
-    }
-    words = ["--recipe", json.dumps(recipe), "--store", "store", "--log", "logs/written.log"]
+def run(toy: Toy, members: dict[str, int]) -> None:
+    module = loaded(toy.script("written"))
+    words = ["--recipe", toy.recipe("written", members), "--store", "store"]
+    words += ["--log", "logs/written.log"]
     words += ["--pointer", "artifacts/refs/a/b/written.json"]
     words += ["--export", *(f"{name}/count=results/{name}.json" for name in members)]
     step.main(module.plan, module.compute, None, words)
@@ -136,14 +99,15 @@ def run(script: Path, members: dict[str, int]) -> None:
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names descriptors through /proc")
 @pytest.mark.parametrize(("files", "syncfs"), [(1, True), (5, True), (40, True), (40, False)])
 def test_nothing_has_a_name_before_what_it_stands_for(
-    script: Path, files: int, syncfs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: int, syncfs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Few files are flushed one by one, many at once where the system can do that."""
     monkeypatch.chdir(tmp_path)
+    toy = Toy(tmp_path / "project")
     disk = Disk(tmp_path, monkeypatch)
     if not syncfs:
         monkeypatch.setattr(durable, "_syncfs", lambda folder: False)
-    run(script, {"a": files, "b": files + 1})
+    run(toy, {"a": files, "b": files + 1})
     assert disk.faults == []
     places = [path.relative_to(tmp_path).parts[:2] for path in disk.named]
     assert places.count(("store", ACTIONS)) == 2

@@ -6,8 +6,8 @@ from typing import get_args
 
 from clipsteer.activations.extract import HOOK_POINTS
 from clipsteer.activations.writer import CODECS
-from clipsteer.clip.device import DTYPES as MODEL_DTYPES
-from clipsteer.clip.pixels import CROPS
+from clipsteer.backbones.device import DTYPES as MODEL_DTYPES
+from clipsteer.backbones.pixels import CROPS
 from clipsteer.data.forms import FORMS
 from clipsteer.dictionaries.loss import MSE_VARIANTS
 from clipsteer.dictionaries.registry import ARCHITECTURES

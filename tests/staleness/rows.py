@@ -8,7 +8,7 @@ from typing import Any
 from tests.staleness import edits
 from tests.staleness.matrix import Row, Stage, row
 from tests.staleness.scene import Ground
-from tests.workflow.runs import merged, nested
+from tests.workflow.runs import DROPPING, merged, nested
 
 EVERYTHING = ("*",)
 TABLE = "make_table celeba"
@@ -34,7 +34,6 @@ VANILLA = {
     },
 }
 OTHER_RATE = nested("dictionaries.topk.training.lr", 1.0e-3)
-DROPPED = nested("activations.keep", False)
 MACHINE = {
     "runtime": {"device": "cpu", "threads": 2, "checkpoint_steps": 7, "warm_worker": False},
     "raw": {"threads": 1},
@@ -189,10 +188,10 @@ CONFIG = (
     Row(
         "activations_dropped",
         [
-            Stage("activations.keep: false", config=DROPPED, restored=[TABLE]),
+            Stage("activations.keep: false", config=DROPPING, restored=[TABLE]),
             Stage(
                 "... then a rate of one dictionary (what it reads is extracted again)",
-                config=merged(DROPPED, OTHER_RATE),
+                config=merged(DROPPING, OTHER_RATE),
                 computed=["extract_activations *", *OF_TOPK],
                 table="other",
             ),

@@ -17,8 +17,8 @@ from tests.steering.test_ablation import KINDS, batches, make
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from clipsteer.clip.model import load_clip
-    from clipsteer.clip.shaped import write_shaped
+    from clipsteer.backbones.model import load_clip
+    from clipsteer.backbones.shaped import write_shaped
 
     folder: Path = tmp_path_factory.mktemp("clip") / "model"
     write_shaped(
@@ -42,7 +42,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_the_usual_way_with_hooks_and_whole_forward_passes_agrees(
     clip: Any, kind: str, layer: int, hook_point: str
 ) -> None:
-    from clipsteer.clip.taps import forward_with_taps, resume
+    from clipsteer.backbones.taps import forward_with_taps, resume
 
     pixels = torch.randn(48, 3, 32, 32, generator=torch.Generator().manual_seed(3))
     embeddings, taps = forward_with_taps(clip, pixels, ["resid_post", "mlp_out"])

@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from clipsteer.clip.model import Clip, load_clip
-from clipsteer.clip.tail import load_tail
-from clipsteer.clip.tower import load_tower
+from clipsteer.backbones.model import Clip, load_clip
+from clipsteer.backbones.tail import load_tail
+from clipsteer.backbones.tower import load_tower
 from clipsteer.steering.ablation import predict_sets
 from clipsteer.steering.evaluator import Evaluator
 from clipsteer.steering.intervention import edit
 from clipsteer.steering.live import LiveActivations
-from tests.clip.tiny import make_tiny, photos
+from tests.backbones.tiny import make_tiny, photos
 from tests.steering.test_ablation import make
 
 N = 130  # two batches, of which one is not full

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from clipsteer.runner.scan import ScannedTree, scan
+from clipsteer.runner.scan import Folder, ScannedTree, scan
 from clipsteer.store.clutter import in_clutter, is_clutter
 from clipsteer.store.trees import FolderTree
 from tests.data.small_trees import write
@@ -28,9 +29,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def look(root: Path, cache: str = "cache", **options: object) -> dict[str, str]:
+def look(root: Path, cache: str = "cache", **options: Any) -> dict[str, str]:
     settings = {"watch": "files", "label_patterns": ["**/*.csv"], **options}
-    found = scan(root, key="k", layout="l", cache=root.parent / cache, **settings)  # type: ignore[arg-type]
+    found = scan(Folder(root, key="k", layout="l", **settings), cache=root.parent / cache)
     return {**found.digests, "token": found.token["digest"]}
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from clipsteer.data.manifest import build_manifest
 from clipsteer.errors import ClipsteerError
+from clipsteer.packed import pack_folder
 from clipsteer.store import unpack as unpacking
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from clipsteer.store.pointers import Output
@@ -48,7 +49,12 @@ def left(place: Path) -> set[str]:
     return {path.name for path in place.iterdir()} - {"store", "source"}
 
 
-def test_a_tree_becomes_its_files(objects: ObjectStore, tree: Output, tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_tree_becomes_its_files(
+    objects: ObjectStore, tree: Output, tmp_path: Path, packed: bool
+) -> None:
+    if packed:
+        tree = Output(objects.put_bytes(pack_folder(tmp_path / "source")), tree.size, "tree")
     told: list[tuple[int, int]] = []
     folder = tmp_path / "new/folder"
     assert unpack(objects, {"": tree}, folder, lambda *now: told.append(now)) == (4, 13)
@@ -173,7 +179,7 @@ def test_a_painted_world_has_the_real_layout_and_gives_the_same_manifest(
     world, counts = WORLDS[layout]
     painter = import_module(f"clipsteer.data.painters.{world}")
     painter.paint(tmp_path / "source", counts=counts, size=16, seed=3)
-    digest = put_tree(objects, tmp_path / "source")
+    digest = objects.put_bytes(pack_folder(tmp_path / "source"))
     unpack(objects, {"": Output(digest, 0, "tree")}, tmp_path / "out")
     read = import_module(f"clipsteer.data.layouts.{layout}").read
     per_group = {} if layout == "imagenet" else {"validation": 1, "test": 2}

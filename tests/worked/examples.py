@@ -185,17 +185,17 @@ DICTIONARY = Jump
     },
     {
         "clipsteer/dictionaries/registry.py": (
-            ('("vanilla", "topk", "neurons")', '("vanilla", "topk", "jump", "neurons")'),
+            ('("vanilla", "topk", "scaled', '("vanilla", "topk", "jump", "scaled'),
         ),
         "clipsteer/sections/dictionaries.py": (
             (
-                'Literal["vanilla", "topk", "neurons"] = key(\n        "ReLU with L1, Top-K, ',
-                'Literal["vanilla", "topk", "jump", "neurons"] = key(\n'
+                'Literal["vanilla", "topk", "neurons", "imported"] = key(\n        "ReLU with L1, Top-K, ',
+                'Literal["vanilla", "topk", "jump", "neurons", "imported"] = key(\n'
                 '        "ReLU with L1, Top-K, ReLU with a jump, ',
             ),
         ),
         "tests/workflow/test_house.py": (
-            ('("vanilla", "topk", "neurons")', '("vanilla", "topk", "jump", "neurons")'),
+            ('("vanilla", "topk", "neurons", "imp', '("vanilla", "topk", "jump", "neurons", "imp'),
         ),
     },
 )
@@ -296,7 +296,7 @@ HOOK_POINT = Example(
         "clipsteer/activations/extract.py": (
             ('("resid_post", "mlp_out")', '("resid_pre", "resid_post", "mlp_out")'),
         ),
-        "clipsteer/clip/tower.py": (
+        "clipsteer/backbones/tower.py": (
             (
                 "                stream, mlp_out = self.block(stream, index)\n",
                 "                before = stream\n"
@@ -308,7 +308,7 @@ HOOK_POINT = Example(
                 "                for point, values in passed.items():\n",
             ),
         ),
-        "clipsteer/clip/tail.py": (
+        "clipsteer/backbones/tail.py": (
             (
                 "    check_layer(layer, n_layers, key)\n",
                 "    if layer != -1:  # before all layers\n        check_layer(layer, n_layers, key)\n",

@@ -14,14 +14,15 @@ import polars as pl
 import pytest
 import yaml
 
+from clipsteer.runner.fingerprint import code_fingerprint
 from tests.staleness.scene import SOURCES, check_out
-from tests.worked.examples import EXAMPLES, Example
+from tests.worked.examples import CONFIG_KEY, EXAMPLES, Example
 from tests.workflow.real_trees import photo
 from tests.workflow.runs import BASE, WorkingCopy
 
 CONTRIBUTING = (BASE / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # What of a checkout the examples change, and tests of theirs import, beside what runs.
-BESIDE = ("README.md", "docs/configuration.md", "tests/workflow/test_house.py", "tests/clip")
+BESIDE = ("README.md", "docs/configuration.md", "tests/workflow/test_house.py", "tests/backbones")
 
 OVERLAY = """
 datasets:
@@ -97,7 +98,7 @@ def test_what_is_written_names_the_new_words(checkout: WorkingCopy) -> None:
     text = (checkout.folder / "docs/configuration.md").read_text(encoding="utf-8")
     for row in (
         "| `dictionaries.<name>.training.project` | `true`, `false` | `true` | whether ",
-        "| `dictionaries.<name>.architecture` | `vanilla`, `topk`, `jump`, `neurons` | ",
+        "| `dictionaries.<name>.architecture` | `vanilla`, `topk`, `jump`, `neurons`, `imported` | ",
         "| `dictionaries.<name>.hook_point` | `resid_pre`, `resid_post`, `mlp_out` | ",
         "| `datasets.<name>.layout` | `celeba`, `waterbirds`, `imagenet`, `coded`, `folder` | ",
     ):
@@ -130,20 +131,35 @@ def test_a_new_layout_and_a_new_step_make_a_result(checkout: WorkingCopy) -> Non
     (checkout.folder / "pictures/holiday.png").unlink()
 
 
+def test_a_key_makes_the_steps_stale_that_use_it_and_no_other(tmp_path: Path) -> None:
+    scripts = sorted((BASE / "workflow_scripts").glob("*.py"))
+    found = []
+    for folder in (tmp_path / "before", tmp_path / "after"):
+        check_out(folder)
+        if folder.name == "after":
+            CONFIG_KEY.apply(folder)
+        code = {
+            s.stem: code_fingerprint(folder / "workflow_scripts" / s.name, folder) for s in scripts
+        }
+        found.append(code)
+    before, after = found
+    assert {step for step in before if before[step] != after[step]} == {"train_dictionary"}
+
+
 TRAINS = """
 import numpy as np
 import torch
 from pathlib import Path
 from clipsteer.dictionaries.files import load, save
-from clipsteer.dictionaries.train import train
+from clipsteer.dictionaries.train import Data, train
 
 x = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
 settings = {"expansion": 4, "lr": 1e-3, "warmup_steps": 1, "ghost_grads": False}
 found = []
 for project in (True, False):
     dictionary, log = train(
-        lambda done: (x for _ in range(4)), steps=4, architecture="jump", sample=lambda: x,
-        config={**settings, "project": project}, seed=0,
+        Data(lambda done: (x for _ in range(4)), lambda: x),
+        {"architecture": "jump", **settings, "project": project}, steps=4, seed=0,
     )
     save(dictionary, Path(f"jump_{project}"), {})
     again = load(Path(f"jump_{project}"))
@@ -157,9 +173,9 @@ assert not found[0].equal(found[1])
 HOOKS = """
 import torch
 from pathlib import Path
-from clipsteer.clip.tail import load_tail
-from clipsteer.clip.tower import load_tower
-from tests.clip.tiny import make_tiny, photos
+from clipsteer.backbones.tail import load_tail
+from clipsteer.backbones.tower import load_tower
+from tests.backbones.tiny import make_tiny, photos
 
 tower = load_tower(make_tiny(Path("clip")), "cpu")
 embeddings, kept = tower.run(tower.pixels(photos(2)), ["resid_pre", "resid_post"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.workflow.real_trees import celeba_tree, make_model, real_config
-from tests.workflow.runs import Outcome, WorkingCopy, making
+from tests.workflow.runs import DROPPING, Outcome, WorkingCopy, making, merged, nested
 
 Share = Callable[[str, Callable[[WorkingCopy], Outcome]], WorkingCopy]
 
@@ -39,6 +39,16 @@ def share(common: Path) -> Share:
 def finished(share: Share) -> WorkingCopy:
     """Both tables of the tiny configuration; not to be changed: take a `twin` of it."""
     return share("finished", lambda copy: copy.run())
+
+
+@pytest.fixture(scope="session")
+def dropping(share: Share) -> WorkingCopy:
+    """The same from nothing, but that shards go, in jobs without a warm worker and on other threads."""
+    threads = ["pretrain_clip=1", "extract_activations=2", "train_dictionary=2"]
+    config = merged(DROPPING, nested("runtime.warm_worker", False))
+    return share(
+        "dropping", lambda copy: copy.run(config=config, options=["--set-threads", *threads])
+    )
 
 
 @pytest.fixture(scope="session")

@@ -76,9 +76,9 @@ def jobs(made: Outline) -> Iterator[Job]:
         for chosen in itertools.product(*(values[name] for name in names)):
             at = dict(zip(names, map(str, chosen), strict=True))
             of_dataset = made.tables.get(at.get("dataset", ""), made.trained)
-            if "dictionary=one_of(OUTLINE.trained)" in body:
-                of_dataset = [name for name in of_dataset if made.is_trained(name)]
-            if at.get("dictionary", of_dataset[0]) in of_dataset:
+            if among := re.search(r"dictionary=one_of\(OUTLINE\.(\w+)\)", body):
+                of_dataset = [name for name in of_dataset if name in getattr(made, among[1])]
+            if "dictionary" not in at or at["dictionary"] in of_dataset:
                 yield step, tuple(at.items())
 
 

@@ -1,7 +1,6 @@
-"""A process that has imported Snakemake and forks for each run: the import is most of a small run's cost.
+"""A process that has imported what runs import, and forks for each: the imports are most of a small run's cost.
 
-What is forked goes on as `python -m snakemake` does, and its jobs are processes of their own, as ever. Runs
-that are killed, or that a script starts, do without.
+Runs that are killed, or that a script starts, do without.
 """
 
 from __future__ import annotations
@@ -14,30 +13,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from tests.workflow import forks
+
 MARK = "CLIPSTEER_TEST_FAMILY"
 """The environment variable by which a family of processes is known (`tests.workflow.processes`)."""
-
-_SERVER = """
-import json, os, signal, sys
-import snakemake.api, snakemake.cli, snakemake.workflow
-
-main = os.path.join(os.path.dirname(snakemake.cli.__file__), "__main__.py")
-for line in sys.stdin:
-    order = json.loads(line)
-    child = os.fork()
-    if child:
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-        continue
-    os.chdir(order["folder"])
-    os.environ.clear()
-    os.environ.update(order["environment"])
-    sys.argv, sys.path[0] = [main, *order["words"]], order["folder"]
-    for number, name, mode in (0, os.devnull, os.O_RDONLY), (1, order["output"], os.O_WRONLY):
-        os.dup2(os.open(name, mode | os.O_APPEND), number)
-    os.dup2(1, 2)
-    signal.alarm(order["timeout"])
-    snakemake.cli.main()
-"""
 
 
 def usable() -> bool:
@@ -73,7 +52,7 @@ def _server(
     """One for each process of tests, interpreter, and setting of Python itself, which is read at its start."""
     others = {k: v for k, v in os.environ.items() if k not in _python(os.environ)}
     return subprocess.Popen(
-        [python, "-c", _SERVER],
+        [python, forks.__file__],
         env={**others, **dict(settings)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

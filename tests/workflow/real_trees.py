@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipsteer.clip.model import load_clip
+from clipsteer.backbones.model import load_clip
 from clipsteer.data.images import decode
-from tests.clip.tiny import make_tiny
+from tests.backbones.tiny import make_tiny
 from tests.data.small_trees import Face, celeba_text, face_name, write
 
 # Three images of each group in each split.

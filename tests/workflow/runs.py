@@ -186,6 +186,9 @@ def nested(key: str, value: object) -> dict[str, Any]:
     return value
 
 
+DROPPING = nested("activations.keep", False)
+
+
 @contextmanager
 def making(place: Path) -> Iterator[bool]:
     """Hold a folder; whether it is still to be filled, which happens once, by whichever process is first."""

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from tests.clip.tiny import make_tiny
+from tests.backbones.tiny import make_tiny
 from tests.data.small_trees import celeba_text, face_name, write
 from tests.workflow.real_trees import FACES, celeba_tree, photo, real_config
 from tests.workflow.runs import BASE, TINY, Outcome, WorkingCopy, merged, nested

@@ -9,7 +9,7 @@ import pytest
 
 from clipsteer.report.baselines import METHODS, columns
 from clipsteer.report.storage import COLUMNS
-from tests.workflow.runs import WorkingCopy, merged, nested
+from tests.workflow.runs import DROPPING, WorkingCopy, merged, nested
 
 TABLE, TARGET = "results/celeba_table.csv", "results/celeba_baselines.csv"
 STORAGE = "results/celeba_storage.csv"
@@ -124,6 +124,6 @@ def test_scales_are_the_directions_own(compared: WorkingCopy) -> None:
 
 def test_activations_that_are_dropped_leave_the_same_table(compared: WorkingCopy) -> None:
     before = (compared.folder / TARGET).read_bytes()
-    config = merged(nested("steering.baselines.scales", [0.5]), nested("activations.keep", False))
+    config = merged(nested("steering.baselines.scales", [0.5]), DROPPING)
     assert compared.run(TARGET, config=config).ok().counts[0] == 0
     assert (compared.folder / TARGET).read_bytes() == before

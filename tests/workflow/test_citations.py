@@ -194,7 +194,7 @@ def test_pages_that_messages_name_are_there() -> None:
     [
         "as `definitions.md` has it",
         "docs/methods.md",
-        "`clipsteer/clip/towers.py`",
+        "`clipsteer/backbones/towers.py`",
         "```\npython benchmarks/speed_of_all.py\n```",
         "results/celeba_features.csv",
         "config/papers.yaml",
@@ -246,9 +246,9 @@ def test_cited_modules_and_targets_are_there(dead: Callable[[str], Iterator[str]
 
 
 def test_dead_modules_and_targets_are_seen() -> None:
-    bad = "python -m benchmarks.speeds; `clipsteer.clip.towers`; `clipsteer.store.digest.nothing_such`"
+    bad = "python -m benchmarks.speeds; `clipsteer.backbones.towers`; `clipsteer.store.digest.nothing_such`"
     assert len(list(dead_modules(bad))) == 3
-    assert list(dead_modules("`clipsteer.store.digest.canonical_json`, clipsteer.clip")) == []
+    assert list(dead_modules("`clipsteer.store.digest.canonical_json`, clipsteer.backbones")) == []
     assert list(
         dead_targets("`make benches`\n\n```\nmake bench\nmake all-of-it   # slow\n```\n")
     ) == [

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipsteer.workflow.commands import Commands, python_of, quoted
+from clipsteer.workflow.inputs import Inputs
 from clipsteer.workflow.outline import Outline
 from tests.workflow.outlines import DEFAULT, outline
 
@@ -62,9 +63,17 @@ def test_nothing_painted_or_pre_trained_here_has_a_folder() -> None:
 
 
 def test_the_tiny_clip_is_given_its_worlds() -> None:
-    found = Commands(outline(), "python").manifests().split()
     worlds = DEFAULT["model"]["tiny"]["worlds"]
-    assert options(found, "--input") == [f"{w}=artifacts/refs/{w}/manifest.json" for w in worlds]
+    manifests = [f"{w}=artifacts/refs/{w}/manifest.json" for w in worlds]
+    painted = [f"world/{w}=artifacts/refs/{w}/world.json" for w in worlds]
+    found = Commands(outline(), "python").learnt_from().split()
+    assert options(found, "--input") == manifests + painted
+    mine = outline({"datasets": {worlds[0]: {"root": "/data"}}})
+    found = Commands(mine, "python").learnt_from().split()
+    assert options(found, "--input") == manifests + painted[1:]
+    assert Inputs(mine).learnt_from() == [
+        pointer.partition("=")[2] for pointer in manifests + painted[1:]
+    ]
 
 
 @given(st.text(st.characters(blacklist_characters="\0", codec="utf-8")))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clip.tiny import make_tiny
+from tests.backbones.tiny import make_tiny
 from tests.workflow.conftest import Share
 from tests.workflow.real_trees import celeba_tree, real_config
 from tests.workflow.runs import Outcome, WorkingCopy, nested

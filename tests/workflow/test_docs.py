@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clipsteer.config import validate
+from clipsteer.config.check import validate
 from clipsteer.data.layouts import folder
 from clipsteer.dictionaries.settings import Settings
 from clipsteer.report import baselines

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from clipsteer.config import validate
+from clipsteer.config.check import validate
 from clipsteer.store.digest import digest_file
 from clipsteer.store.objects import ObjectStore
 from tests.workflow.runs import BASE, TINY, WorkingCopy, merged, nested

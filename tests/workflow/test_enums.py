@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clipsteer.config import validate
+from clipsteer.config.check import validate
 from tests.data.small_trees import write
 from tests.workflow.real_trees import photo
 from tests.workflow.runs import BASE, TINY, WorkingCopy, merged, nested
@@ -69,8 +69,14 @@ def row(number: int, mine: Path) -> dict[str, Any]:
         dictionary["hook_point"] = point
         if "training" in dictionary:
             dictionary["training"]["mse"] = word["dictionaries.<name>.training.mse"]
+    theirs = {"architecture": "imported", "hook_point": point, "source": "hub:who/sae-{layer}"}
+    words = {
+        k: word[f"dictionaries.<name>.{k}"] for k in ("format", "normalize", "tokens", "check")
+    }
+    # a commit, which needs no look at the hub
+    config["dictionaries"]["theirs"] = theirs | words | {"revision": "0123456789" * 4}
     config["activations"]["hook_points"] = [point]
-    config["tables"] = {name: ["topk", "vanilla", "neurons"] for name in TABLES}
+    config["tables"] = {name: ["topk", "vanilla", "theirs", "neurons"] for name in TABLES}
     return json.loads(json.dumps(config))
 
 
@@ -106,5 +112,6 @@ def test_every_word_passes_a_dry_run(fresh: WorkingCopy, mine: Path, number: int
         overlays=(),
         options=["--dry-run", "--quiet", "rules"],
     ).ok()
-    for rule in ("train_dictionary", "ablate_features", "make_table", "control_table"):
+    rules = ("train_dictionary", "ablate_features", "make_table", "control_table")
+    for rule in (*rules, "import_dictionary", "check_dictionary"):
         assert rule in outcome.text

@@ -68,10 +68,12 @@ def test_a_dictionary_learns_from_the_copies_too_where_there_are_any() -> None:
 
 def test_the_neuron_basis_is_not_trained_and_has_no_control() -> None:
     found = inputs(tables={"celeba": ["neurons", "topk"]})
-    at = wildcards(dictionary="topk", block=BLOCKS[0])
+    at = wildcards(dataset="celeba", dictionary="topk", block=BLOCKS[0])
     assert found.trained(at) == [f"{REFS}/dictionaries/topk/{BLOCKS[0]}.json"]
-    assert found.trained(wildcards(dictionary="neurons", block=BLOCKS[0])) == []
+    basis = wildcards(dataset="celeba", dictionary="neurons", block=BLOCKS[0])
+    assert found.trained(basis) == []
     table = wildcards(dataset="celeba")
+    assert found.trained_of_table(table) == [f"{REFS}/dictionaries/topk/{b}.json" for b in BLOCKS]
     assert found.of_table("ablation")(table) == [
         f"{REFS}/celeba/{name}/{block}/ablation.json"
         for name, block in product(("neurons", "topk"), BLOCKS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import random
 import shutil
 from collections.abc import Iterator
@@ -18,17 +17,14 @@ from clipsteer.runner.run import Job, Runtime
 from clipsteer.store.actions import ActionStore
 from clipsteer.store.drop import DROPPED, expect
 from clipsteer.store.durable import remove
+from clipsteer.store.entries import is_pack
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Member, Output, Pointer, pointer_bytes
-from clipsteer.store.reach import Trees
 from clipsteer.store.roots import keep_pointer
 from clipsteer.store.trees import StoreTree, put_tree
 from clipsteer.store.usage import read_peak
-from tests.workflow.conftest import Share
-from tests.workflow.runs import BASE, Outcome, WorkingCopy, merged, nested
+from tests.workflow.runs import BASE, DROPPING, WorkingCopy, merged, nested
 
-DROP = nested("activations.keep", False)
-EARLY = {"paint_world", "build_manifest", "pretrain_clip", "build_head", "list_shards"}
 SHARDS = {
     "celeba": ["train/00000", "train/00001", "validation/00000", "test/00000"],
     "general": ["train/00000", "train/00001", "train/00002"],
@@ -37,7 +33,7 @@ SHARDS = {
         *("validation/00000", "test/00000"),
     ],
 }
-ACTIONS, EARLIER = 51, 17  # those from extraction on, those before
+ACTIONS = 68
 
 
 class Store:
@@ -64,9 +60,9 @@ class Store:
         return found[0]
 
     def digests(self, record: dict[str, Any], output: str) -> list[str]:
-        """The digest of an output; of a tree those of its files."""
+        """The digest of an output; of a tree whose files are objects those of its files."""
         digest = record["outputs"][output]["digest"]
-        if record["outputs"][output]["kind"] == "blob":
+        if record["outputs"][output]["kind"] == "blob" or is_pack(self.objects, digest):
             return [digest]
         tree = StoreTree(self.objects, digest)
         return [tree.digest(path) for path in tree.paths()]
@@ -89,27 +85,6 @@ class Store:
 
     def size(self) -> int:
         return sum(self.objects.size(digest) for digest in self.objects.digests())
-
-
-@pytest.fixture(scope="module")
-def dropping(share: Share, finished: WorkingCopy) -> WorkingCopy:
-    """A run that finds the CLIP and the images in its store, and drops what it extracts."""
-
-    def act(copy: WorkingCopy) -> Outcome:
-        for name in ("objects", "actions", "clipsteer-store.json"):
-            source = finished.store / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy.store / name)
-        store = Store(copy.store)
-        trees = Trees(store.objects)
-        for record in store.records():
-            if record["step"] not in EARLY:
-                store.actions.forget(record["key"])
-                for output in record["outputs"].values():
-                    for digest in {output["digest"], *trees.below(output["digest"])}:
-                        remove(str(copy.store / store.objects.relative(digest)))
-        return copy.run(config=DROP)
-
-    return share("dropping", act)
 
 
 @pytest.fixture
@@ -152,7 +127,7 @@ def test_the_tables_are_the_same_and_the_shards_are_gone(
     assert set(kept.values().values()) == {f"{d} {shard}" for _, d, shard in shards(*SHARDS)}
     assert left.values() == {}
     said = (dropping.folder.parent / "said").read_text()
-    assert f"computed={ACTIONS} restored={EARLIER}" in said
+    assert f"computed={ACTIONS} restored=0" in said
     assert list(remade(dropping)) == []
     # within the run: never were all of them there at once
     peak = read_peak(dropping.store)
@@ -162,12 +137,12 @@ def test_the_tables_are_the_same_and_the_shards_are_gone(
 
 
 def test_nothing_becomes_stale_by_it(dropping: WorkingCopy, copy: WorkingCopy) -> None:
-    assert copy.run(config=DROP).ok().idle
+    assert copy.run(config=DROPPING).ok().idle
     kept = copy.run().ok()  # tables no longer ask for the markers
     assert kept.counts[0] == 0
     for name in ("artifacts", "results", ".snakemake", "logs"):
         shutil.rmtree(copy.folder / name)
-    assert copy.run(config=DROP).ok().counts == (0, ACTIONS + EARLIER)
+    assert copy.run(config=DROPPING).ok().counts == (0, ACTIONS)
     assert copy.pointers() == dropping.pointers()
     assert results(copy) == results(dropping)
     assert Store(copy.store).values() == {}
@@ -177,7 +152,7 @@ def test_one_key_of_one_dictionary_and_the_negative_control(copy: WorkingCopy) -
     """What reads the shards anew has them made again, once, and they go when the last one is done."""
     before = without_markers(copy)
     change = merged(
-        merged(DROP, nested("dictionaries.vanilla.training.l1", 0.5)),
+        merged(DROPPING, nested("dictionaries.vanilla.training.l1", 0.5)),
         nested("steering.shuffles", 1),
     )
     targets = [f"results/waterbirds_{result}.csv" for result in ("table", "negative_control")]
@@ -186,7 +161,7 @@ def test_one_key_of_one_dictionary_and_the_negative_control(copy: WorkingCopy) -
     # train, evaluate, statistics, select, ablate and control of two layers; two tables
     assert outcome.counts == (2 * 6 + 2 + len(SHARDS["waterbirds"]), 0)
     assert Store(copy.store).values() == {}
-    assert copy.run(config=DROP).ok().counts[0] == 0
+    assert copy.run(config=DROPPING).ok().counts[0] == 0
     assert {name: copy.pointers()[name] for name in before} == before
 
 
@@ -194,12 +169,11 @@ def test_one_lost_object_of_every_kind(dropping: WorkingCopy, copy: WorkingCopy)
     """In one run that needs each of them again."""
     store, choose, layer = Store(copy.store), random.Random(3).choice, "topk/layer_02"
     listing = store.record("list_shards", "celeba", split="test")
-    images = json.loads(store.objects.get_bytes(listing["outputs"]["00000"]["digest"]))["images"]
     store.lose(
-        choose(images)[0],
         *(
             choose(store.digests(record, output))
             for record, output in (
+                (store.record("paint_world", "celeba"), "world"),
                 (store.record("build_manifest", "celeba"), "manifest"),
                 (store.record("build_manifest", "celeba"), "labels_test"),
                 (listing, "00000"),
@@ -221,7 +195,7 @@ def test_one_lost_object_of_every_kind(dropping: WorkingCopy, copy: WorkingCopy)
         store.actions.forget(record["key"])
     for name in ("artifacts", "results"):
         shutil.rmtree(copy.folder / name)
-    outcome = copy.run(config=DROP).ok()
+    outcome = copy.run(config=DROPPING).ok()
     again = [
         ("paint_world", "celeba", ""),
         ("build_manifest", "celeba", ""),
@@ -242,7 +216,7 @@ def test_one_lost_object_of_every_kind(dropping: WorkingCopy, copy: WorkingCopy)
         for step, *which in remade(copy)
     ]
     assert sorted(found) == sorted(again)
-    assert outcome.counts == (2 + len(again), ACTIONS + EARLIER - 2)
+    assert outcome.counts == (2 + len(again), ACTIONS - 2)
     assert results(copy) == results(dropping)
     assert copy.pointers() == dropping.pointers()
     # only what a table had made again for itself is left: no drop comes after it

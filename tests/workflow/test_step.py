@@ -1,4 +1,4 @@
-"""The step runner, through a toy script run as a command: restore, early cutoff, failures."""
+"""The step runner, through a toy step run as a command: restore, early cutoff, failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 
 from clipsteer.runner.fingerprint import code_fingerprint
 from clipsteer.store.actions import ActionStore
-from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import (
     Member,
     Output,
@@ -22,47 +21,16 @@ from clipsteer.store.pointers import (
     write_pointer,
 )
 from clipsteer.store.roots import copy_of, keep_pointer
+from tests.toy import Toy
 
 BASE = Path(__file__).parents[2]
-TOY = '''
-"""Doubles a number for every member."""
-
-from clipsteer.errors import ClipsteerError
-from clipsteer.runner.step import Action, Job, Run, main
 
 
-def plan(job):
-    number = {"number": job.output("number", "value")}
-    return {m: Action({"times": t}, number) for m, t in job.recipe["members"].items()}
-
-
-def compute(run):
-    (run.scratch / "trace").write_text("here")
-    value = run.json("number") * run.recipe["times"]
-    if value == 13:
-        raise ClipsteerError("number: found 13, expected luck. Choose another.")
-    if value == 14:
-        raise ValueError("a bug")
-    if value == 15:
-        raise OSError(28, "No space left on device", "somewhere")
-    run.put_json("value", value)
-    run.fact("even", value % 2 == 0)
-
-
-if __name__ == "__main__":
-    main(plan, compute, __doc__)
-'''
-
-
-class Toy:
-    """A project of one script, with a store and one input."""
+class Doubles(Toy):
+    """The step `double` of the toy workflow, with one input."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.script = root / "workflow_scripts/toy.py"
-        self.script.parent.mkdir()
-        self.script.write_text(TOY)
-        self.objects = ObjectStore(root / "store")
+        super().__init__(root)
         self.give(3)
 
     def give(self, number: int) -> None:
@@ -74,14 +42,10 @@ class Toy:
     def run(
         self, members: dict[str, int], code: str | None = None, **export: str
     ) -> subprocess.CompletedProcess[str]:
-        recipe = {
-            "step": "toy",
-            "config": {"members": members},
-            "modules": [],
-            "code": code or code_fingerprint(self.script, self.root),
-        }
-        words = [sys.executable, self.script, "--recipe", json.dumps(recipe), "--store", "store"]
-        words += ["--input", "number=number.json", "--pointer", "out.json", "--log", "logs/toy.log"]
+        recipe = self.recipe("double", {"members": members}, code)
+        words = [sys.executable, self.script("double"), "--recipe", recipe, "--store", "store"]
+        words += ["--input", "number=number.json", "--pointer", "out.json"]
+        words += ["--log", "logs/double.log"]
         if export:
             words += ["--export", *(f"{m}/value={path}" for m, path in export.items())]
         environment = {**os.environ, "PYTHONPATH": str(BASE)}
@@ -99,11 +63,11 @@ class Toy:
 
 
 @pytest.fixture
-def toy(tmp_path: Path) -> Toy:
-    return Toy(tmp_path)
+def toy(tmp_path: Path) -> Doubles:
+    return Doubles(tmp_path)
 
 
-def test_computes_then_restores(toy: Toy) -> None:
+def test_computes_then_restores(toy: Doubles) -> None:
     first = toy.run({"a": 1, "b": 2})
     assert "computed=2 restored=0" in first.stderr, first.stderr
     assert (toy.value("a"), toy.value("b")) == (3, 6)
@@ -113,20 +77,20 @@ def test_computes_then_restores(toy: Toy) -> None:
     assert (toy.root / "out.json").read_bytes() == before
     assert "computed=1 restored=1" in toy.run({"a": 1, "b": 4}).stderr
     assert not list((toy.root / "store/scratch").iterdir())
-    assert "computed=1 restored=1" in (toy.root / "logs/toy.log").read_text()
+    assert "computed=1 restored=1" in (toy.root / "logs/double.log").read_text()
 
 
-def test_a_comment_is_no_change_and_an_edit_is(toy: Toy) -> None:
+def test_a_comment_is_no_change_and_an_edit_is(toy: Doubles) -> None:
     toy.run({"a": 1})
-    toy.script.write_text(TOY.replace("number = {", "# said twice\n    number = {"))
+    toy.edit("double", "number = {", "# said twice\n    number = {")
     assert "computed=0 restored=1" in toy.run({"a": 1}).stderr
-    toy.script.write_text(TOY.replace("% 2 == 0", "% 2 == 1"))
+    toy.edit("double", "% 2 == 0", "% 2 == 1")
     assert "computed=1 restored=0" in toy.run({"a": 1}).stderr
 
 
-def test_code_that_changed_since_planning_publishes_nothing(toy: Toy) -> None:
-    code = code_fingerprint(toy.script, toy.root)
-    toy.script.write_text(TOY.replace("% 2 == 0", "% 2 == 1"))
+def test_code_that_changed_since_planning_publishes_nothing(toy: Doubles) -> None:
+    code = code_fingerprint(toy.script("double"), toy.root)
+    toy.edit("double", "% 2 == 0", "% 2 == 1")
     result = toy.run({"a": 1}, code=code)
     assert result.returncode == 1
     assert "was changed before the step began" in result.stderr
@@ -137,24 +101,26 @@ def test_code_that_changed_since_planning_publishes_nothing(toy: Toy) -> None:
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
-        (13, "clipsteer: toy: number: found 13, expected luck. Choose another."),
+        (13, "clipsteer: double: number: found 13, expected luck. Choose another."),
         (14, "ValueError: a bug"),
         (15, "no space left"),
     ],
 )
-def test_failures_leave_nothing_and_stand_in_the_log(toy: Toy, number: int, expected: str) -> None:
+def test_failures_leave_nothing_and_stand_in_the_log(
+    toy: Doubles, number: int, expected: str
+) -> None:
     toy.give(number)
     result = toy.run({"a": 1})
     assert result.returncode == 1
     assert expected in result.stderr
-    assert expected in (toy.root / "logs/toy.log").read_text()
+    assert expected in (toy.root / "logs/double.log").read_text()
     assert ("Traceback" in result.stderr) == (number == 14)
     assert toy.actions == 0
     assert not (toy.root / "out.json").exists()
     assert not list((toy.root / "store/scratch").iterdir())
 
 
-def test_exports_are_real_files(toy: Toy) -> None:
+def test_exports_are_real_files(toy: Doubles) -> None:
     toy.run({"a": 5}, a="results/a.json")
     toy.give(4)
     toy.run({"a": 5}, a="results/a.json")
@@ -162,7 +128,7 @@ def test_exports_are_real_files(toy: Toy) -> None:
     assert [p.name for p in (toy.root / "results").iterdir()] == ["a.json"]
 
 
-def test_a_lost_object_is_remade_when_it_is_needed(toy: Toy) -> None:
+def test_a_lost_object_is_remade_when_it_is_needed(toy: Doubles) -> None:
     toy.run({"a": 2})
     digest = read_pointer(toy.root / "out.json").members["a"].outputs["value"].digest
     toy.objects.path(digest).unlink()
@@ -170,11 +136,11 @@ def test_a_lost_object_is_remade_when_it_is_needed(toy: Toy) -> None:
     assert not toy.objects.exists(digest)
     exported = toy.run({"a": 2}, a="results/a.json")
     assert "computed=1 restored=1" in exported.stderr, exported.stderr
-    assert "remade toy a blake3:" in (toy.root / "logs/toy.log").read_text()
+    assert "remade double a blake3:" in (toy.root / "logs/double.log").read_text()
     assert toy.value("a") == json.loads((toy.root / "results/a.json").read_text()) == 6
 
 
-def test_a_damaged_pointer_is_mended_and_a_hopeless_one_put_away(toy: Toy) -> None:
+def test_a_damaged_pointer_is_mended_and_a_hopeless_one_put_away(toy: Doubles) -> None:
     toy.run({"a": 2})
     member = read_pointer(toy.root / "out.json").members["a"]
     sound = pointer_bytes(Pointer("number", {"all": member}))
@@ -192,7 +158,9 @@ def test_a_damaged_pointer_is_mended_and_a_hopeless_one_put_away(toy: Toy) -> No
     assert not (toy.root / "number.json").exists()
 
 
-def test_a_job_of_an_older_run_writes_no_pointer(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_of_an_older_run_writes_no_pointer(
+    toy: Doubles, monkeypatch: pytest.MonkeyPatch
+) -> None:
     current = toy.root / ".snakemake/clipsteer/run"
     current.parent.mkdir(parents=True)
     current.write_text("newer")
@@ -206,13 +174,13 @@ def test_a_job_of_an_older_run_writes_no_pointer(toy: Toy, monkeypatch: pytest.M
     assert "computed=0 restored=1" in toy.run({"a": 2}).stderr
 
 
-def test_help_needs_no_arguments(toy: Toy) -> None:
+def test_help_needs_no_arguments(toy: Doubles) -> None:
     environment = {**os.environ, "PYTHONPATH": str(BASE)}
     result = subprocess.run(
-        [sys.executable, toy.script, "--help"],
+        [sys.executable, toy.script("double"), "--help"],
         env=environment,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "Doubles a number" in result.stdout
+    assert "A toy." in result.stdout

@@ -1,0 +1,61 @@
+"""Checks the configuration: every fault at once, each with its dotted key and what to do about it.
+
+Types, ranges and defaults are those of the classes in `clipsteer.sections`; what no field can say (a
+dictionary's data set exists, k fits the dictionary) is checked here and in the modules beside. Nothing
+here reads data, but it is seen whether the folders are there; of a CLIP folder config.json is read,
+because the number of layers shapes the DAG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from clipsteer.config.datasets import dataset_faults, root_faults, table_faults
+from clipsteer.config.dictionaries import dictionary_faults
+from clipsteer.config.model import model_faults
+from clipsteer.config.used import Config, used_dictionaries
+from clipsteer.errors import ClipsteerError
+from clipsteer.sections.check import filled
+
+# Folders beside the data sets' in artifacts/refs.
+_RESERVED = {"model", "raw", "dictionaries"}
+
+
+def validate(config: Config, base: Path) -> dict[str, Any]:
+    """`config` with its values as they are meant and its defaults filled in: what the workflow is to use.
+
+    A plain mapping, the same whether a default is written or left out. `base` is the folder that relative
+    paths in the config start from. Raises one ClipsteerError that lists all faults.
+    """
+    meant, faults = filled(config)
+    if not faults:  # the rules below take the shape for granted
+        faults = list(_meaning(meant, base))
+    if faults:
+        listing = "\n".join(f"  - {fault}" for fault in faults)
+        noun = "fault" if len(faults) == 1 else "faults"
+        raise ClipsteerError(f"the configuration has {len(faults)} {noun}:\n{listing}")
+    return meant
+
+
+def _meaning(config: Config, base: Path) -> Iterator[str]:
+    """What keys that fit their own class say amiss of each other, or of what is on the disk."""
+    yield from model_faults(config, base)
+    yield from dataset_faults(config, base)
+    yield from root_faults(config, base)
+    for name in _RESERVED & set(config["datasets"]):
+        yield f"datasets.{name}: this name is taken (artifacts/refs/{name}); choose another."
+    for table, names in config["tables"].items():
+        if names:  # not switched off
+            yield from table_faults(config, table)
+    for name in used_dictionaries(config):
+        yield from dictionary_faults(config, name, base)
+    thresholds = config["steering"]["thresholds"]
+    if thresholds["low"] >= thresholds["high"]:
+        yield (
+            f"steering.thresholds: low {thresholds['low']} must be below high {thresholds['high']}."
+        )
+    strict, slack = config["steering"]["strict"], config["steering"]["strict_slack"]
+    if slack and strict != "no_group_falls":
+        yield f"steering.strict_slack: {slack} has no effect on {strict}; expected 0, or strict: no_group_falls."

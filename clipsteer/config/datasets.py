@@ -1,0 +1,105 @@
+"""What keys of `datasets` and `tables` say amiss of each other, or of the folders that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+from clipsteer.config.used import Config, needed_datasets
+from clipsteer.data.forms import name_faults, option_faults
+from clipsteer.errors import close_match
+
+# The layout that each world is painted in.
+_WORLD_LAYOUTS = {"faces": "celeba", "birds": "waterbirds", "general": "imagenet"}
+
+
+def dataset_faults(config: Config, base: Path) -> Iterator[str]:
+    """Painted worlds that cannot be painted so, and options of layouts that have no effect."""
+    needed = needed_datasets(config)
+    for name, dataset in config["datasets"].items():
+        if dataset["root"] == "painted" and "painted" not in dataset:
+            yield f"datasets.{name}.painted: missing, but datasets.{name}.root is `painted`."
+        elif dataset["root"] == "painted" and name in needed:
+            yield from _painted_faults(dataset, f"datasets.{name}")
+        yield from option_faults(f"datasets.{name}", dataset, _folder_of(dataset, base))
+
+
+def _painted_faults(dataset: Config, key: str) -> Iterator[str]:
+    """A world that is not painted in the data set's layout, or not in such numbers."""
+    world, counts = dataset["painted"]["world"], dataset["painted"]["counts"]
+    if dataset["layout"] != _WORLD_LAYOUTS[world]:
+        yield (
+            f"{key}.layout: found {dataset['layout']}, but the world {world} is painted in the layout "
+            f"{_WORLD_LAYOUTS[world]}; change the layout or {key}.painted.world, or set {key}.root to a folder."
+        )
+        return
+    if world == "general":
+        for split, count in counts.items():
+            if split == "test" or isinstance(count, list):
+                yield (
+                    f"{key}.painted.counts.{split}: found {count}, but the world general has no groups and no "
+                    "test split; expected one number of images for train and validation."
+                )
+        return
+    for split, asked in dataset["evaluation"].items():
+        count = counts.get(split, 0)
+        most = min(count) if isinstance(count, list) else count // 4
+        if asked is not None and asked > most:
+            yield (
+                f"{key}.evaluation.{split}: found {asked}, but {key}.painted.counts.{split} is {count}, so that "
+                f"some group has at most {most} images; expected at most that many, or null for all."
+            )
+
+
+def root_faults(config: Config, base: Path) -> Iterator[str]:
+    """Folders that are needed and are not there, with what is expected in them."""
+    for name in needed_datasets(config):
+        dataset = config["datasets"].get(name, {"root": "painted"})
+        root, folder = dataset["root"], _folder_of(dataset, base)
+        if folder is None or folder.is_dir():
+            continue
+        layout = import_module(f"clipsteer.data.layouts.{dataset['layout']}").__doc__ or ""
+        yield (
+            f"datasets.{name}.root: found no folder at {root}. Put the data set there, set the key to the "
+            "folder that holds it, or set it to `painted`. Expected:\n"
+            + "\n".join(f"      {line}".rstrip() for line in layout.strip().splitlines())
+        )
+
+
+def _folder_of(dataset: Config, base: Path) -> Path | None:
+    """The user's folder of a data set; None for a painted one."""
+    return None if dataset["root"] == "painted" else base / Path(dataset["root"]).expanduser()
+
+
+def table_faults(config: Config, table: str) -> Iterator[str]:
+    """What one table asks for and does not have."""
+    datasets, dictionaries = config["datasets"], config["dictionaries"]
+    names = config["tables"][table]
+    if table not in datasets:
+        yield (
+            f"tables.{table}: no data set of that name; datasets: {', '.join(datasets)}."
+            + close_match(table, list(datasets))
+        )
+        return
+    if datasets[table]["layout"] == "imagenet":
+        yield (
+            f"tables.{table}: layout imagenet has no target and spurious attribute; expected celeba, "
+            "waterbirds or folder."
+        )
+    neurons = [d for d in names if dictionaries.get(d, {}).get("architecture") == "neurons"]
+    if neurons == names:
+        yield f"tables.{table}: found only neurons; expected at least one trained dictionary."
+    hooks = [dictionaries[d]["hook_point"] for d in neurons]
+    if len(set(hooks)) < len(hooks):
+        yield f"tables.{table}: {', '.join(neurons)} are one neuron basis; expected one a hook point."
+    for key in ("class_names", "group_names", "templates"):
+        if key not in datasets[table]:
+            yield f"datasets.{table}.{key}: missing, but tables.{table} needs it."
+    yield from name_faults(f"datasets.{table}", datasets[table])
+    for name in names:
+        if name not in dictionaries:
+            yield (
+                f"tables.{table}: found {name}, expected one of {', '.join(dictionaries)}."
+                + close_match(name, list(dictionaries))
+            )

@@ -1,0 +1,72 @@
+"""What keys of `dictionaries` say amiss of each other, of the data they learn from or of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from clipsteer.config.lengths import length_faults
+from clipsteer.config.model import layers_of, vision
+from clipsteer.config.used import Config
+from clipsteer.dictionaries.sources import KEYS as IMPORT_KEYS
+from clipsteer.dictionaries.sources import source_faults
+from clipsteer.errors import ClipsteerError, close_match
+
+# Keys of `training` that only one architecture reads: an option without effect is an error.
+_ONLY = {"k": "topk", "l1": "vanilla"}
+
+
+def dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
+    """What one dictionary lacks, or has without effect, and numbers that do not fit its model or images."""
+    dictionary, key = config["dictionaries"][name], f"dictionaries.{name}"
+    if dictionary["hook_point"] not in config["activations"]["hook_points"]:
+        yield (
+            f"{key}.hook_point: {dictionary['hook_point']} is not among activations.hook_points "
+            f"({', '.join(config['activations']['hook_points'])})."
+        )
+    if name == "neurons" and dictionary["architecture"] != "neurons":
+        yield f"{key}: tables keep this name for the neuron basis; choose another for a trained dictionary."
+    if dictionary["architecture"] == "neurons":
+        for extra in ("training", "trained_on"):
+            if extra in dictionary:
+                yield f"{key}.{extra}: has no effect, the neuron basis is not trained; remove it."
+    if dictionary["architecture"] == "imported":
+        with suppress(ClipsteerError, AssertionError):  # told of model.source
+            yield from source_faults(dictionary, layers_of(config, base), base, key)
+        return
+    for extra in IMPORT_KEYS:
+        if extra in dictionary:
+            found = dictionary["architecture"]
+            yield f"{key}.{extra}: has no effect on {found}; remove it, or set {key}.architecture: imported."
+    if dictionary["architecture"] == "neurons":
+        return
+    for needed in ("training", "trained_on"):
+        if needed not in dictionary:
+            yield f"{key}.{needed}: missing; a {dictionary['architecture']} dictionary is trained."
+            return
+    if dictionary["trained_on"] not in config["datasets"]:
+        yield (
+            f"{key}.trained_on: found {dictionary['trained_on']}, expected one of "
+            f"{', '.join(config['datasets'])}."
+            + close_match(dictionary["trained_on"], list(config["datasets"]))
+        )
+    training = dictionary["training"]
+    for option, architecture in _ONLY.items():
+        if dictionary["architecture"] == architecture and option not in training:
+            yield f"{key}.training.{option}: missing; {architecture} needs it."
+        if dictionary["architecture"] != architecture and option in training:
+            yield f"{key}.training.{option}: has no effect on {dictionary['architecture']}; remove it."
+    try:
+        tower = vision(config, base)
+    except ClipsteerError:  # told of model.source
+        return
+    if tower is None:
+        return
+    if training.get("k", 0) > training["expansion"] * tower.width:
+        yield (
+            f"{key}.training.k: found {training['k']}, but the dictionary has only m = expansion * d = "
+            f"{training['expansion'] * tower.width} features."
+        )
+    if dictionary["trained_on"] in config["datasets"]:
+        yield from length_faults(config, name, tower, base)

@@ -1,0 +1,49 @@
+"""A dictionary that was trained on CLS tokens or on spatial ones alone stays on these, whatever is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from clipsteer.errors import ClipsteerError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clipsteer.dictionaries.base import Dictionary, Tokens
+
+
+def span(tokens: Tokens, n_tokens: int) -> slice:
+    """The tokens of an image; CLS is token 0."""
+    return {"all": slice(0, n_tokens), "spatial": slice(1, n_tokens), "cls": slice(0, 1)}[tokens]
+
+
+def its_own(
+    batches: Iterable[tuple[int, NDArray[np.floating]]], dictionary: Dictionary, aggregate: str
+) -> Iterator[tuple[int, NDArray[np.floating]]]:
+    """(start, activations (n, T, d)) -> the same with the tokens that a dictionary is for.
+
+    Raises ClipsteerError where `steering.aggregate` asks for the one token that it is not for.
+    """
+    if aggregate == "cls" and dictionary.tokens == "spatial":
+        raise ClipsteerError(
+            "steering.aggregate: found cls, but this dictionary was trained on spatial tokens alone, expected mean or "
+            "max. Change the key, or take another dictionary."
+        )
+    for start, x in batches:
+        yield start, x[:, span(dictionary.tokens, x.shape[1])]
+
+
+def edited(asked: Tokens, dictionary: Dictionary) -> Tokens:
+    """The tokens that an edit by a dictionary changes, where `steering.tokens` asks for some.
+
+    Raises ClipsteerError where that leaves none.
+    """
+    own = dictionary.tokens
+    if "all" not in (asked, own) and asked != own:
+        raise ClipsteerError(
+            f"steering.tokens: found {asked}, but this dictionary was trained on {own} tokens alone, expected {own} or "
+            "all. Change the key, or take another dictionary."
+        )
+    return own if asked == "all" else asked

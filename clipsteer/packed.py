@@ -1,0 +1,39 @@
+"""Writes a folder of many small files as one Parquet file, which the store takes for a tree (store/packs.py).
+
+A painted world has thousands of images: each as an object of its own would cost the file system more than
+the image. Here, beside the rooms, as the bytes hang on the version of polars: a step that writes a pack has
+this in its code.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable
+
+ROWS = 256
+"""Files in a group of rows, which is what a reader reads at once."""
+
+
+def pack_bytes(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """A pack of (path, content), sorted by path: equal files give equal bytes.
+
+    Not compressed: images are so already.
+    """
+    import polars as pl
+
+    from clipsteer.store.digest import digest_bytes
+
+    rows = [(path, digest_bytes(data), len(data), data) for path, data in sorted(files)]
+    schema = {"path": pl.String, "digest": pl.String, "size": pl.Int64, "data": pl.Binary}
+    table, buffer = pl.DataFrame(rows, schema, orient="row"), io.BytesIO()
+    table.write_parquet(buffer, compression="uncompressed", statistics=False, row_group_size=ROWS)
+    return buffer.getvalue()
+
+
+def pack_folder(folder: str | os.PathLike[str]) -> bytes:
+    """A pack of a folder and all below it. Raises ClipsteerError for a missing folder and a bad name."""
+    from clipsteer.store.trees import FolderTree
+
+    tree = FolderTree(folder)
+    return pack_bytes((path, tree.read(path)) for path in tree.paths())
