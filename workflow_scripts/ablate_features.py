@@ -43,6 +43,7 @@ def compute(run: Run) -> None:
     from clipsteer.steering.ablation import predict_sets
     from clipsteer.steering.choose import CONDITIONS
     from clipsteer.steering.controls import random_sets
+    from clipsteer.steering.feature_set import FeatureSet
     from clipsteer.steering.inputs import AblationSetting
     from clipsteer.steering.statistics import firing_frequency
     from clipsteer.tables import parquet_bytes, read_parquet
@@ -56,8 +57,8 @@ def compute(run: Run) -> None:
     seeds = [recipe["seed"] * 1000 + i for i in range(recipe["random_seeds"])]
     sets, rows = [], []
     for condition in CONDITIONS:
-        chosen = selection[condition]
-        targeted = np.asarray(chosen["features"], np.int64)
+        chosen = FeatureSet.from_dict(selection[condition])
+        targeted = chosen.features
         controls = random_sets(
             setting.evaluator.dictionary.m,
             len(targeted),
@@ -67,7 +68,7 @@ def compute(run: Run) -> None:
             like=targeted,
         )
         sets += [targeted, *controls]
-        rows.append(("targeted", condition, chosen["threshold"], len(targeted), None))
+        rows.append(("targeted", condition, chosen.threshold, len(targeted), None))
         rows += [
             ("random", condition, None, len(c), s) for c, s in zip(controls, seeds, strict=True)
         ]

@@ -39,6 +39,8 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
+    from dataclasses import replace
+
     from clipsteer.steering.ablation import predict_prefixes
     from clipsteer.steering.choose import rules
     from clipsteer.steering.counts import GroupCounts, count_groups
@@ -75,8 +77,14 @@ def compute(run: Run) -> None:
     frame = sweep_frame(sweep, predictions, *labels)
     baseline = count_groups(resumed, *labels)
     unmodified = count_groups(setting.baseline, *labels)
+    place = recipe["hook_point"], recipe["layer"]
+    how = {name: recipe[name] for name in ("attribute_value", "balance")}
     chosen = {
-        condition: select(frame, baseline, sweep.order, rule)
+        condition: replace(
+            select(frame, baseline, sweep.order, rule),
+            place=place,
+            how={"condition": condition, **how},
+        )
         for condition, rule in rules(recipe).items()
     }
     run.put_bytes("sweep", parquet_bytes(frame))
@@ -88,15 +96,7 @@ def compute(run: Run) -> None:
             # unmodified model's own forward pass, the same at every place
             "baseline": counted(baseline),
             "unmodified": counted(unmodified),
-            **{
-                condition: {
-                    "threshold": s.threshold,
-                    "features": s.features.tolist(),
-                    "n_features": s.n_features,
-                    **counted(s.counts),
-                }
-                for condition, s in chosen.items()
-            },
+            **{condition: found.as_dict() for condition, found in chosen.items()},
         },
     )
     for condition, s in chosen.items():

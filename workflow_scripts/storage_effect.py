@@ -58,6 +58,7 @@ def compute(run: Run) -> None:
     from clipsteer.steering.ablation import predict_sets
     from clipsteer.steering.choose import CONDITIONS
     from clipsteer.steering.evaluator import Evaluator
+    from clipsteer.steering.feature_set import FeatureSet
     from clipsteer.steering.heads import Heads
     from clipsteer.steering.inputs import resumed_behind
     from clipsteer.steering.live import LiveActivations
@@ -92,7 +93,7 @@ def compute(run: Run) -> None:
     progress = run.progress(len(places), "places")
     for member, (hook_point, layer) in places.items():
         selection = run.json(f"selection/{member}")
-        chosen = [selection[condition]["features"] for condition in CONDITIONS]
+        chosen = [FeatureSet.from_dict(selection[condition]).features for condition in CONDITIONS]
         tail = load_tail(
             run.folder("model"),
             resumed_behind(hook_point, layer),
@@ -109,15 +110,14 @@ def compute(run: Run) -> None:
             recipe["error_term"],
             device,
         )
-        sets = [np.array(features, dtype=np.int64) for features in chosen]
-        resumed, ablated = predict_sets(evaluator, sets)
+        resumed, ablated = predict_sets(evaluator, chosen)
         targeted = read_parquet(run.blob(f"ablation/{member}")).filter(ablation="targeted")
         stored = {"none": read_parquet(run.blob(f"images/{member}"))["resumed"].to_numpy()} | {
             condition: np.array(predictions)
             for condition, predictions in targeted.select("condition", "predictions").rows()
         }
         for condition, features, found in zip(
-            ("none", *CONDITIONS), ([], *chosen), (resumed, *ablated), strict=True
+            ("none", *CONDITIONS), (np.zeros(0), *chosen), (resumed, *ablated), strict=True
         ):
             changes = int((found != stored[condition]).sum())
             name, _, _ = member.rpartition("/")
@@ -133,12 +133,11 @@ def compute(run: Run) -> None:
 
 def cost(job: Sizes) -> Cost:
     """A forward pass of the test split, and three resumed ones from each place; activations in float32 in between."""
-    from clipsteer.lineage.resources import CLIP, FLOAT
+    from clipsteer.lineage.resources import CLIP, FLOAT, expansion
 
     vision, images = job.vision, job.images("test")
     names = job.config["tables"][job.names["dataset"]]
-    training = [job.config["dictionaries"][name].get("training") for name in names]
-    features = max(int(of["expansion"]) * vision["width"] for of in training if of)
+    features = max(expansion(job.config["dictionaries"][n]) for n in names) * vision["width"]
     resumed = 3 * len(names) * job.extracted * vision["layers"] / 2
     flop = images * (vision["layers"] + resumed) * job.layer_flop
     flop += (

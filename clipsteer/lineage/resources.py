@@ -199,10 +199,9 @@ class Sizes:
     @property
     def features(self) -> int:
         """m; 0, as there is nothing to multiply with, of the neuron basis and of a job without a dictionary."""
-        if "dictionary" not in self.names or self.dictionary["architecture"] == "neurons":
+        if "dictionary" not in self.names:
             return 0
-        training = self.dictionary.get("training", {"expansion": _RELEASED_EXPANSION})
-        return int(training["expansion"]) * self.vision["width"]
+        return expansion(self.dictionary) * self.vision["width"]
 
     def stored(self, images: int, layers: int) -> float:
         """Bytes of the activations of so many images and layers."""
@@ -258,6 +257,13 @@ class Sizes:
     def embeddings(self) -> Cost:
         """To look at the embeddings, or at many predictions, of the data set's images with torch."""
         return Cost(self.seconds(0) + 2, TORCH + 100 + self.images("train") * 20e-3, 1.0)
+
+
+def expansion(dictionary: Config) -> int:
+    """How many features a dictionary has for each dimension: 0 for the neuron basis."""
+    if dictionary["architecture"] == "imported":
+        return _RELEASED_EXPANSION
+    return int(dictionary["training"]["expansion"]) if "training" in dictionary else 0
 
 
 # ---- how many images there are

@@ -150,11 +150,7 @@ class Validation(Labelled):
         trials = []
         for condition, rule in self.rules.items():
             taken = select(frame, baseline, sweep.order, rule)
-            edit: StreamEdit = NoEdit()
-            if taken.n_features:
-                edit = FeatureEdit(
-                    evaluator.dictionary, taken.features, error_term=evaluator.error_term
-                )
+            edit = taken.edit(evaluator.dictionary, evaluator.error_term)
             option = Option(edit, taken.threshold, n_features=taken.n_features)
             trials.append(Trial(method, balance, condition, taken.counts, baseline, option, draw))
         return trials

@@ -6,7 +6,6 @@ The sets F_tau are nested, so a sweep is one sort plus one evaluation per distin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ import polars as pl
 from clipsteer.errors import ClipsteerError
 from clipsteer.steering.choose import Candidate, Rule, choose
 from clipsteer.steering.counts import GroupCounts, count_groups
+from clipsteer.steering.feature_set import FeatureSet
 
 
 def threshold_grid(low: float, high: float, points: int) -> np.ndarray:
@@ -116,24 +116,7 @@ def sweep_frame(
     return pl.DataFrame(rows, schema_overrides=dict.fromkeys(floats, pl.Float64))
 
 
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """A feature set chosen on validation.
-
-    `threshold` is None for the empty set; `features` (n_features,) int64 by falling difference;
-    `counts` are its validation images (the baseline's where empty).
-    """
-
-    threshold: float | None
-    features: np.ndarray
-    counts: GroupCounts
-
-    @property
-    def n_features(self) -> int:
-        return len(self.features)
-
-
-def select(frame: pl.DataFrame, baseline: GroupCounts, order: np.ndarray, rule: Rule) -> Selection:
+def select(frame: pl.DataFrame, baseline: GroupCounts, order: np.ndarray, rule: Rule) -> FeatureSet:
     """The set that `rule` takes (Section 7.1; docs/method.md, section 8); empty where none gains.
 
     `frame` and `order` are from the same sweep. Ties go to the smaller set, and a set that several
@@ -141,9 +124,9 @@ def select(frame: pl.DataFrame, baseline: GroupCounts, order: np.ndarray, rule: 
     """
     best = choose(_candidates(frame), baseline, rule)
     if best is None:
-        return Selection(None, np.zeros(0, dtype=np.int64), baseline)
+        return FeatureSet(np.zeros(0, dtype=np.int64), None, baseline)
     threshold, size = best.what
-    return Selection(threshold, np.asarray(order[:size], dtype=np.int64), best.counts)
+    return FeatureSet(np.asarray(order[:size], dtype=np.int64), threshold, best.counts)
 
 
 def _candidates(frame: pl.DataFrame) -> Iterator[Candidate[tuple[float, int]]]:

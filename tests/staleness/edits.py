@@ -123,9 +123,9 @@ def one_more_line(path: str, function: str) -> Edit:
 
 
 SELECTION = "clipsteer/steering/selection.py"
-ORIGINAL = "Selection(threshold, np.asarray"
-ANOTHER_WAY = "Selection(threshold * 1, np.asarray"
-ANOTHER_NUMBER = "Selection(threshold * 2, np.asarray"
+ORIGINAL = "threshold, best.counts)"
+ANOTHER_WAY = "threshold * 1, best.counts)"
+ANOTHER_NUMBER = "threshold * 2, best.counts)"
 
 
 def selection(old: str, new: str) -> Edit:

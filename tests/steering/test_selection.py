@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.errors import ClipsteerError
 from clipsteer.steering.choose import NoGroupFalls, Relaxed, Rule
 from clipsteer.steering.counts import GroupCounts
+from clipsteer.steering.feature_set import FeatureSet
+from clipsteer.steering.intervention import FeatureEdit, NoEdit
 from clipsteer.steering.selection import (
     nested_sets,
     ranking_frame,
@@ -166,3 +171,19 @@ def test_nothing_helps_gives_the_empty_set_and_the_baseline(rule: Rule) -> None:
     assert chosen.threshold is None
     assert (chosen.n_features, chosen.features.tolist()) == (0, [])
     assert chosen.counts == BASE
+
+
+def test_a_set_is_saved_and_loaded_as_itself() -> None:
+    made = FeatureSet(
+        np.array([5, 2]), 0.25, BASE, ("mlp_out", 3), {"condition": "strict", "balance": "none"}
+    )
+    text = json.dumps(made.as_dict())
+    found = FeatureSet.from_dict(json.loads(text))
+    assert json.dumps(found.as_dict()) == text
+    assert (found.features.tolist(), found.features.dtype) == ([5, 2], np.int64)
+    assert (found.place, found.how["balance"]) == (("mlp_out", 3), "none")
+    edit = found.edit(NeuronBasis(8), "drop")
+    assert isinstance(edit, FeatureEdit)
+    assert (edit.features.tolist(), edit.error_term) == ([5, 2], "drop")
+    empty = FeatureSet(np.zeros(0, dtype=np.int64), None, BASE)
+    assert isinstance(FeatureSet.from_dict(empty.as_dict()).edit(NeuronBasis(8), "keep"), NoEdit)
