@@ -5,10 +5,11 @@
 On a CLIP with the shape of ViT-B/32 and random weights, for each of its 12 layers: 25 thresholds of Eq. 9
 (the paper's grid), each with the targeted features of a Top-K dictionary of expansion 64 (m = 49,152), S
 random sets of the same size, the targeted neurons, and S random sets of neurons. Both ways are in float32,
-on one thread, layer by layer in turn, in CPU seconds. Ours takes all passes, and one forward pass that
-collects the activations. The usual way costs the same at every threshold but for its few columns, so only
-every K-th of its passes is run; their predictions are compared with ours, and their mean stands for the
-rest. The floor is the matrix products of the resumed layers alone, at the rate measured for such a product.
+on one thread, layer by layer in turn, in CPU seconds. Ours takes all passes, the two without an edit that
+stand beside them included, and one forward pass that collects the activations. The usual way costs the same
+at every threshold but for its few columns, so only every K-th of its passes is run; their predictions are
+compared with ours, and their mean stands for the rest. The floor is the matrix products of the resumed
+layers alone, at the rate measured for such a product.
 
 What the random weights compute means nothing; what they cost is what a real model costs. The class
 boundary is put through the middle of the images' embeddings, so that edits do change predictions.

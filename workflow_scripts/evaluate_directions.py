@@ -47,29 +47,20 @@ def compute(run: Run) -> None:
     from clipsteer.steering.baselines import (
         Option,
         Trial,
-        Validation,
         stream_edits,
-        trials_frame,
     )
     from clipsteer.steering.choose import rules
     from clipsteer.steering.directions import read_tensors
-    from clipsteer.steering.heads import Heads
-    from clipsteer.steering.inputs import AblationSetting, open_unconcerned
+    from clipsteer.steering.inputs import AblationSetting, tested
     from clipsteer.steering.intervention import AffineEdit, NoEdit
     from clipsteer.steering.selection import nested_sets, threshold_grid
     from clipsteer.steering.statistics import difference
     from clipsteer.tables import parquet_bytes, read_parquet
 
     recipe = run.recipe
-    validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
+    validation = AblationSetting(run, "validation/")
     grouping, value = validation.grouping, recipe["attribute_value"]
-    choice = Validation(
-        validation.targets,
-        validation.groups,
-        grouping.n_groups,
-        rules(recipe),
-        validation.evaluator,
-    )
+    choice = validation.choice(rules(recipe))
     trials: list[Trial] = []
 
     table = read_parquet(run.blob("neurons"))
@@ -106,18 +97,10 @@ def compute(run: Run) -> None:
             trials += choice.of_options(method, balance, asked, predicted.rows(places), nothing)
         progress(1)
 
-    unconcerned = open_unconcerned(run, test.n_images)
-    heads = Heads(test.head, unconcerned.heads)
-    edits = stream_edits(trial.option for trial in trials)
-    codes = predict_edits(test.asked(choice.evaluator.dictionary, heads), edits).edited
+    frame = tested(run, trials, choice.evaluator.dictionary)
     progress(1)
     progress.finish()
-    run.put_bytes(
-        "trials",
-        parquet_bytes(
-            trials_frame(trials, heads.classes(codes), unconcerned.correct(heads.others(codes)))
-        ),
-    )
+    run.put_bytes("trials", parquet_bytes(frame))
 
 
 def cost(job: Sizes) -> Cost:

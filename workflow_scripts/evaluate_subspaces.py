@@ -47,34 +47,23 @@ def compute(run: Run) -> None:
     import numpy as np
 
     from clipsteer.backbones.device import one_thread
-    from clipsteer.steering.ablation import predict_edits
     from clipsteer.steering.baselines import (
         SAE,
         Trial,
-        Validation,
         random_subspaces,
-        stream_edits,
-        trials_frame,
     )
     from clipsteer.steering.choose import rules
     from clipsteer.steering.controls import random_orders
-    from clipsteer.steering.heads import Heads
-    from clipsteer.steering.inputs import AblationSetting, open_unconcerned
+    from clipsteer.steering.inputs import AblationSetting, tested
     from clipsteer.steering.moments import possible_balances
     from clipsteer.steering.selection import Sweep, nested_sets, threshold_grid
     from clipsteer.steering.statistics import cell_counts, difference, firing_frequency
     from clipsteer.tables import parquet_bytes, read_parquet
 
     recipe, table = run.recipe, read_parquet(run.blob("statistics"))
-    validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
+    validation = AblationSetting(run, "validation/")
     grouping, value = validation.grouping, recipe["attribute_value"]
-    choice = Validation(
-        validation.targets,
-        validation.groups,
-        grouping.n_groups,
-        rules(recipe),
-        validation.evaluator,
-    )
+    choice = validation.choice(rules(recipe))
     seeds = [recipe["seed"] * 1000 + i for i in range(recipe["random_seeds"])]
     balances = possible_balances(cell_counts(table, grouping, value))
     sweeps = {
@@ -109,18 +98,10 @@ def compute(run: Run) -> None:
         trials += choice.of_sweep("random_features", None, sweep, seed)
         progress(1)
 
-    unconcerned = open_unconcerned(run, test.n_images)
-    heads = Heads(test.head, unconcerned.heads)
-    edits = stream_edits(trial.option for trial in trials)
-    codes = predict_edits(test.asked(choice.evaluator.dictionary, heads), edits).edited
+    frame = tested(run, trials, choice.evaluator.dictionary)
     progress(1)
     progress.finish()
-    run.put_bytes(
-        "trials",
-        parquet_bytes(
-            trials_frame(trials, heads.classes(codes), unconcerned.correct(heads.others(codes)))
-        ),
-    )
+    run.put_bytes("trials", parquet_bytes(frame))
 
 
 def cost(job: Sizes) -> Cost:

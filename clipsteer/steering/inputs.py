@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,13 @@ from clipsteer.dictionaries.inputs import dictionary_inputs, open_dictionary
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
 
     from clipsteer.dictionaries.base import Dictionary
     from clipsteer.runner.step import Job, Run
-    from clipsteer.steering.evaluator import Batch, Evaluator
-    from clipsteer.steering.heads import Heads
+    from clipsteer.steering.baselines import Trial, Validation
+    from clipsteer.steering.choose import Condition, Rule
+    from clipsteer.steering.evaluator import Batch
     from clipsteer.steering.unconcerned import Unconcerned
 
 # Images per resumed forward pass. Every pass has this shape, so that predictions do not depend on
@@ -138,9 +140,12 @@ class AblationSetting:
         embeddings = open_reader(run, f"{prefix}embedding").read(0, self.n_images)
         self.baseline = self.evaluator.classify(torch.from_numpy(embeddings).to(device))
 
-    def asked(self, dictionary: Dictionary, heads: Heads) -> Evaluator:
-        """The evaluator with features of another dictionary, and its images told by other heads."""
-        return replace(self.evaluator, dictionary=dictionary, classify=heads.codes)
+    def choice(self, rules: Mapping[Condition, Rule]) -> Validation:
+        """These images as those that choices are made on."""
+        from clipsteer.steering.baselines import Validation
+
+        n_groups = self.grouping.n_groups
+        return Validation(self.targets, self.groups, n_groups, rules, self.evaluator)
 
     def _batches(self) -> Iterator[Batch]:
         """(start, activations at the hook point, resid_post where that is another array)."""
@@ -149,3 +154,18 @@ class AblationSetting:
         for start, x in self._reader.batches(BATCH_IMAGES):
             base = self._base.read(start, start + len(x))[:, tokens] if self._base else None
             yield start, x[:, tokens], base
+
+
+def tested(run: Run, trials: Sequence[Trial], dictionary: Dictionary) -> pl.DataFrame:
+    """What trials come to on the test images, for the target and for other attributes; features are of `dictionary`."""
+    from clipsteer.steering.ablation import predict_edits
+    from clipsteer.steering.baselines import stream_edits, trials_frame
+    from clipsteer.steering.heads import Heads
+
+    test = AblationSetting(run, "test/")
+    unconcerned = open_unconcerned(run, test.n_images)
+    heads = Heads(test.head, unconcerned.heads)
+    evaluator = replace(test.evaluator, dictionary=dictionary, classify=heads.codes)
+    codes = predict_edits(evaluator, stream_edits(trial.option for trial in trials)).edited
+    answers = heads.others(codes)
+    return trials_frame(trials, heads.classes(codes), unconcerned.correct(answers))
