@@ -1,4 +1,4 @@
-"""What jobs took, beside the model that `plan --resources` and the rules go by: the table of docs/cluster.md.
+"""What jobs took, beside the model that `plan --resources` and the rules go by: the table of docs/performance.md.
 
     python benchmarks/resources.py [WORKING_COPY]          one with results of config.yaml, computed in it
 

@@ -12,6 +12,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,8 @@ SETTINGS = (
 )
 HEAD = """# Do the intervals hold what they promise?
 
-`python experiments/intervals.py` wrote this page (seed {seed}, {draws:,} drawn test sets a line, so that a coverage of
-95 % has a standard error of {error:.1f} points). Nothing here is from a model: images are drawn from groups of given
+`python experiments/intervals.py`, {date}, wrote this page (seed {seed}, {draws:,} drawn test sets a line: a coverage of
+95 % has a standard error of {error:.1f} points). No model is involved: images are drawn from groups of given
 accuracies, an edit draws the answers of half of them anew (and more where the accuracies differ more), and each
 interval is taken as the tables take it ([method.md](method.md), section 10).
 
@@ -57,17 +58,17 @@ interval is taken as the tables take it ([method.md](method.md), section 10).
 
 *Minimum*: how often the interval of the smallest group accuracy after the edit holds the true one. *Gain*: the same of
 that minimum minus the accuracy before of the group that was the worst. *Above*: how often the gain's lower bound, which
-decides whether a gain is claimed, lies above the true gain: about 2.5 % at the most, as its formulas are approximate.
+decides whether a gain is claimed, lies above the true gain; 2.5 % is promised, by approximate formulas.
 
 {table}
 
-Smallest coverage: minimum {minimum:.1f} %, gain {gains:.1f} %. Largest share of lower bounds above the truth:
-{above:.1f} %.
+Finding: the smallest coverage is {minimum:.1f} % for the minimum and {gains:.1f} % for the gain; at most {above:.1f} %
+of lower bounds lie above the truth.
 
 ## One accuracy: Wilson's interval
 
-Its coverage is exact here, over all accuracies from 50 to 100 % in steps of 0.1: right on average, but not at every
-point. Close to 100 % it can cover less than it says.
+Its coverage, exact over all accuracies from 50 to 100 % in steps of 0.1, is right on average, but close to 100 % it can
+cover less than it says.
 
 {single}
 """
@@ -182,6 +183,7 @@ def main() -> None:
     )
     minimum, gains = min(c.minimum for c in found), min(c.gain for c in found)
     text = HEAD.format(
+        date=datetime.now(UTC).date().isoformat(),
         seed=arguments.seed,
         draws=arguments.draws,
         error=error,

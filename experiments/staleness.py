@@ -18,7 +18,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -38,54 +40,63 @@ ABOUT = {
 }
 HEAD = """# What an edit makes stale
 
-Every row below is an experiment. The pipeline was run once, from nothing; then, on a copy of that state (checkout,
-working folder, store, image files), something was edited and the same command was given again. *Computed* are the
-actions that really ran, *restored* those whose jobs ran and found their result in the store; everything else was not
-looked at. An action is named by its step and its data set or dictionary; `*` matches any name, and the number of
-actions is in parentheses. Unless a row says so, the table came out byte for byte as in the first run.
+`python experiments/staleness.py` writes this page. The pipeline ran once, from nothing. For each row, on a copy of that
+state (checkout, working folder, store, image files), something was edited and the same command given again. *Computed*
+are the actions that ran, *restored* those whose jobs ran and found their result in the store; nothing else was looked
+at. An action is named by its step and its data set or dictionary; `*` matches any name, "`a` to `b`" are these steps
+and those between them, and the number of actions is in parentheses. Unless a row says so, the table came out byte for
+byte as in the first run.
 
-To repeat it: `python experiments/staleness.py` (this page), `pytest tests/workflow/test_staleness.py` (the same rows as
-tests), `python experiments/staleness.py --rows one_dictionary` (a row by its name, in the last column; with `--default
-STORE` on the default, whose results STORE has). Computed actions
-are observed twice, from the steps' logs (`computed <action> <key>`) and from the records that are new in the store, and
-the closing line `clipsteer: computed=N restored=M` must agree with both. Times are seconds from the command to its
-end, on a machine with other work to do.
+Computed actions are observed twice, in the steps' logs and in the store's new records, and the closing line
+`clipsteer: computed=N restored=M` must agree. Seconds are from the command to its end, beside other work. The rows are
+those of `tests/workflow/test_staleness.py`; `--rows NAME` runs some, by the last column; `--default STORE` runs on the
+default, whose results STORE has.
 """
-CHECKED = " Where the table changes, it equals that of a run from nothing, byte for byte."
-TAIL = """## What each of these rests on
+CHECKED = "Where the table changes, it equals that of a run from nothing, byte for byte."
+TAIL = """## What this rests on
 
-- **A comment, a docstring, a format** do not count because a step's code counts by its syntax tree, without
-  docstrings (code fingerprint, `clipsteer/runner/fingerprint.py`). A renamed variable gives another tree. **A
-  helper's change** counts for the steps whose names lead to it, function by function, and for no other
-  (store-protocol.md, section 5); an architecture, a layout or a painter, imported by a name in the
-  configuration, counts as a whole for the steps that name it.
-- **What follows is restored, not computed,** where a step's outputs come out with equal bytes: the key of an
-  action is the digest of its recipe, its code and the digests of its *inputs*, so equal inputs lead to the
-  record that is there (early cutoff, within the same run). That is also why going back to an earlier
-  configuration computes nothing.
-- **Fewer layers or hook points than before** are restored: they lie within the extraction that is on record
-  ([docs/activations.md](activations.md#fewer-layers-or-hook-points)).
-- **The store's own code** is in no fingerprint; `STORE_SEMANTICS` is in every key.
-- **A change while the run is going** is found because a step takes its fingerprint again before it publishes.
-  The run fails, and nothing is published under a key that is not its own.
-- **A file of the same size and time with other content** is found twice: image files by a scan that also looks
-  at ctime, modules by their bytes; and Python's own cache of compiled modules is made to go by content
-  (`clipsteer/runner/bytecode.py`), as it would otherwise run the old module.
-- **An appended image** makes another manifest, and lists of the images of each shard; only the last list is
-  another.
-- **A fresh clone, deleted pointers, results or `.snakemake`** cost look-ups only: keys hold no path, host or
-  time.
-- **Damage**: a pointer is mended from its copy in the store; one without a copy is restored by the job that makes
-  it, when one that reads it has to run. A damaged record or object goes to `quarantine/` and is made again, and the
-  bytes must be the same. Deleted objects are made again when, and only when, somebody needs their bytes.
+- A step's code counts by the syntax trees of what its names lead to, its settings by its recipe, its inputs by their
+  digests; the store's own code by `STORE_SEMANTICS` ([store-protocol.md](store-protocol.md), section 5). An
+  architecture, a layout or a painter, imported by a name in the configuration, counts as a whole for the steps that
+  name it.
+- Where a step's outputs come out with equal bytes, what follows is restored, in the same run; so is everything after a
+  return to an earlier configuration ([how-it-runs.md](how-it-runs.md), which also says how edited files are noticed),
+  and fewer layers than before ([activations.md](activations.md#fewer-layers-or-hook-points)).
+- A step takes its fingerprint again before it publishes, so a change while the run is going fails the run.
+- Damaged pointers are mended from their copies; other damaged or deleted objects are made again when, and only when,
+  somebody needs their bytes ([store-protocol.md](store-protocol.md), section 11).
 """
+CHAIN = (
+    *("list_shards", "extract_activations", "train_dictionary", "evaluate_dictionary"),
+    *("feature_statistics", "select_features", "ablate_features", "make_table"),
+)
+"""Steps in the order in which they follow each other, for runs of them in a cell."""
+
+
+def runs_of(patterns: Sequence[str]) -> list[str]:
+    """Patterns in backticks; three or more steps of the chain in a row, of equal names, by the first and the last."""
+    runs: list[list[str]] = []
+    for pattern in patterns:
+        step, _, names = pattern.partition(" ")
+        last, _, before = runs[-1][-1].partition(" ") if runs else ("", "", "")
+        next_to = step in CHAIN[1:] and CHAIN[CHAIN.index(step) - 1] == last
+        if next_to and (names == before or (step == "make_table" and before == "*")):
+            runs[-1].append(pattern)
+        else:
+            runs.append([pattern])
+    return [
+        word
+        for run in runs
+        for word in ([f"`{run[0]}` to `{run[-1]}`"] if len(run) > 2 else [f"`{p}`" for p in run])
+    ]
 
 
 def names_of(patterns: Sequence[str], count: int) -> str:
     """A cell: the patterns of a row and how many actions they stood for."""
     if not count:
         return "nothing"
-    some = ["everything" if p == "*" else f"`{p}`" for p in patterns if p[0] != "-"]
+    named = [p for p in patterns if p[0] not in "-*"]
+    some = (["everything"] if "*" in patterns else []) + runs_of(named)
     less = [f"`{p[1:]}`" for p in patterns if p[0] == "-"]
     return ", ".join(some) + (" but " + ", ".join(less) if less else "") + f" ({count})"
 
@@ -103,12 +114,18 @@ def line(*cells: object) -> str:
 def section(record: dict[str, Any]) -> str:
     """The table of one ground."""
     first, rows = record["first"], record["rows"]
+    about = [
+        ABOUT[record["ground"]],
+        f"The first run, {record['date']}: {first['computed']} actions in",
+    ]
+    about += [
+        f"{first['seconds']:.0f} s; {record['machine']}.",
+        CHECKED if record["from_nothing"] else "",
+    ]
     lines = [
         f"## {record['ground']}",
         "",
-        ABOUT[record["ground"]],
-        f"The first run: {first['computed']} actions in {first['seconds']:.0f} s; {record['machine']}."
-        + (CHECKED if record["from_nothing"] else ""),
+        fill(" ".join(about), 120, break_on_hyphens=False),
         "",
         line("edit", "computed", "restored", "seconds", "row"),
         line("---", "---", "---", "---:", "---"),
@@ -187,6 +204,7 @@ def run(
     results = [result for row in rows for result in run_row(row, first, home, from_nothing)]
     return {
         "ground": ground.name,
+        "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "from_nothing": from_nothing,
         "first": {"computed": len(seen.computed), "seconds": round(seen.seconds, 2)},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/staleness_peers.md"
@@ -42,8 +44,11 @@ def counted(cells: Sequence[Mapping[str, Any]], tools: Sequence[str]) -> list[st
 def document(cells: Sequence[Mapping[str, Any]], versions: Mapping[str, str]) -> str:
     """The page."""
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    day = datetime.now(UTC).date().isoformat()
     template = _TEMPLATE.read_text(encoding="utf-8")
-    return template.format(versions=named, table=table(cells), own=_own(cells))
+    return template.format(
+        versions=fill(f"{day}: {named}", 95), table=table(cells), own=_own(cells)
+    )
 
 
 def _own(cells: Sequence[Mapping[str, Any]]) -> str:
@@ -53,5 +58,6 @@ def _own(cells: Sequence[Mapping[str, Any]]) -> str:
         if cell["tool"] == "clipsteer" and cell["verdict"] not in ("right", "-"):
             steps = f"too many {', '.join(cell['too_many']) or 'none'}"
             steps += f"; missing {', '.join(cell['missing']) or 'none'}"
-            lines.append(f"- {cell['edit']}: {shown(cell)} ({steps}).")
+            words = f"- {cell['edit']}: {shown(cell)} ({steps})."
+            lines.append(fill(words, 120, subsequent_indent="  "))
     return "\n".join(lines) or "Nowhere in this table."

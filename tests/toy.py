@@ -166,7 +166,7 @@ def compute(run):
 """,
     # a folder as one object; and files of it by their digests in a list, as painted images are read
     "pack": """
-from clipsteer.packed import pack_bytes
+from clipsteer.data.packed import pack_bytes
 
 
 def plan(job):

@@ -19,7 +19,7 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    from clipsteer.packed import pack_folder
+    from clipsteer.data.packed import pack_folder
 
     recipe = run.recipe
     painter = import_module(f"clipsteer.data.painters.{recipe['world']}")
@@ -31,9 +31,8 @@ def compute(run: Run) -> None:
         folder, counts=counts, size=recipe["size"], seed=recipe["seed"], progress=progress
     )
     progress.finish()
-    run.put_tree_digest(
-        "world", run.store.put_bytes(pack_folder(folder))
-    )  # one object, not thousands
+    # one object, not thousands
+    run.put_tree_digest("world", run.store.put_bytes(pack_folder(folder)))
 
 
 def cost(job: Sizes) -> Cost:

@@ -1,6 +1,6 @@
 """What a job will take: seconds, memory and disk, from the configuration and the number of images.
 
-A model, not a measurement: docs/cluster.md has its formulas, and what it says beside what was measured.
+A model, not a measurement: docs/cluster.md has its formulas, docs/performance.md what it says beside what was measured.
 Work is counted in multiplications and additions (FLOP) and divided by a rate; memory is what the step
 holds at once. The rates are those of one core of a server, and of one GPU without tensor cores. What a step
 takes its script says, in a function `cost`; here is what it reckons with.

@@ -66,7 +66,7 @@ class Runtime(Section):
     )
     warm_worker: Truth = key(
         "a local run imports torch and other packages once, in a process that waits and forks for each job that "
-        "computes; off under a cluster executor. [docs/performance.md](performance.md)",
+        "computes; off under a cluster executor. [docs/speed.md](speed.md#starting-the-warm-worker)",
         _NOTHING,
     )
     terminal: Literal["brief", "full"] = key(

@@ -2,7 +2,7 @@
 
 A digest names its own algorithm (`blake3:<64 hex>`), so that a store of another algorithm can
 never be mistaken for this one. BLAKE3 was chosen by measurement (benchmarks/digest.py; the numbers
-are in docs/store-protocol.md); SHA-256 is understood wherever a digest only has to be checked.
+are in docs/performance.md); SHA-256 is understood wherever a digest only has to be checked.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from clipsteer.errors import ClipsteerError
-from clipsteer.packed import ROWS
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.entries import PACKED, Entry, checked
 from clipsteer.store.objects import ObjectStore
@@ -15,7 +14,10 @@ from clipsteer.store.objects import ObjectStore
 if TYPE_CHECKING:
     import polars as pl
 
-# So many groups of rows are kept: all of a world of 16,000 images.
+# Rows that are read at once, as many as the writer has in a group (clipsteer/data/packed.py): with another
+# number reading is as right, but slower.
+ROWS = 256
+# So many of these are kept: all of a world of 16,000 images.
 _KEPT = 64
 
 

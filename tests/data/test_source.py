@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from clipsteer.data.packed import pack_folder
 from clipsteer.data.source import ImageSource
 from clipsteer.errors import ClipsteerError
-from clipsteer.packed import pack_folder
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import StoreTree

@@ -47,8 +47,12 @@ def cost(step: str, *, gpu: bool = False, **changes: Any) -> Cost:
 
 
 def measured() -> list[list[str]]:
-    """Rows of docs/cluster.md: step, jobs, seconds and MB as measured and by the model, MB asked for."""
-    text = (BASE / "docs/cluster.md").read_text(encoding="utf-8")
+    """Rows of docs/performance.md, "What jobs take".
+
+    Step, jobs, seconds and MB as measured and by the model, MB asked for.
+    """
+    page = (BASE / "docs/performance.md").read_text(encoding="utf-8")
+    text = page.partition("\n## What jobs take\n")[2].partition("\n## ")[0]
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return [row for row in rows if len(row) == 7 and row[1].isdigit()]
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipsteer.data.packed import ROWS, pack_bytes, pack_folder
 from clipsteer.errors import ClipsteerError
-from clipsteer.packed import ROWS, pack_bytes, pack_folder
+from clipsteer.store import packs
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.entries import PACKED, is_pack
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
@@ -26,6 +27,10 @@ FILES = {"list.txt": b"a b\n", "img/1.jpg": b"one", "img/deep/2.jpg": b"two", "i
 @pytest.fixture
 def objects(tmp_path: Path) -> ObjectStore:
     return ObjectStore(tmp_path / "store")
+
+
+def test_what_is_read_at_once_is_what_was_written_together() -> None:
+    assert packs.ROWS == ROWS
 
 
 def put(objects: ObjectStore, files: dict[str, bytes]) -> str:

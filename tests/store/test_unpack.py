@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from clipsteer.data.manifest import build_manifest
+from clipsteer.data.packed import pack_folder
 from clipsteer.errors import ClipsteerError
-from clipsteer.packed import pack_folder
 from clipsteer.store import unpack as unpacking
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from clipsteer.store.pointers import Output

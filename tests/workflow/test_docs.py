@@ -1,16 +1,19 @@
 """The docs stay true.
 
 docs/configuration.md names every key and no other, its examples work, and the settings that
-docs/method.md gives are those of the config.
+docs/method.md gives are those of the config. The map names every page, and pages that programs write
+have the programs' words.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -337,3 +340,70 @@ def test_where_the_papers_numbers_apply_is_what_the_table_asks_for() -> None:
     layers, width = make_table._PAPER_LAYERS_AND_WIDTH
     assert f"{layers} layers of width {width}, {make_table._PAPER_TOKENS} tokens" in part[0]
     assert f"expansion {make_table._PAPER_EXPANSION}" in part[0]
+
+
+# ------------------------------------------------------------------------------- the pages themselves
+
+DOCS = BASE / "docs"
+PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+HEADINGS = ["User guide", "Method", "Reference", "Design notes", "Lab notebook"]
+# Pages that are not wrapped yet.
+LONG_LINES = {"baselines.md", "configuration.md", "dictionaries.md", "method.md"}
+WIDTH = 120
+
+
+def test_the_map_has_each_page_once_under_one_of_five_headings() -> None:
+    text = (DOCS / "README.md").read_text(encoding="utf-8")
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    assert parts[1::2] == HEADINGS
+    named = [
+        page for part in parts[2::2] for page in re.findall(r"^\| \[.*?\]\((.*?)\)", part, re.M)
+    ]
+    assert sorted(named) == [page for page in PAGES if page != "README.md"]
+
+
+def long_lines(text: str) -> Iterator[str]:
+    """Lines of prose over `WIDTH`: neither a table's nor code's."""
+    for line in re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL).splitlines():
+        if len(line) > WIDTH and not line.startswith("|") and len(line.split()) > 1:
+            yield line
+
+
+def test_prose_is_wrapped() -> None:
+    found = {page: list(long_lines((DOCS / page).read_text(encoding="utf-8"))) for page in PAGES}
+    assert {page for page, lines in found.items() if lines} <= LONG_LINES
+
+
+def test_long_lines_are_seen() -> None:
+    words = "word " * 30
+    assert list(long_lines(f"short\n{words}\n")) == [words]
+    assert list(long_lines(f"| {words} |\n```\n{words}\n```\n")) == []
+
+
+def literal(file: str, name: str) -> str:
+    """A text that a program binds to a name, without importing the program."""
+    for node in ast.parse((BASE / file).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return str(ast.literal_eval(node.value))
+    raise AssertionError(f"{file}: no {name}")
+
+
+@pytest.mark.parametrize(
+    ("page", "template"),
+    [
+        ("intervals.md", literal("experiments/intervals.py", "HEAD")),
+        (
+            "staleness_peers.md",
+            (BASE / "experiments/staleness_peers/page.md").read_text(encoding="utf-8"),
+        ),
+    ],
+)
+def test_pages_that_programs_write_have_the_programs_words(page: str, template: str) -> None:
+    words = ".+?".join(re.escape(part) for part in re.split(r"\{[a-z]+[^}]*\}", template))
+    assert re.fullmatch(words, (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("name", ["seeds", "staleness"])
+def test_pages_of_kept_results_are_those_that_their_programs_write(name: str) -> None:
+    program = import_module(f"experiments.{name}")
+    assert program.document() == (DOCS / f"{name}.md").read_text(encoding="utf-8")

@@ -49,7 +49,7 @@ LIGHT = {
 }
 WITHIN = {"cli": {"clipsteer.dictionaries.export"}}  # heavy: within the one command that needs it
 BESIDE = {
-    *("errors", "tables", "packed", "lookalikes", "number_formats", "training_length"),
+    *("errors", "tables", "lookalikes", "number_formats", "training_length"),
     *("snapshots", "slurm"),
 }
 HEAVY = {"torch", "transformers", "matplotlib", "zarr", "scipy"}
