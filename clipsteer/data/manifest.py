@@ -72,10 +72,8 @@ def build_manifest(
     rank = {split: number for number, split in enumerate(SPLITS)}
     frame = frame.sort(
         pl.col("split").replace_strict(rank, return_dtype=pl.Int8()), maintain_order=True
-    ).with_columns(
-        # Null where one of the two is.
-        group=_numbered(frame),
     )
+    frame = frame.with_columns(_numbered(frame))  # of the rows as they are sorted
     if frame["group"].is_not_null().any():
         _check_groups(frame)
     known = digests if digests is not None else {}

@@ -75,6 +75,20 @@ def build(
 SMALL = {"train": (3, 1, 1, 2), "validation": (2, 2, 1, 1), "test": (4, 3, 2, 1)}
 
 
+@given(order=st.permutations(rows_of(SMALL)))
+@settings(max_examples=20, deadline=None)
+def test_each_image_has_the_group_of_its_own_labels_in_whatever_order_they_are_listed(
+    order: list[Row],
+) -> None:
+    made = build(order)
+    labels = {row[0]: row[2:4] for row in order}
+    for path, *found in made.select("path", "target", "spurious", "group").iter_rows():
+        target, spurious = labels[path]
+        assert found == [target, spurious, 2 * target + spurious]
+    listed = [row[0] for split in SPLITS for row in order if row[1] == split]
+    assert made["path"].to_list() == listed
+
+
 def test_columns_order_groups_and_digests(tmp_path: Path) -> None:
     names = ["t/z.jpg", "v/y.jpg", "t/x.jpg", "r/w.jpg", "r/a.jpg", "v/b.jpg"]
     splits = ["test", "validation", "test", "train", "train", "validation"]

@@ -225,7 +225,7 @@ def read(tree: FileTree, *, class_names: Sequence[str] = ("0", "1")) -> pl.DataF
         ClipsteerError: a name has no split and two labels, or a label is not 0 or 1.
     """
     listing = sorted(labels.listing_of(tree))
-    names = labels.class_pair(class_names)
+    names = labels.class_list(class_names)
     parts = [path.rpartition("/")[2].split("_") for path in listing]
     for path, part in zip(listing, parts, strict=True):
         if len(part) < 4:

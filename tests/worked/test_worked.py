@@ -19,6 +19,7 @@ from tests.staleness.scene import SOURCES, check_out
 from tests.worked.examples import CONFIG_KEY, EXAMPLES, Example
 from tests.workflow.real_trees import photo
 from tests.workflow.runs import BASE, WorkingCopy
+from tests.workflow.test_house import BY_NAME
 
 CONTRIBUTING = (BASE / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # What of a checkout the examples change, and tests of theirs import, beside what runs.
@@ -133,15 +134,14 @@ def test_a_new_layout_and_a_new_step_make_a_result(checkout: WorkingCopy) -> Non
 
 def test_a_key_makes_the_steps_stale_that_use_it_and_no_other(tmp_path: Path) -> None:
     scripts = sorted((BASE / "workflow_scripts").glob("*.py"))
+    modules = [f"{package}.{names[0]}" for package, names in BY_NAME.items()]
     found = []
     for folder in (tmp_path / "before", tmp_path / "after"):
         check_out(folder)
         if folder.name == "after":
             CONFIG_KEY.apply(folder)
-        code = {
-            s.stem: code_fingerprint(folder / "workflow_scripts" / s.name, folder) for s in scripts
-        }
-        found.append(code)
+        places = [folder / "workflow_scripts" / script.name for script in scripts]
+        found.append({path.stem: code_fingerprint(path, folder, modules) for path in places})
     before, after = found
     assert {step for step in before if before[step] != after[step]} == {"train_dictionary"}
 
