@@ -11,9 +11,12 @@ from clipsteer.runner.step import Action, Job, Run, main
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
 
-USES = ("release(dictionaries) as release",)
+USES = (
+    "dictionaries.architecture",
+    "release(dictionaries) as release",
+)
 CUT = ("layers",)
-IMPORTS = ("clipsteer.dictionaries.imported",)
+IMPORTS = ("clipsteer.dictionaries.{architecture}",)
 
 
 def plan(job: Job) -> dict[str, Action]:

@@ -4,18 +4,23 @@ Runs in SAELens's own environment, never in ours: `make_goldens.sh` creates it a
 
     python saelens.py OUTPUT_FOLDER
 
-Writes saelens_standard.safetensors and saelens_topk.safetensors: weights, inputs, codes,
+Writes saelens_standard, _topk, _batchtopk and _matryoshka.safetensors: weights, inputs, codes,
 reconstructions, losses and gradients, float32, with the versions in the files' metadata.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from sae_lens import (
+    BatchTopKTrainingSAE,
+    BatchTopKTrainingSAEConfig,
+    MatryoshkaBatchTopKTrainingSAE,
+    MatryoshkaBatchTopKTrainingSAEConfig,
     StandardTrainingSAE,
     StandardTrainingSAEConfig,
     TopKTrainingSAE,
@@ -25,6 +30,7 @@ from sae_lens.saes.sae import TrainStepInput
 from safetensors.torch import save_file
 
 WIDTH, FEATURES, TOKENS, K, L1 = 24, 96, 48, 8, 0.03
+WIDTHS = (12, 48, FEATURES)
 
 
 def weights(generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -42,7 +48,7 @@ def golden(sae: torch.nn.Module, coefficients: dict[str, float]) -> dict[str, to
     """One training pass of SAELens on fixed weights and tokens."""
     generator = torch.Generator().manual_seed(20)
     given = weights(generator)
-    sae.load_state_dict(given)
+    sae.load_state_dict(given, strict=False)  # a threshold is no weight
     x = torch.randn(TOKENS, WIDTH, generator=generator) * 2 + 1
     result = sae.training_forward_pass(
         TrainStepInput(
@@ -69,7 +75,7 @@ def golden(sae: torch.nn.Module, coefficients: dict[str, float]) -> dict[str, to
 
 
 def main(folder: Path) -> None:
-    """Write both files."""
+    """Write the files."""
     common = {
         "d_in": WIDTH,
         "d_sae": FEATURES,
@@ -88,6 +94,17 @@ def main(folder: Path) -> None:
         made_by | {"l1": str(L1)},
     )
     save_file(golden(topk, {}), folder / "saelens_topk.safetensors", made_by | {"k": str(K)})
+    common |= {"k": K, "rescale_acts_by_decoder_norm": False}
+    batch = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**common))
+    save_file(golden(batch, {}), folder / "saelens_batchtopk.safetensors", made_by | {"k": str(K)})
+    matryoshka = MatryoshkaBatchTopKTrainingSAE(
+        MatryoshkaBatchTopKTrainingSAEConfig(**common, matryoshka_widths=list(WIDTHS))
+    )
+    save_file(
+        golden(matryoshka, {}),
+        folder / "saelens_matryoshka.safetensors",
+        made_by | {"k": str(K), "widths": json.dumps(WIDTHS)},
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,11 @@ _OF_ACTIONS = {"layer": "activations.layers"}
 _OF_FOLDERS = {
     "build_manifest": {"token": "datasets.{name}.root", "token.watch": "raw.watch"},
     "import_clip": {"token": "model.source", "token.watch": ""},
+    "import_dictionary": {
+        "token": "dictionaries.{name}.source",
+        "release.model": "model.source",
+        "release.width": "model.source",
+    },
 }
 
 

@@ -13,8 +13,12 @@ from clipsteer.dictionaries.sources import KEYS as IMPORT_KEYS
 from clipsteer.dictionaries.sources import source_faults
 from clipsteer.errors import ClipsteerError, close_match
 
-# Keys of `training` that only one architecture reads: an option without effect is an error.
-_ONLY = {"k": "topk", "l1": "vanilla"}
+# Keys of `training` that only some architectures read, and need: an option without effect is an error.
+_ONLY = {
+    "k": ("topk", "batchtopk", "matryoshka"),
+    "prefixes": ("matryoshka",),
+    "l1": ("vanilla",),
+}
 
 
 def dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
@@ -52,11 +56,15 @@ def dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
             + close_match(dictionary["trained_on"], list(config["datasets"]))
         )
     training = dictionary["training"]
-    for option, architecture in _ONLY.items():
-        if dictionary["architecture"] == architecture and option not in training:
+    architecture = dictionary["architecture"]
+    for option, readers in _ONLY.items():
+        if architecture in readers and option not in training:
             yield f"{key}.training.{option}: missing; {architecture} needs it."
-        if dictionary["architecture"] != architecture and option in training:
-            yield f"{key}.training.{option}: has no effect on {dictionary['architecture']}; remove it."
+        if architecture not in readers and option in training:
+            yield f"{key}.training.{option}: has no effect on {architecture}; remove it."
+    prefixes = training.get("prefixes", [1])
+    if prefixes != sorted(set(prefixes)) or prefixes[-1] != 1:
+        yield f"{key}.training.prefixes: found {prefixes}, expected ascending shares, the last 1."
     try:
         tower = vision(config, base)
     except ClipsteerError:  # told of model.source

@@ -65,6 +65,19 @@ class Dictionary:
         """The named tensors that make this dictionary; the live ones, not copies."""
         return {name: getattr(self, name) for name in self.NAMES}
 
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """How many of the first features describe an activation by themselves, in training: one level has all."""
+        return (self.m,)
+
+    def followed(self, threshold: float | None, weight: float) -> float | None:
+        """A running mean over training's last batches, of which the last counts by `weight`: of nothing here."""
+        return threshold
+
+    def finished(self, threshold: float | None) -> Dictionary:
+        """What is used once it is trained: itself, but where training chooses among the tokens of a batch."""
+        return self
+
     def options(self) -> dict[str, Any]:
         """What the architecture needs beside its tensors, as JSON values."""
         return {}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from clipsteer.dictionaries.base import Dictionary
+from clipsteer.dictionaries.numerics import total
 from clipsteer.dictionaries.tokens import span
 from clipsteer.dictionaries.topk import TopK
 from clipsteer.dictionaries.vanilla import Vanilla
@@ -49,7 +50,7 @@ class Measured(NamedTuple):
 
 @torch.no_grad()
 def measure(dictionary: Dictionary, blocks: Blocks, *, layer_norm: bool = False) -> Measured:
-    """Two passes over activations; sums in float64.
+    """Two passes over activations; sums in float64 in a fixed order.
 
     Args:
         dictionary: on the device to compute on.
@@ -72,11 +73,11 @@ def measure(dictionary: Dictionary, blocks: Blocks, *, layer_norm: bool = False)
             x = torch.from_numpy(np.ascontiguousarray(rows, np.float32)).to(device)
             yield rows.shape[1], x.reshape(-1, dictionary.d)
 
-    total, count = torch.zeros(dictionary.d, dtype=torch.float64, device=device), 0
+    sums, count = np.zeros(dictionary.d), 0
     for _, x in tokens():
-        total += x.double().sum(dim=0)
+        sums += x.cpu().numpy().sum(axis=0, dtype=np.float64)
         count += len(x)
-    mean = total / max(count, 1)
+    mean = torch.from_numpy(sums / max(count, 1)).to(device)
     error = variance = fired = fired_cls = 0.0
     alive = torch.zeros(dictionary.m, dtype=torch.bool, device=device)
     images = 0
@@ -89,8 +90,8 @@ def measure(dictionary: Dictionary, blocks: Blocks, *, layer_norm: bool = False)
         output = dictionary.decode(code)
         if layer_norm:
             output = output * spread + centre
-        error += float((output.double() - x.double()).square().sum(dim=1).sum())
-        variance += float((x.double() - mean).square().sum(dim=1).sum())
+        error += float(total((output.double() - x.double()).square().sum(dim=1)))
+        variance += float(total((x.double() - mean).square().sum(dim=1)))
         active = code > 0
         per_token = active.sum(dim=1)
         fired += float(per_token.sum())

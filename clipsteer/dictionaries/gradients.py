@@ -17,6 +17,7 @@ from torch import Tensor
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.codes import Codes, by_feature, decode, products, transposed
 from clipsteer.dictionaries.loss import Mse, ghost_gradients, token_weights
+from clipsteer.dictionaries.nested import Part, parts, reconstruct
 from clipsteer.dictionaries.numerics import square_sum, total
 
 
@@ -74,7 +75,7 @@ def forward_backward(
     """Loss and its gradients for tokens x (n, d).
 
     Args:
-        dictionary: an SAE whose code is relu(pre) on the features it keeps (vanilla, Top-K).
+        dictionary: an SAE whose code is relu(pre) on the features it keeps (vanilla, Top-K and its like).
         x: activations (n, d), in the dictionary's dtype.
         mse: variant of the reconstruction loss.
         l1: coefficient of the mean over tokens of sum_j f_j.
@@ -86,22 +87,29 @@ def forward_backward(
     n = x.shape[0]
     centred = x - dictionary.b_dec
     f = dictionary.dense_code(centred) if dense else dictionary.code(centred)
-    if isinstance(f, Codes):
-        values = f.value
-        output = decode(f, dictionary.W_dec).add_(dictionary.b_dec)
-    else:
-        values = f
-        output = dictionary.decode(f)
-    residual = torch.sub(x, output, out=output)
+    values = f.value if isinstance(f, Codes) else f
     weights = token_weights(x, mse)
-    mse_value = total(torch.linalg.vecdot(residual, residual) * weights.squeeze(1))
+    nested: list[Part] = []
+    if len(dictionary.levels) > 1:
+        nested = parts(dictionary, f)
+        residual, mse_value, by_part = reconstruct(nested, x, weights)
+        by_output = by_part[0]
+    else:
+        output = _decoded(dictionary, f)
+        residual = torch.sub(x, output, out=output)
+        mse_value = total(torch.linalg.vecdot(residual, residual) * weights.squeeze(1))
+        by_output = residual * (weights * -2.0)
     l1_value = l1 * total(values.sum(dim=-1) if values.ndim > 1 else values) / n if l1 else 0.0
     l0, explained = _statistics(x, residual, values) if statistics else (math.nan, math.nan)
 
-    by_output = residual * (weights * -2.0)
-    through = _sparse if isinstance(f, Codes) else _dense
-    back = through(dictionary, f, centred, by_output, l1 / n)  # type: ignore[arg-type]
-    del f, values
+    if nested:
+        found = [
+            _back(*part, centred, own, l1 / n) for part, own in zip(nested, by_part, strict=True)
+        ]
+        back = _Backward(*(torch.cat(pieces) for pieces in zip(*found, strict=True)))
+    else:
+        back = _back(dictionary, f, centred, by_output, l1 / n)
+    del f, values, nested
     ghost_value: Tensor | float = 0.0
     if dead is not None and dead.numel():
         encoder = dictionary.W_enc.t().index_select(0, dead)
@@ -122,6 +130,20 @@ def forward_backward(
     known = statistics or x.device.type == "cpu"
     loss, mse_term, l1_term, ghost_term = (float(t) if known else math.nan for t in terms)
     return Pass(gradients, back.fired, loss, mse_term, l1_term, ghost_term, l0, explained)
+
+
+def _decoded(dictionary: Dictionary, f: Tensor | Codes) -> Tensor:
+    if isinstance(f, Codes):
+        return decode(f, dictionary.W_dec).add_(dictionary.b_dec)
+    return dictionary.decode(f)
+
+
+def _back(
+    dictionary: Dictionary, f: Tensor | Codes, centred: Tensor, by_output: Tensor, l1: float
+) -> _Backward:
+    if isinstance(f, Codes):
+        return _sparse(dictionary, f, centred, by_output, l1)
+    return _dense(dictionary, f, centred, by_output, l1)
 
 
 def _dense(

@@ -7,7 +7,11 @@ import importlib
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.errors import ClipsteerError, close_match
 
-ARCHITECTURES = ("vanilla", "topk", "scaled_topk", "jumprelu", "gated", "neurons")
+ARCHITECTURES = (
+    *("vanilla", "topk", "batchtopk", "matryoshka"),  # trained here
+    *("scaled_topk", "jumprelu", "gated"),  # imported, or what training makes
+    "neurons",
+)
 
 
 def architecture(name: str, where: str = "architecture") -> type[Dictionary]:

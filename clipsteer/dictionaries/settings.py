@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -22,7 +22,10 @@ class Settings:
     """m = expansion x d features."""
 
     k: int | None = None
-    """Features kept per token; for Top-K only."""
+    """Features kept per token, of Batch-Top-K and Matryoshka on the mean; none for vanilla."""
+
+    prefixes: Sequence[float] | None = None
+    """Shares of the features that describe an activation by themselves, the last 1; for Matryoshka only."""
 
     l1: float = 0.0
     """Coefficient of the mean over tokens of sum_j f_j. Its scale belongs to `mse`."""

@@ -46,6 +46,9 @@ class TrainState:
     step: int = 0
     """Steps done."""
 
+    threshold: float | None = None
+    """What `Dictionary.followed` follows; None where nothing is."""
+
     rows: list[dict[str, float]] = field(default_factory=list)
     """The training log so far."""
 
@@ -78,6 +81,7 @@ class TrainState:
             idle=self.idle.to(device),
             generator=self.generator,
             step=self.step,
+            threshold=self.threshold,
             rows=self.rows,
             **moved,
         )
@@ -90,7 +94,10 @@ class TrainState:
             for name, tensor in getattr(self, group).items()
         }
         others = {"idle": self.idle, "generator": self.generator.get_state()}
-        return pack(flat | others, {"step": self.step, "rows": self.rows})
+        notes = {"step": self.step, "rows": self.rows}
+        if self.threshold is not None:
+            notes["threshold"] = self.threshold
+        return pack(flat | others, notes)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

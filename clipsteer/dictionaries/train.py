@@ -30,6 +30,11 @@ from clipsteer.dictionaries.state import TrainState
 from clipsteer.errors import ClipsteerError
 from clipsteer.snapshots import Snapshots
 
+#: One part in so many of a training is its end, where the learning rate is next to nothing.
+CALM = 10
+
+_KEEP_SOME = ("topk", "batchtopk", "matryoshka")
+
 LOG_SCHEMA = {
     "step": pl.Int64,
     "tokens": pl.Int64,
@@ -86,9 +91,9 @@ def train(
             run's; one is offered after each step.
 
     Returns:
-        The dictionary on the CPU, and the log (`LOG_SCHEMA`): step counts from 1, `dead` is the
-        share of features that have not fired for `dead_window` steps, `grad_norm` is before
-        clipping, the rest is of that step's batch.
+        The dictionary on the CPU as it is used (of Batch-Top-K and Matryoshka a `JumpReLU`), and the log
+        (`LOG_SCHEMA`): step counts from 1, `dead` is the share of features that have not fired for
+        `dead_window` steps, `grad_norm` is before clipping, the rest is of that step's batch.
 
     Raises:
         ClipsteerError: wrong settings, k > m, activations that are not finite, a loss that is not.
@@ -112,7 +117,8 @@ def train(
                 break
     if state.step != steps:
         raise ValueError(f"batches ended after {state.step} of {steps} steps")
-    return dictionary.to("cpu"), pl.DataFrame(state.rows, schema=LOG_SCHEMA, orient="row")
+    trained = dictionary.to("cpu").finished(state.threshold)
+    return trained, pl.DataFrame(state.rows, schema=LOG_SCHEMA, orient="row")
 
 
 def advance(
@@ -142,6 +148,9 @@ def advance(
         warmup_steps=settings.warmup_steps,
         final_lr=settings.final_lr,
     )
+    calm = max(1, steps // CALM)
+    if (seen := state.step + 1 - (steps - calm)) > 0:
+        state.threshold = dictionary.followed(state.threshold, 1 / seen)
     norm = update(state, done, lr=lr, clip_norm=settings.clip_norm)
     if logged:
         state.rows.append(
@@ -197,17 +206,26 @@ def _trainable(architecture: str, settings: Settings) -> tuple[type[Dictionary],
     kind = architecture_named(architecture)
     if not kind.trainable:
         raise ClipsteerError(
-            f"architecture: found {architecture!r}, which has nothing to train; expected vanilla "
-            "or topk. Use the neuron basis as a control instead."
+            f"architecture: found {architecture!r}, which has nothing to train; expected vanilla, "
+            "topk, batchtopk or matryoshka. Use the neuron basis as a control instead."
         )
-    if architecture == "topk" and settings.k is None:
-        raise ClipsteerError("k: missing; architecture topk needs the number of features to keep.")
-    if architecture != "topk" and settings.k is not None:
+    keeps_some = architecture in _KEEP_SOME
+    if keeps_some and settings.k is None:
+        raise ClipsteerError(
+            f"k: missing; architecture {architecture} needs the number of features to keep."
+        )
+    if not keeps_some and settings.k is not None:
         raise ClipsteerError(
             f"k: found {settings.k}, but architecture {architecture!r} keeps every positive "
             "feature. Remove k, or use architecture topk."
         )
-    return kind, {} if settings.k is None else {"k": settings.k}
+    if (architecture == "matryoshka") != (settings.prefixes is not None):
+        raise ClipsteerError(
+            f"prefixes: found {settings.prefixes} with architecture {architecture}, expected them with matryoshka and "
+            "there alone. Add or remove them."
+        )
+    options = {"k": settings.k, "prefixes": settings.prefixes}
+    return kind, {name: value for name, value in options.items() if value is not None}
 
 
 def _begin(settings: Settings, data: Data, seed: int, snapshots: Snapshots) -> TrainState:

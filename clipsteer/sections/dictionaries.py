@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from clipsteer.sections.values import (
     Absent,
     Amount,
     Count,
+    Fraction,
     HookPoint,
     LayerKey,
     Name,
@@ -31,10 +34,18 @@ class Training(Section):
 
     expansion: Positive = key("m = expansion * d features", _AGAIN)
     k: Positive = key(
-        "features kept per token; `topk` only, which needs it; an error elsewhere",
+        "features kept per token, of `batchtopk` and `matryoshka` on the mean; these and `topk` need it; an error "
+        "elsewhere",
         _AGAIN,
         default=Absent,
         allowed="1 to m",
+    )
+    prefixes: Annotated[list[Fraction], Field(min_length=1)] = key(
+        "shares of the features that describe an activation by themselves, ascending, the last 1; `matryoshka` only, "
+        "which needs it; an error elsewhere",
+        _AGAIN,
+        default=Absent,
+        allowed="list of shares, such as [0.0625, 0.125, 0.25, 0.5, 1]",
     )
     l1: Amount = key(
         "weight of the mean over tokens of sum_j f_j; its scale belongs to `mse`; `vanilla` only, which needs it; an "
@@ -76,8 +87,16 @@ class Training(Section):
 class Dictionary(Section):
     """An SAE that is trained here, one that others have trained, or the neuron basis."""
 
-    architecture: Literal["vanilla", "topk", "neurons", "imported"] = key(
-        "ReLU with L1, Top-K, the model's own coordinates (not trained: no `trained_on`, no `training`), or a released "
+    architecture: Literal[
+        "vanilla",
+        "topk",
+        "batchtopk",
+        "matryoshka",
+        "neurons",
+        "imported",
+    ] = key(
+        "ReLU with L1, Top-K, Top-K over all tokens of a batch, the same with prefixes that count by themselves (both "
+        "become a JumpReLU), the model's own coordinates (not trained: no `trained_on`, no `training`), or a released "
         "dictionary ([docs/dictionaries.md](dictionaries.md))",
         _AGAIN,
     )

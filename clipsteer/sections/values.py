@@ -153,6 +153,7 @@ _FLOAT = Field(strict=True, allow_inf_nan=False)
 Amount = Annotated[float, _FLOAT, Field(ge=0), BeforeValidator(_number)]
 Rate = Annotated[float, _FLOAT, Field(gt=0), BeforeValidator(_number)]
 Share = Annotated[float, _FLOAT, Field(ge=0, le=1), BeforeValidator(_number)]
+Fraction = Annotated[float, _FLOAT, Field(gt=0, le=1), BeforeValidator(_number)]
 Points = Annotated[float, _FLOAT, Field(ge=0, le=100), BeforeValidator(_number)]
 # `null` of the command line comes as text.
 Null = BeforeValidator(lambda value: None if value == "null" else value)

@@ -184,18 +184,19 @@ DICTIONARY = Jump
 '''
     },
     {
-        "clipsteer/dictionaries/registry.py": (
-            ('("vanilla", "topk", "scaled', '("vanilla", "topk", "jump", "scaled'),
-        ),
+        "clipsteer/dictionaries/registry.py": (('"matryoshka"),', '"matryoshka", "jump"),'),),
         "clipsteer/sections/dictionaries.py": (
             (
-                'Literal["vanilla", "topk", "neurons", "imported"] = key(\n        "ReLU with L1, Top-K, ',
-                'Literal["vanilla", "topk", "jump", "neurons", "imported"] = key(\n'
+                '        "topk",\n        "batchtopk",',
+                '        "topk",\n        "jump",\n        "batchtopk",',
+            ),
+            (
+                '        "ReLU with L1, Top-K, ',
                 '        "ReLU with L1, Top-K, ReLU with a jump, ',
             ),
         ),
         "tests/workflow/test_house.py": (
-            ('("vanilla", "topk", "neurons", "imp', '("vanilla", "topk", "jump", "neurons", "imp'),
+            ('("vanilla", "topk", "batch', '("vanilla", "topk", "jump", "batch'),
         ),
     },
 )

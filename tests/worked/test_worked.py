@@ -99,7 +99,7 @@ def test_what_is_written_names_the_new_words(checkout: WorkingCopy) -> None:
     text = (checkout.folder / "docs/configuration.md").read_text(encoding="utf-8")
     for row in (
         "| `dictionaries.<name>.training.project` | `true`, `false` | `true` | whether ",
-        "| `dictionaries.<name>.architecture` | `vanilla`, `topk`, `jump`, `neurons`, `imported` | ",
+        "| `dictionaries.<name>.architecture` | `vanilla`, `topk`, `jump`, `batchtopk`, ",
         "| `dictionaries.<name>.hook_point` | `resid_pre`, `resid_post`, `mlp_out` | ",
         "| `datasets.<name>.layout` | `celeba`, `waterbirds`, `imagenet`, `coded`, `folder` | ",
     ):

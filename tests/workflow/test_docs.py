@@ -135,7 +135,7 @@ def test_training_that_is_left_out_is_the_papers() -> None:
             shown = ROWS[f"dictionaries.<name>.training.{key}"][2]
             assert yaml.safe_load(shown.strip("`")) == value, key
     for field in fields(Settings):
-        if field.name not in ("expansion", "k", "l1"):
+        if field.name not in ("expansion", "k", "prefixes", "l1"):
             assert field.default == training[field.name]
 
 
@@ -289,7 +289,10 @@ def test_open_points_give_the_settings_of_the_config() -> None:
 
 
 # Modules that steps import by a name in their settings.
-BY_NAME = ("dictionaries.vanilla", "dictionaries.topk", "dictionaries.neurons")
+BY_NAME = (
+    *("dictionaries.vanilla", "dictionaries.topk", "dictionaries.matryoshka"),
+    *("dictionaries.imported", "dictionaries.neurons"),
+)
 LAYOUTS = ("data.layouts.celeba", "data.layouts.waterbirds")
 
 

@@ -76,7 +76,11 @@ def row(number: int, mine: Path) -> dict[str, Any]:
     # a commit, which needs no look at the hub
     config["dictionaries"]["theirs"] = theirs | words | {"revision": "0123456789" * 4}
     config["activations"]["hook_points"] = [point]
-    config["tables"] = {name: ["topk", "vanilla", "theirs", "neurons"] for name in TABLES}
+    batchwise = merged(config["dictionaries"]["topk"], {"architecture": "batchtopk"})
+    nested_too = {"architecture": "matryoshka", "training": {"prefixes": [0.25, 1]}}
+    config["dictionaries"] |= {"batchwise": batchwise, "nested": merged(batchwise, nested_too)}
+    names = ["topk", "vanilla", "batchwise", "nested", "theirs", "neurons"]
+    config["tables"] = dict.fromkeys(TABLES, names)
     return json.loads(json.dumps(config))
 
 

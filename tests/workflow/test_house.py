@@ -158,7 +158,7 @@ def test_conda_pins_equal_pyproject() -> None:
 BY_NAME = {
     "clipsteer.data.layouts": ("celeba", "waterbirds", "imagenet", "folder"),
     "clipsteer.data.painters": ("faces", "birds", "general"),
-    "clipsteer.dictionaries": ("vanilla", "topk", "neurons", "imported"),
+    "clipsteer.dictionaries": ("vanilla", "topk", "batchtopk", "matryoshka", "neurons", "imported"),
 }
 # The step that does so; a dictionary's architecture is imported by every step with the registry.
 SAYS = {

@@ -13,9 +13,11 @@ from clipsteer.store.digest import digest_bytes
 from clipsteer.store.pointers import Member, Pointer, chain_key, write_pointer
 from clipsteer.workflow.outline import MODEL
 from clipsteer.workflow.recipes import Recipes
+from clipsteer.workflow.released import expected
 from clipsteer.workflow.sources import Sources
 from tests.data.small_trees import write
 from tests.workflow.outlines import outline, wildcards
+from tests.workflow.released_trees import WIDTH, imported, prisma_layer
 
 
 @pytest.fixture(autouse=True)
@@ -95,3 +97,68 @@ def test_a_hub_model_counts_by_the_commit_that_was_taken() -> None:
     # another revision's commit says nothing of this one
     config["model"]["revision"] = "v2"
     assert sources(**config).model(wildcards()) is None
+
+
+def released(place: Path, **model: Any) -> dict[str, Any]:
+    """A configuration with a released dictionary of two layers, for a CLIP folder of its width."""
+    for layer in (0, 2):
+        prisma_layer(place / f"sae/layer_{layer}", layer)
+    shape = {"num_hidden_layers": 3, "hidden_size": WIDTH}
+    config = {"model_type": "clip", "vision_config": shape, **model}
+    write(place / "clip/config.json", json.dumps(config))
+    return {
+        "activations": {"layers": [0, 2]},
+        "model": {"source": str(place / "clip")},
+        "dictionaries": {"theirs": imported(place / "sae/layer_{layer}")},
+        "tables": {"celeba": ["theirs"], "waterbirds": []},
+    }
+
+
+def test_a_released_dictionary_counts_by_the_content_of_the_layers_of_a_block(
+    tmp_path: Path,
+) -> None:
+    config = released(tmp_path)
+    at = wildcards(dictionary="theirs", block="layers_00-02")
+
+    def token(**others: Any) -> Any:
+        return json.loads(sources(**(config | others)).dictionary(at))
+
+    before = token()
+    assert before.keys() == {"0", "2"}
+    assert before["2"]["files"].keys() == {"config.json", "weights.pt"}
+    write(tmp_path / "sae/layer_2/README.md", "this says nothing of it")
+    assert token() == before
+    prisma_layer(tmp_path / "sae/layer_2", 2, broken=True)
+    after = token()
+    assert (after["0"], after["2"] == before["2"]) == (before["0"], False)
+    main = sources(**config)
+    assert json.loads(main.dictionary(at)) == after
+    main.note()
+    assert json.loads(sources(scans=False, **config).dictionary(at)) == after
+
+
+@pytest.mark.parametrize(
+    ("named", "fits"),
+    [("who/tiny", True), ("who/other", False), ("/a/folder/of/theirs", True), (None, True)],
+)
+def test_a_dictionary_of_another_clip_is_refused_where_both_have_a_name(
+    tmp_path: Path, named: str | None, fits: bool
+) -> None:
+    config = released(tmp_path, **({"_name_or_path": named} if named else {}))
+    at = wildcards(dictionary="theirs", block="layers_00-02")
+    if fits:
+        sources(**config).dictionary(at)
+    else:
+        with pytest.raises(ClipsteerError, match=r"made for open-clip:who/tiny, .* is who/other"):
+            sources(**config).dictionary(at)
+        config["dictionaries"]["theirs"]["allow_other_model"] = True
+        sources(**config).dictionary(at)
+
+
+def test_a_family_says_its_tokens_unless_the_config_does(tmp_path: Path) -> None:
+    def tokens(**others: Any) -> Any:
+        config = released(tmp_path)
+        config["dictionaries"]["theirs"] = imported("prisma:topk-cls", **others)
+        return expected(outline(config, tmp_path), "theirs")["tokens"]
+
+    assert (tokens(), tokens(tokens="all")) == ("cls", "all")
