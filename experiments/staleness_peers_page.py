@@ -44,11 +44,9 @@ def counted(cells: Sequence[Mapping[str, Any]], tools: Sequence[str]) -> list[st
 def document(cells: Sequence[Mapping[str, Any]], versions: Mapping[str, str]) -> str:
     """The page."""
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
-    day = datetime.now(UTC).date().isoformat()
+    compared = f"{datetime.now(UTC).date().isoformat()}: {named}. No times are compared."
     template = _TEMPLATE.read_text(encoding="utf-8")
-    return template.format(
-        versions=fill(f"{day}: {named}", 95), table=table(cells), own=_own(cells)
-    )
+    return template.format(versions=fill(compared, 120), table=table(cells), own=_own(cells))
 
 
 def _own(cells: Sequence[Mapping[str, Any]]) -> str:
