@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup all test coverage test-faults test-slurm test-slurm-default lint bench bench-quick seeds negative-control clean FORCE
+.PHONY: help setup all test coverage test-faults test-slurm test-slurm-default test-browser lint bench bench-quick seeds negative-control clean FORCE
 
 help: ## this list
 	@grep -hE '^[a-zA-Z_%/.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
@@ -54,6 +54,10 @@ test-slurm: $(STAMP) ## profiles/slurm on a real Slurm on this machine (Debian o
 test-slurm-default: $(STAMP) ## the whole embedded default on such a Slurm (10 to 30 minutes)
 	tests/slurm/install.sh
 	CLIPSTEER_TEST_SLURM=default pytest tests/slurm/test_profile.py -k default -rP
+
+test-browser: $(STAMP) ## the pages in a real browser (Debian's Chromium, installed where it is missing and can be)
+	tests/browser/install.sh
+	pytest tests/browser
 
 bench: $(STAMP) ## every performance target, measured beside its peer or floor (under 30 minutes; docs/performance.md)
 	python -m benchmarks.suite

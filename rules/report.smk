@@ -149,3 +149,67 @@ rule storage_effect:
         " --inputs dictionary {input.dictionary}"
         " --inputs selection {input.selection} --inputs ablation {input.ablation}"
         " --export all/csv={output.csv} --pointer {output.pointer}"
+
+
+# What features answer to: a page for the browser, and the paper's Figures 2 and 10.
+
+
+rule feature_page:
+    input:
+        model=MODEL,
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        shards=f"{REFS}/{{dataset}}/activations/{config['explorer']['split']}/shards.json",
+        world=INPUTS.world,
+        top_images=INPUTS.of_table("top_images"),
+        dropped=INPUTS.dropped("features"),
+    output:
+        page="results/{dataset}_features/index.html",
+        pointer=f"{REFS}/{{dataset}}/features.json",
+    log:
+        "logs/feature_page/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tables),
+    conda:
+        "../envs/clip.yaml"
+    resources:
+        **needs("feature_page"),
+    params:
+        recipe=RECIPES.of("feature_page"),
+        chain=expected_chain,
+    shell:
+        shell_words("feature_page")
+        + "--name {wildcards.dataset} --input model={input.model} --input manifest={input.manifest}"
+        " --input shards={input.shards} --inputs world/{wildcards.dataset} {input.world}"
+        " --inputs top_images {input.top_images}"
+        " --export all/page={output.page} --pointer {output.pointer}"
+
+
+rule top_images_figure:
+    input:
+        model=MODEL,
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        shards=f"{REFS}/{{dataset}}/activations/{config['explorer']['split']}/shards.json",
+        selection=INPUTS.of_table("selection"),
+        world=INPUTS.world,
+        top_images=INPUTS.of_table("top_images"),
+        dropped=INPUTS.dropped("features"),
+    output:
+        figure="results/{dataset}_top_images.png",
+        pointer=f"{REFS}/{{dataset}}/top_images_figure.json",
+    log:
+        "logs/top_images_figure/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tables),
+    conda:
+        "../envs/clip.yaml"
+    resources:
+        **needs("top_images_figure"),
+    params:
+        recipe=RECIPES.of("top_images_figure"),
+        chain=expected_chain,
+    shell:
+        shell_words("top_images_figure")
+        + "--name {wildcards.dataset} --input model={input.model} --input manifest={input.manifest}"
+        " --input shards={input.shards} --inputs world/{wildcards.dataset} {input.world}"
+        " --inputs selection {input.selection} --inputs top_images {input.top_images}"
+        " --export all/figure={output.figure} --pointer {output.pointer}"

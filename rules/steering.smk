@@ -256,3 +256,34 @@ rule evaluate_readout:
         " --inputs unconcerned {input.unconcerned}"
         " --inputs train {input.train} --inputs validation {input.validation} --inputs test {input.test}"
         " --pointer {output}"
+
+
+# The images that features answer to, only where a page or a figure of them is asked for.
+
+
+rule top_images:
+    input:
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        dictionary=INPUTS.trained,
+        statistics=f"{STEERED}/statistics.json",
+        selection=f"{STEERED}/selection.json",
+        activations=INPUTS.activations(config["explorer"]["split"]),
+    output:
+        f"{STEERED}/top_images.json",
+    log:
+        "logs/top_images/{dataset}_{dictionary}_{block}.log",
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("top_images"),
+    params:
+        recipe=RECIPES.of("top_images"),
+        chain=expected_chain,
+    shell:
+        shell_words("top_images")
+        + "--name {wildcards.dictionary} --input manifest={input.manifest}"
+        " --inputs dictionary {input.dictionary} --input statistics={input.statistics}"
+        " --input selection={input.selection} --inputs activations {input.activations}"
+        " --pointer {output}"

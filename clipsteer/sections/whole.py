@@ -8,9 +8,10 @@ from pydantic import ConfigDict, Field
 
 from clipsteer.sections.data import Dataset
 from clipsteer.sections.dictionaries import Dictionary
+from clipsteer.sections.explorer import Explorer
 from clipsteer.sections.general import Activations, Jobs, Raw, Runtime, Steering, Store
 from clipsteer.sections.model import Model
-from clipsteer.sections.values import WHOLE, Name, Once, Section, key
+from clipsteer.sections.values import WHOLE, Name, Once, Section, key, part
 
 
 class Configuration(Section):
@@ -22,7 +23,7 @@ class Configuration(Section):
         "one seed for painting, the draw of evaluation images, pre-training, augmentation, SAE training, random "
         "controls, shuffles, and the probes' folds and sample",
         "paint_world, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, make_table, "
-        "fit_directions, evaluate_subspaces, evaluate_readout; extract_activations for augmented copies",
+        "fit_directions, evaluate_subspaces, evaluate_readout, top_images; extract_activations for augmented copies",
     )
     store: Store
     runtime: Runtime
@@ -32,6 +33,7 @@ class Configuration(Section):
     activations: Activations
     dictionaries: Annotated[dict[Name, Dictionary], Field(min_length=1)]
     steering: Steering
+    explorer: Explorer = part({})
     tables: dict[Name, Annotated[list[Name], Once()]] = key(
         "`results/<name>_table.csv` for the data set `<name>`: which dictionaries stand in it, at least one of them an "
         "SAE; `[]` = no such table",

@@ -19,10 +19,11 @@ import polars as pl
 import torch
 
 from clipsteer.dictionaries.base import Dictionary
+from clipsteer.dictionaries.neurons import NeuronBasis
+from clipsteer.dictionaries.tokens import span
 from clipsteer.errors import ClipsteerError
 from clipsteer.steering.choose import CONDITIONS
 from clipsteer.steering.controls import random_orders, random_sets
-from clipsteer.steering.counts import number_of_groups
 
 EDGES = 2.0 ** (np.arange(-32, 33) / 2)
 """Edges of the histogram, two an octave; its first and last bin are open."""
@@ -82,7 +83,7 @@ class Answers(NamedTuple):
 def looked_at(
     difference: np.ndarray,
     frequency: np.ndarray,
-    sets: Mapping[str, Sequence[int]],
+    sets: Mapping[str, Sequence[int] | np.ndarray],
     *,
     selected: int,
     ends: int,
@@ -132,6 +133,7 @@ def top_images(
     reader: Reader,
     features: np.ndarray,
     groups: np.ndarray,
+    n_groups: int,
     *,
     cls: int | None,
     numbers: Numbers,
@@ -146,6 +148,7 @@ def top_images(
         reader: the split's activations; its first image may have any number.
         features: which are looked at, (c,) int64.
         groups: of each image of the split, (N,).
+        n_groups: how many groups there are, some perhaps without images.
         cls: place of the CLS token, None where there is none.
         numbers: how many images are kept.
         seed: of the order in which images are drawn.
@@ -157,7 +160,7 @@ def top_images(
     """
     dictionary = dictionary.to(device)
     chosen = torch.tensor(features, dtype=torch.int64, device=device)
-    n_images, n_groups = len(groups), number_of_groups(groups)
+    n_images = len(groups)
     (order,) = random_orders(n_images, [seed])
     drawn_as = np.argsort(order, kind="stable")  # each image's place in the order
     keeper = _Keeper(len(features), reader.n_tokens, numbers, n_groups)
@@ -221,11 +224,10 @@ def nearest(dictionary: Dictionary, features: np.ndarray, count: int) -> pl.Data
     """
     from clipsteer.backbones.device import one_thread
 
-    orthogonal = not dictionary.trainable
     near: list[list[int]] = [[] for _ in features]
     cosine: list[list[float]] = [[] for _ in features]
     own: list[float | None] = [None for _ in features]
-    if not orthogonal:
+    if not isinstance(dictionary, NeuronBasis):
         decoder, encoder = dictionary.W_dec.cpu(), dictionary.W_enc.cpu()
         count = min(count, dictionary.m - 1)
         with torch.inference_mode(), one_thread():
@@ -260,13 +262,16 @@ def _codes(
     device: torch.device | str,
     start: int,
 ) -> np.ndarray:
-    """Codes of the features asked for, (c, n, T) float32."""
+    """Codes of the features asked for, (c, n, T) float32; 0 on tokens that the dictionary is not for."""
     n, tokens, d = block.shape
     x = torch.from_numpy(np.asarray(block, dtype=np.float32)).to(device)
     with torch.inference_mode():
         codes = dictionary.encode_columns(x.reshape(-1, d), chosen)
         codes = codes.reshape(n, tokens, len(chosen)).permute(2, 0, 1).contiguous()
+    others = np.ones(tokens, dtype=np.bool_)
+    others[span(dictionary.tokens, tokens)] = False
     found = codes.cpu().numpy()
+    found[..., others] = 0
     if not np.isfinite(found).all():
         raise ClipsteerError(
             f"top images: a code of image {start} to {start + n} of the split is not finite; expected finite "

@@ -12,6 +12,7 @@ from typing import Any
 from clipsteer.config.model import model_shape
 from clipsteer.data.forms import papers_attributes, unconcerned
 from clipsteer.dictionaries.sources import published
+from clipsteer.report.page_files import files as page_files
 from clipsteer.report.paper import files as paper_files
 from clipsteer.report.paper import table1_files
 from clipsteer.store.digest import digest_file
@@ -154,6 +155,10 @@ class Derived:
     def papers_best(self, wildcards: Any) -> list[str]:
         """The same of Table 1."""
         return [digest_file(path) for path in table1_files()]
+
+    def page_files(self, wildcards: Any) -> list[str]:
+        """Template, style and program of pages of features: data too."""
+        return [digest_file(path) for path in page_files()]
 
     def tables(self, wildcards: Any) -> list[str]:
         """The data sets that have a table."""

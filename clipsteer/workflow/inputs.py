@@ -18,7 +18,7 @@ DROPPED = f"{REFS}/{{table}}/dropped/{{result}}/{{dataset}}/{{split}}.json"
 """Says that the activations of a split have been dropped, as far as one result of a table goes."""
 
 _PART = re.compile(rf"{REFS}/([^/]+)/activations/([^/]+)/part_\d+\.json")
-RESULTS = ("table", "negative_control", "baselines")
+RESULTS = ("table", "negative_control", "baselines", "features")
 """What a table has of results that each read activations."""
 
 InputFunction = Callable[[Any], list[str]]
@@ -137,7 +137,7 @@ class Inputs:
                 place = f"{REFS}/{table}/{dictionary}/{block}"
                 if self._outline.is_imported(dictionary):
                     read(table, "validation", f"{place}/check.json")
-                if result != "negative_control" and (is_sae or result == "table"):
+                if result != "negative_control" and (is_sae or result != "baselines"):
                     if trained_on:
                         for split in self._outline.training_splits(trained_on):
                             read(
@@ -148,6 +148,10 @@ class Inputs:
                     for kind in ("evaluation", "selection"):
                         read(table, "validation", f"{place}/{kind}.json")
                     read(table, "test", f"{place}/ablation.json")
+                elif result == "features":
+                    read(table, "validation", f"{place}/selection.json")
+                    split = self._outline.config["explorer"]["split"]
+                    read(table, split, f"{place}/top_images.json")
                 elif result == "negative_control" and is_sae:
                     for split in ("train", "validation", "test"):
                         read(table, split, f"{place}/control.json")

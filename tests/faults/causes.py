@@ -40,6 +40,9 @@ CHAIN = {
     "evaluate_readout": "input",
     "baseline_table": "kill",
     "storage_effect": "write",
+    "top_images": "input",
+    "feature_page": "pointer",
+    "top_images_figure": "write",
     "drop_activations": "write",
 }
 

@@ -13,7 +13,17 @@ from safetensors.torch import load_file, save_file
 
 from tests.data.small_trees import face_name
 from tests.faults.injected import interpreter
-from tests.faults.scene import BASELINES, BEST, CONTROL, SHUFFLED, STORAGE, TABLE, Change, lay
+from tests.faults.scene import (
+    BASELINES,
+    BEST,
+    CONTROL,
+    LOOKS,
+    SHUFFLED,
+    STORAGE,
+    TABLE,
+    Change,
+    lay,
+)
 from tests.workflow.conftest import Share, common, finished, real, share
 from tests.workflow.real_trees import photo, real_config
 from tests.workflow.runs import DROPPING, Outcome, WorkingCopy, making, merged
@@ -37,9 +47,9 @@ def painted(finished: WorkingCopy, share: Share) -> Change:
 
     def old(copy: WorkingCopy) -> Outcome:
         lay(copy, finished)
-        return copy.run(CONTROL, BASELINES, STORAGE, BEST, config=SHUFFLED)
+        return copy.run(CONTROL, BASELINES, STORAGE, BEST, *LOOKS, config=SHUFFLED)
 
-    targets = (TABLE, CONTROL, BASELINES, STORAGE, BEST)
+    targets = (TABLE, CONTROL, BASELINES, STORAGE, BEST, *LOOKS)
     new = share("faults-new", lambda copy: copy.run(*targets, config=NEW))
     return Change(share("faults-old", old), new, targets, lambda place: NEW)
 

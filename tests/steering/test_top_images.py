@@ -49,7 +49,7 @@ def found(
 ) -> Answers:
     settings: dict[str, Any] = {"cls": 0, "numbers": NUMBERS, "seed": SEED, **words}
     at_most = settings.pop("at_most", 1000)
-    return top_images(dictionary, Stored(x, at_most), np.array(features), groups, **settings)
+    return top_images(dictionary, Stored(x, at_most), np.array(features), groups, 4, **settings)
 
 
 def brute(
@@ -151,6 +151,27 @@ def test_no_parts_where_none_are_asked_for() -> None:
     assert set(answers.examples["kind"]) == {"top", "random"}
 
 
+@pytest.mark.parametrize("tokens", ["cls", "spatial"])
+def test_a_dictionary_for_some_tokens_is_silent_on_the_others(tokens: Any) -> None:
+    dictionary, (x, groups) = make("vanilla"), data()
+    whole = found(dictionary, x, groups, [6], numbers=Numbers(N, 0, 1, 1))
+    dictionary.tokens = tokens
+    part = found(dictionary, x, groups, [6], numbers=Numbers(N, 0, 1, 1))
+
+    def by_image(answers: Answers) -> dict[int, tuple[float, list[float]]]:
+        tops = answers.examples.filter(pl.col("kind") == "top")
+        return {image: (cls, p) for image, cls, p in tops.select("image", "cls", "patches").rows()}
+
+    every, own = by_image(whole), by_image(part)
+    expected = {
+        image: (cls, [0.0] * len(p)) if tokens == "cls" else (0.0, p)
+        for image, (cls, p) in every.items()
+        if (cls if tokens == "cls" else max(p)) > 0
+    }
+    assert own == expected
+    assert 0 < len(own) < len(every)
+
+
 def test_memory_is_that_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
     dictionary, (x, groups) = make("topk"), data()
     monkeypatch.setattr(module, "_BLOCK_BYTES", 3 * x.shape[1] * M * 4)
@@ -161,7 +182,7 @@ def test_memory_is_that_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
             sizes.append(size)
             return super().batches(size)
 
-    top_images(dictionary, Watched(x), np.array([1]), groups, cls=0, numbers=NUMBERS, seed=0)
+    top_images(dictionary, Watched(x), np.array([1]), groups, 4, cls=0, numbers=NUMBERS, seed=0)
     assert sizes == [3]
 
 

@@ -42,7 +42,7 @@ LIGHT = {
     },
     "workflow": {
         *("clipsteer.data.forms", "clipsteer.data.watched", "clipsteer.backbones.weights"),
-        *("clipsteer.report.paper", "clipsteer.lineage.resources"),
+        *("clipsteer.report.paper", "clipsteer.report.page_files", "clipsteer.lineage.resources"),
         *("clipsteer.dictionaries.sources", "clipsteer.dictionaries.claimed"),
         "clipsteer.dictionaries.published",
     },

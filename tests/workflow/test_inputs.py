@@ -22,14 +22,16 @@ READS = {
     "ablation": {"test"},
     "control": {"train", "validation", "test"},
     "baselines": {"validation", "test"},
+    "top_images": {"validation"},
 }
 # Of those, what a result of a table needs, of its trained dictionaries and of the neuron basis.
 OF_TRAINED = {
     "table": {"evaluation", "statistics", "selection", "ablation"},
     "negative_control": {"control"},
     "baselines": {"statistics", "baselines"},
+    "features": {"statistics", "selection", "top_images"},
 }
-OF_NEURONS = {"table": OF_TRAINED["table"], "negative_control": set(), "baselines": set()}
+OF_NEURONS = {**OF_TRAINED, "negative_control": set(), "baselines": set()}
 
 
 def inputs(**sections: Any) -> Inputs:

@@ -33,9 +33,14 @@ SAID = {
 _APPLIED = {
     *("evaluate_dictionary", "feature_statistics", "select_features", "ablate_features"),
     *("shuffle_control", "make_table", "evaluate_subspaces", "control_table", "storage_effect"),
+    *("top_images", "feature_page", "top_images_figure"),
 }
 _CHOSEN = {"evaluate_directions", "evaluate_subspaces"}
-_RULED = _CHOSEN | {"shuffle_control", "evaluate_readout", "baseline_table", "control_table"}
+_SHOWN = {"feature_page", "top_images_figure"}
+_RULED = _CHOSEN | {
+    *("shuffle_control", "evaluate_readout", "baseline_table", "control_table"),
+    "top_images_figure",
+}
 AFTER = {
     "datasets.<name>.layout": {"make_table", "unconcerned_attributes"},
     "datasets.<name>.options.target": {"make_table", "unconcerned_attributes"},
@@ -45,11 +50,11 @@ AFTER = {
     "activations.images_per_shard": {"list_shards"},
     "dictionaries.<name>.architecture": _APPLIED - {"control_table"},
     "dictionaries.<name>.hook_point": _APPLIED | {"baseline_table"},
-    "dictionaries.<name>.training.expansion": {"make_table"},
-    "dictionaries.<name>.training.k": {"make_table"},
-    "steering.aggregate": {"shuffle_control", "fit_directions"},
-    "steering.attribute_value": {"shuffle_control"} | _CHOSEN,
-    "steering.balance": {"shuffle_control", "evaluate_subspaces", "baseline_table"},
+    "dictionaries.<name>.training.expansion": {"make_table"} | _SHOWN,
+    "dictionaries.<name>.training.k": {"make_table"} | _SHOWN,
+    "steering.aggregate": {"shuffle_control", "fit_directions", "feature_page"},
+    "steering.attribute_value": {"shuffle_control", "top_images"} | _CHOSEN,
+    "steering.balance": {"shuffle_control", "evaluate_subspaces", "baseline_table", "top_images"},
     "steering.thresholds.low": {"shuffle_control"} | _CHOSEN,
     "steering.thresholds.high": {"shuffle_control"} | _CHOSEN,
     "steering.thresholds.points": {"shuffle_control"} | _CHOSEN,
@@ -60,9 +65,14 @@ AFTER = {
     "steering.relaxed_drop": _RULED,
     "steering.random_pool": {"evaluate_subspaces"},
     "steering.random_seeds": {"evaluate_subspaces"},
-    "model.name": {"baseline_table", "storage_effect"},
-    "model.crop": {"storage_effect"},
-    "datasets.<name>.group_names": {"baseline_table", "control_table"},
+    "model.name": {"baseline_table", "storage_effect"} | _SHOWN,
+    "model.crop": {"storage_effect"} | _SHOWN,
+    "datasets.<name>.group_names": {"baseline_table", "control_table", "feature_page"},
+    "explorer.split": _SHOWN,
+    **{
+        f"explorer.examples.{key}": {"feature_page"}
+        for key in ("top", "quantiles", "per_quantile", "random")
+    },
 }
 # Keys whose change is another DAG, not another recipe of the same jobs, or that count by what a scan finds.
 OTHERWISE = {

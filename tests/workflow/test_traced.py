@@ -52,6 +52,8 @@ TABLES = (
     "results/celeba_baselines.csv",
     "results/celeba_storage.csv",
     "results/table1.csv",
+    "results/celeba_features/index.html",
+    "results/celeba_top_images.png",
 )
 
 

@@ -1,0 +1,54 @@
+"""The section `explorer`: which features the pages of top images show, and with how many images."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from clipsteer.sections.values import Count, Positive, Section, key, part
+
+_PASS = "top_images"
+
+
+class Examples(Section):
+    """How many images are shown of each feature."""
+
+    top: Positive = key("those with the largest activation", _PASS, default=12)
+    quantiles: Count = key(
+        "parts of equal size, by activation, of images drawn at random among those on which the feature fires: "
+        "with 3 the highest, the middle and the lowest third; 0 for none",
+        _PASS,
+        default=3,
+    )
+    per_quantile: Positive = key("images of each part", _PASS, default=4)
+    random: Positive = key(
+        "images drawn at random among those on which the feature fires", _PASS, default=6
+    )
+
+
+class Explorer(Section):
+    """What `results/<dataset>_features/index.html` and `results/<dataset>_top_images.png` show."""
+
+    split: Literal["validation", "train"] = key(
+        "whose images are shown; never the test split's, as looking is choosing",
+        _PASS,
+        default="validation",
+    )
+    selected: Positive = key(
+        "features of each strict and relaxed set that are shown, those of the largest difference by Eq. 9 first, "
+        "and with them as many controls: living features of like firing frequency, drawn at random",
+        _PASS,
+        default=100,
+    )
+    ends: Count = key(
+        "features that are shown besides, at each end of Eq. 9: of the largest and of the smallest differences",
+        _PASS,
+        default=10,
+    )
+    examples: Examples = part({})
+    thumbnail: Count = key(
+        "pixels of a picture's longer side, at most those that the model sees; 0: no pictures, only heat maps and "
+        "file names, for images that may not be handed on",
+        "feature_page",
+        default=112,
+    )
+    max_mb: Positive = key("a page that would be larger is refused", "feature_page", default=60)

@@ -1,0 +1,236 @@
+"""The page of features in a real browser: Debian's Chromium, from the disk, without a network."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipsteer.report.explorer import feature_page
+from tests.report.pages import ABOUT, IMAGES, place, places
+
+BROWSER = shutil.which("chromium")
+if BROWSER is None:
+    pytest.skip("no chromium here (make test-browser installs it)", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright (make test-browser)")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe")
+
+# A theme is kept by all pages from a disk: each test has a context, and so a memory, of its own.
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def small(folder: Path) -> str:
+    path = folder / "index.html"
+    path.write_text(feature_page(places(), IMAGES, ABOUT, 60), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Any]:
+    """`opened(address, ...)`: a page whose errors and requests are gathered; at the end there are none."""
+    contexts, errors, requests = [], [], []
+
+    def go(address: str, **settings: Any) -> Any:
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda asked: requests.append(asked.url))
+        page.goto(address)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert errors == []
+    assert {url.partition("#")[0] for url in requests if not url.startswith("data:")} <= {
+        url.partition("#")[0] for url in requests[:1]
+    }
+
+
+def listed(page: Any) -> list[str]:
+    """The features in the list."""
+    return list(page.locator("#rows a").all_inner_texts())
+
+
+def title(page: Any) -> str:
+    return str(page.locator("#detail-title").inner_text())
+
+
+def test_it_opens_from_the_disk_with_the_first_place_that_selected_something(
+    opened: Any, small: str
+) -> None:
+    page = opened(small)
+    assert listed(page) == ["3", "8", "11", "40"]
+    assert "4 of 9 features" in page.locator("#count").inner_text()
+    assert title(page) == "topk, resid_post, layer 0, feature 3"  # the list's first
+    page.get_by_label("Set").select_option("control")
+    page.get_by_label("Place").select_option(label="vanilla, resid_post, layer 2 (2 selected)")
+    assert title(page) == "vanilla, resid_post, layer 2, feature 7"
+    page.get_by_label("Filter").fill("nothing")
+    page.get_by_label("Place").select_option(label="topk, resid_post, layer 0 (2 selected)")
+    assert title(page) == "No feature chosen"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "fragment", ["", "#d=topk&h=resid_post&l=0&f=3", "#d=topk&h=resid_post&l=0&f=4"]
+)
+def test_nothing_bars_anyones_way(opened: Any, small: str, scheme: str, fragment: str) -> None:
+    page = opened(small + fragment, color_scheme=scheme)
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+
+
+def test_an_address_names_a_feature_and_survives_a_reload(opened: Any, small: str) -> None:
+    page = opened(small)
+    page.get_by_role("link", name="8", exact=True).click()
+    assert title(page) == "topk, resid_post, layer 0, feature 8"
+    address = page.url
+    page.reload()
+    assert title(page) == "topk, resid_post, layer 0, feature 8"
+    assert page.get_by_label("Link to this feature").input_value() == address
+    page.get_by_role("link", name="11", exact=True).click()
+    page.go_back()
+    assert title(page) == "topk, resid_post, layer 0, feature 8"
+    assert opened(address).locator("tr[aria-current=true] a").inner_text() == "8"
+
+
+def test_pictures_have_their_heat_maps_and_words(opened: Any, small: str) -> None:
+    page = opened(small + "#d=topk&h=resid_post&l=0&f=3")
+    assert page.locator(".examples img").count() == 7
+    page.wait_for_function(
+        "[...document.querySelectorAll('.examples img')].slice(0, 3).every(i => i.naturalWidth > 0)"
+    )
+    canvas = page.locator(".examples canvas").first
+    assert (canvas.get_attribute("width"), canvas.get_attribute("height")) == ("3", "2")
+    seen = canvas.evaluate(
+        "c => [...c.getContext('2d').getImageData(0, 0, 3, 2).data].filter((_, i) => i % 4 === 3)"
+    )
+    rows = places()[0].examples.row(0, named=True)
+    top = places()[0].examples.filter(feature=3)["patches"].list.max().max()
+    assert seen == pytest.approx([0.8 * 255 * (1 - x / top) for x in rows["patches"]], abs=2)
+    alt = page.locator(".examples img").first.get_attribute("alt")
+    assert alt.startswith(f"image {IMAGES.files[rows['image']]}, ")
+    assert page.locator("figcaption").first.inner_text().count("CLS") == 1
+    page.keyboard.press("h")
+    assert not canvas.is_visible()
+
+
+def test_sorting_and_filters(opened: Any, small: str) -> None:
+    page = opened(small)
+    page.get_by_role("button", name="feature", exact=True).click()
+    assert page.locator("th[aria-sort=ascending]").inner_text().startswith("feature")
+    page.get_by_role("button", name="feature ▲").click()
+    assert listed(page) == ["40", "11", "8", "3"]
+    page.get_by_label("Place").select_option("all places")
+    assert listed(page) == ["60", "40", "11", "9", "8", "7", "5", "3", "0"]
+    page.get_by_label("Set").select_option("relaxed")
+    assert listed(page) == ["8", "5", "3", "0"]
+    page.get_by_label("Filter").fill("vanilla 5")
+    assert page.locator("#rows td").all_inner_texts()[:2] == ["vanilla 2", "5"]
+    page.reload()
+    assert listed(page) == ["5"]
+    page.get_by_role("link", name="5", exact=True).click()
+    assert title(page) == "vanilla, resid_post, layer 2, feature 5"
+    assert page.get_by_label("Place").input_value() == "-1"  # the list stays as it was
+
+
+def test_the_keyboard_goes_through_the_list(opened: Any, small: str) -> None:
+    page = opened(small)
+    page.keyboard.press("k")
+    assert title(page).endswith("feature 3")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    assert title(page).endswith("feature 8")
+    page.keyboard.press("/")
+    page.keyboard.type("40")
+    assert listed(page) == ["40"]
+    page.keyboard.press("Tab")
+    page.locator("#shortcuts").uncheck()
+    page.locator("#scroll").focus()
+    page.keyboard.press("j")
+    assert title(page).endswith("feature 8")
+    page.keyboard.press("Tab")
+    while page.evaluate("document.activeElement.tagName") != "A":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert title(page).endswith("feature 40")
+    assert "It fires on no image" in page.locator("#detail").inner_text()
+
+
+@pytest.mark.parametrize(
+    ("fragment", "said"),
+    [
+        (
+            "#d=topk&h=resid_post&l=0&f=4",
+            "Feature 4 of topk, resid_post, layer 0 is not shown here",
+        ),
+        ("#d=other&h=resid_post&l=0&f=3", "This page has no place other, resid_post, layer 0"),
+        ("#d=other&h=resid_post&l=0", "This page has no place other, resid_post, layer 0"),
+    ],
+)
+def test_what_is_not_there_is_said(opened: Any, small: str, fragment: str, said: str) -> None:
+    page = opened(small + fragment)
+    assert said in page.get_by_role("alert").inner_text()
+    assert listed(page)
+
+
+def test_dark_and_light_by_a_button_that_is_remembered(opened: Any, small: str) -> None:
+    page = opened(small, color_scheme="light")
+    page.get_by_role("button", name="Dark").click()
+    page.reload()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 23, 28)"
+    page.get_by_role("button", name="Light").click()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_without_javascript_there_is_a_list(opened: Any, small: str) -> None:
+    page = opened(small, java_script_enabled=False)
+    assert page.locator("noscript td:first-child").all_inner_texts() == [
+        *("3", "8", "11", "40", "0", "5", "7", "9", "60")
+    ]
+    assert not page.locator("#app").is_visible()
+
+
+def test_no_pictures_no_cls(opened: Any, folder: Path) -> None:
+    path = folder / "bare.html"
+    bare = feature_page(places(), IMAGES._replace(pictures={}), ABOUT._replace(cls=False), 60)
+    path.write_text(bare, encoding="utf-8")
+    page = opened(path.as_uri() + "#d=topk&h=resid_post&l=0&f=3")
+    assert page.locator(".examples img").count() == 0
+    assert page.locator(".examples canvas").count() == 7
+    assert "CLS" not in page.locator("#detail").inner_text()
+    assert axe.Axe().run(page).violations_count == 0
+
+
+def test_thousands_of_features_are_shown_in_parts(opened: Any, folder: Path) -> None:
+    path = folder / "large.html"
+    large = [place("topk", layer, list(range(500))) for layer in range(10)]
+    path.write_text(feature_page(large, IMAGES, ABOUT, 60), encoding="utf-8")
+    page = opened(path.as_uri() + "#d=topk&h=resid_post&l=7&f=3&all=1")
+    assert "5000 of 5000 features, the first 200 shown" in page.locator("#count").inner_text()
+    assert len(page.locator("#rows tr").all()) == 200
+    page.get_by_role("button", name="Show 200 more").click()
+    assert len(page.locator("#rows tr").all()) == 400
+    assert title(page) == "topk, resid_post, layer 7, feature 3"

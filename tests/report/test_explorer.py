@@ -1,0 +1,220 @@
+"""The page of features: its content as a parser finds it, beside the tables that it was made of."""
+
+from __future__ import annotations
+
+import base64
+import json
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from clipsteer.errors import ClipsteerError
+from clipsteer.report.explorer import SETS, feature_page
+from clipsteer.report.page_files import files
+from clipsteer.report.thumbnails import thumbnail
+from clipsteer.steering.top_images import EDGES
+from tests.report.pages import ABOUT, GROUPS, IMAGES, N_IMAGES, places
+
+
+class Page(HTMLParser):
+    """Element by element: blocks of JSON, texts, and whatever would ask for something elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.blocks: dict[str, Any] = {}
+        self.asked: list[str] = []
+        self.words: dict[str, list[str]] = {}
+        self.plain: list[list[str]] = []
+        self._stack: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.asked += [
+            f"{tag} {v}"
+            for k, v in attrs
+            if k in ("src", "href", "action", "srcset") and v != "data:,"
+        ]
+        if tag == "tr" and any(name == "noscript" for name, _ in self._stack):
+            self.plain.append([])
+        if tag not in ("meta", "link", "input", "br"):
+            self._stack.append((tag, found))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._stack.pop()[0] == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data: str) -> None:
+        if not self._stack:
+            return
+        tag, attributes = self._stack[-1]
+        if tag == "script" and attributes.get("type") == "application/json":
+            self.blocks[str(attributes["id"])] = json.loads(data)
+        elif tag == "td" and self.plain:
+            self.plain[-1].append(data)
+        else:
+            self.words.setdefault(tag, []).append(data)
+
+    @property
+    def open(self) -> list[str]:
+        return [tag for tag, _ in self._stack]
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(feature_page(places(), IMAGES, ABOUT, 60))
+
+
+def test_it_is_whole_and_asks_for_nothing(page: Page) -> None:
+    assert page.open == []
+    assert page.asked == []
+    text = feature_page(places(), IMAGES, ABOUT, 60)
+    for words in ("http:", "https:", "fetch(", "XMLHttpRequest", "import("):
+        found = text.replace("http://www.w3.org/2000/svg", "")
+        assert words not in found, words
+    assert "default-src 'none'" in text
+
+
+def test_painted_data_are_named_so(page: Page) -> None:
+    said = " ".join(" ".join(words) for words in page.words.values())
+    assert "Painted data (synthetic)" in said
+    assert "none is a photograph" in said
+
+
+def test_the_list_has_every_feature_of_every_place(page: Page) -> None:
+    index = page.blocks["index"]
+    expected = [
+        (at, row["feature"], row["rank"], sum(1 << b for b, name in enumerate(SETS) if row[name]))
+        for at, place in enumerate(places())
+        for row in place.features.iter_rows(named=True)
+    ]
+    columns = (index[name] for name in ("place", "feature", "rank", "sets"))
+    assert list(zip(*columns, strict=True)) == expected
+    differences = [d for place in places() for d in place.features["difference"]]
+    assert index["difference"] == pytest.approx(differences, rel=1e-3)
+    assert [place["layer"] for place in index["places"]] == [place.layer for place in places()]
+    assert index["groups"] == list(GROUPS)
+    assert index["group_images"] == [IMAGES.groups.count(g) for g in range(4)]
+    assert index["n_images"] == N_IMAGES
+
+
+def test_examples_carry_their_values_and_their_patches(page: Page) -> None:
+    index, seen = page.blocks["index"], 0
+    kinds = {"top": 0, "random": 1}
+    for at, place in enumerate(places()):
+        details = page.blocks[f"place-{at}"]
+        assert set(details) == {str(feature) for feature in place.features["feature"]}
+        for feature, found in details.items():
+            rows = place.examples.filter(pl.col("feature") == int(feature))
+            assert len(found["e"]) == rows.height
+            n_patches = ABOUT.grid[0] * ABOUT.grid[1]
+            levels = np.frombuffer(base64.b64decode(found["h"]), np.uint8).reshape(-1, n_patches)
+            for one, level, row in zip(found["e"], levels, rows.iter_rows(named=True), strict=True):
+                assert one[0] == kinds.get(row["kind"], 2 + (row["part"] or 0))
+                assert index["files"][one[1]] == IMAGES.files[row["image"]]
+                assert index["group_of"][one[1]] == IMAGES.groups[row["image"]]
+                assert one[2] == pytest.approx(row["value"], rel=1e-3)
+                assert one[3] == pytest.approx(row["cls"], rel=1e-3, abs=1e-9)
+                shown = level * found["s"] / 255
+                wanted = np.maximum(row["patches"], 0)
+                assert shown == pytest.approx(wanted, abs=found["s"] / 400)
+                seen += 1
+            line = place.features.row(by_predicate=pl.col("feature") == int(feature), named=True)
+            assert {b: n for b, n in found["b"]} == {
+                b: n for b, n in enumerate(line["histogram"]) if n
+            }
+            assert found["m"] == pytest.approx(line["means"], rel=1e-3)
+            assert [feature for feature, _ in found["n"]] == line["nearest"]
+    assert seen > 20
+    first, step = index["edges"]
+    assert [2 ** (first + i * step) for i in range(len(EDGES))] == pytest.approx(EDGES)
+
+
+def test_each_picture_is_there_once(page: Page) -> None:
+    used = {image for place in places() for image in place.examples["image"].to_list()}
+    found = page.blocks["pictures"]
+    assert len(found) == len(used) == len(page.blocks["index"]["files"])
+    by_file = dict(zip(page.blocks["index"]["files"], found, strict=True))
+    for image in used:
+        assert base64.b64decode(by_file[IMAGES.files[image]]) == IMAGES.pictures[image]
+
+
+def test_without_javascript_there_is_a_list(page: Page) -> None:
+    rows = [cells for cells in page.plain if cells]
+    expected = [
+        (str(row["feature"]), str(row["rank"]))
+        for place in places()
+        for row in place.features.sort("rank").iter_rows(named=True)
+    ]
+    assert [(cells[0], cells[2]) for cells in rows] == expected
+
+
+def test_no_pictures_where_they_may_not_be_handed_on() -> None:
+    without = feature_page(places(), IMAGES._replace(pictures={}), ABOUT, 60)
+    found = Page(without)
+    assert "pictures" not in found.blocks
+    assert found.blocks["index"]["pictures"] is False
+    assert "data:image" not in without.replace("`data:image/webp;base64,", "")
+    assert found.blocks["index"]["files"]
+
+
+def test_no_cls_token_and_another_grid() -> None:
+    wide = ABOUT._replace(grid=(1, 6), cls=False)
+    shown = [
+        place._replace(examples=place.examples.with_columns(cls=pl.lit(None, pl.Float32)))
+        for place in places()
+    ]
+    found = Page(feature_page(shown, IMAGES, wide, 60))
+    assert found.blocks["index"]["cls"] is False
+    assert found.blocks["index"]["grid"] == [1, 6]
+    assert {len(one) for d in found.blocks["place-0"].values() for one in d["e"]} == {3}
+
+
+def test_patches_that_do_not_fill_the_grid_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"6 patches an image, expected 3 x 3"):
+        feature_page(places(), IMAGES, ABOUT._replace(grid=(3, 3)), 60)
+
+
+def test_a_page_that_is_too_large_says_what_to_lower() -> None:
+    big = {image: b"x" * 200_000 for image in IMAGES.pictures}
+    with pytest.raises(ClipsteerError, match=r"explorer\.max_mb = 1\. Lower explorer\.selected"):
+        feature_page(places(), IMAGES._replace(pictures=big), ABOUT, 1)
+
+
+@given(st.text(max_size=30))
+def test_what_people_call_things_stays_text(name: str) -> None:
+    groups = [name + "</script><b>", *GROUPS[1:]]
+    about = ABOUT._replace(dataset="x", group_names=groups, model="<i>&" + name)
+    found = Page(feature_page(places()[:1], IMAGES, about, 60))
+    assert found.blocks["index"]["groups"] == groups
+    assert "b" not in found.words
+    assert "i" not in found.words
+
+
+def test_the_same_content_gives_the_same_bytes() -> None:
+    assert feature_page(places(), IMAGES, ABOUT, 60) == feature_page(places(), IMAGES, ABOUT, 60)
+
+
+def test_the_files_of_a_page_are_all_used() -> None:
+    assert {path.name for path in files()} == {p.name for p in files()[0].parent.iterdir()}
+
+
+@pytest.mark.parametrize(("size", "expected"), [((200, 100), (112, 56)), ((64, 64), (64, 64))])
+def test_thumbnails_are_small_webp(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    import io
+
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 255, (4, 4, 3), np.uint8)
+    pixels = np.asarray(Image.fromarray(small).resize(size))
+    data = thumbnail(pixels, 112)
+    with Image.open(io.BytesIO(data)) as picture:
+        assert (picture.format, picture.size) == ("WEBP", expected)
+        mean = np.asarray(picture.convert("RGB")).mean(axis=(0, 1))
+    assert mean == pytest.approx(pixels.mean(axis=(0, 1)), abs=6)
+    assert thumbnail(pixels, 112) == data

@@ -1,0 +1,84 @@
+"""A page for the browser: the features of all places of a table, and the images that they answer to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipsteer.runner.step import Action, Job, Run, main
+from clipsteer.steering.shown import shown_inputs
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = (
+    "dataset()",
+    "images_from() as source",
+    "model.name as model",
+    "model.crop",
+    "datasets.group_names",
+    "shown(tables) as dictionaries",
+    "steering.aggregate",
+    "explorer.split",
+    "explorer.examples",
+    "explorer.thumbnail",
+    "explorer.max_mb",
+    "page_files()",
+)
+
+
+def plan(job: Job) -> dict[str, Action]:
+    return {"all": Action(job.recipe, shown_inputs(job), job.each("world"))}
+
+
+def compute(run: Run) -> None:
+    from clipsteer.report.explorer import About, Images, Place, feature_page
+    from clipsteer.report.thumbnails import thumbnail
+    from clipsteer.steering.shown import ShownImages, shown_places
+    from clipsteer.steering.top_images import Numbers
+
+    recipe = run.recipe
+    hooks = {settings["name"]: settings["hook_point"] for settings in recipe["dictionaries"]}
+    shown = shown_places(run, list(hooks))
+    images = ShownImages(run)
+    used = sorted({image for place in shown for image in place.examples["image"].to_list()})
+    pictures = {}
+    if recipe["thumbnail"]:
+        progress = run.progress(len(used), "images")
+        for image in used:
+            pictures[image] = thumbnail(images.seen(image), recipe["thumbnail"])
+            progress(1)
+        progress.finish()
+    page = feature_page(
+        [
+            Place(
+                place.dictionary, hooks[place.dictionary], place.layer, place.about["m"],
+                place.about["dictionary"], place.features, place.examples,
+            )
+            for place in shown
+        ],
+        Images(recipe["split"], images.files, images.groups.tolist(), pictures),
+        About(
+            **{key: recipe[key] for key in ("dataset", "source", "model", "aggregate", "group_names")},
+            grid=images.grid,
+            cls=shown[0].about["cls"] is not None,
+            numbers=Numbers(**recipe["examples"]),
+        ),
+        recipe["max_mb"],
+    )  # fmt: skip
+    run.put_bytes("page", page.encode())
+    run.say(
+        f"{sum(place.features.height for place in shown)} features, {len(used)} images, "
+        f"{len(page) / 1e6:.1f} MB"
+    )
+
+
+def cost(job: Sizes) -> Cost:
+    """It decodes the images shown, at most all of the split, and writes the page."""
+    explorer = job.config["explorer"]
+    images = job.images(explorer["split"])
+    pixels = images * job.vision["pixels"] ** 2
+    return job.python(3 + pixels / 8e6, 400 + 4 * explorer["max_mb"], explorer["max_mb"])
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)
