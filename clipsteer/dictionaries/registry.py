@@ -7,11 +7,13 @@ import importlib
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.errors import ClipsteerError, close_match
 
-ARCHITECTURES = (
-    *("vanilla", "topk", "batchtopk", "matryoshka"),  # trained here
-    *("scaled_topk", "jumprelu", "gated"),  # imported, or what training makes
-    "neurons",
-)
+TRAINED = ("vanilla", "topk", "batchtopk", "matryoshka")
+MADE = (
+    "scaled_topk",
+    "jumprelu",
+    "gated",
+)  # what an import or a training makes, by no name of the config
+ARCHITECTURES = (*TRAINED, *MADE, "neurons")
 
 
 def architecture(name: str, where: str = "architecture") -> type[Dictionary]:
