@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 USES = (
     "dataset()",
     "images_from() as source",
+    "painted_or_files() as images",
     "model.name as model",
     "model.crop",
     "datasets.group_names",
@@ -56,7 +57,9 @@ def compute(run: Run) -> None:
             )
             for place in shown
         ],
-        Images(recipe["split"], images.files, images.groups.tolist(), pictures),
+        Images(
+            recipe["split"], recipe["images"] == "painted", images.files, images.groups.tolist(), pictures
+        ),
         About(
             **{key: recipe[key] for key in ("dataset", "source", "model", "aggregate", "group_names")},
             grid=images.grid,

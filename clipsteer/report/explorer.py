@@ -47,10 +47,12 @@ class Place(NamedTuple):
 class Images(NamedTuple):
     """The images of the split, by their number in it.
 
-    `pictures`: of those that the places show, as WebP; none where they are not to be handed on.
+    `painted`: whether clipsteer painted them, whatever the model. `pictures`: of those that the places show, as WebP;
+    none where they are not to be handed on.
     """
 
     split: str
+    painted: bool
     files: Sequence[str]
     groups: Sequence[int]
     pictures: Mapping[int, bytes]
@@ -82,7 +84,6 @@ def feature_page(places: Sequence[Place], images: Images, about: About, max_mb: 
     written = {name: _json(value) for name, value in blocks.items()}
     template, style, program = texts()
     title = f"{about.dataset}: what features answer to"
-    painted = about.source == "painted"
     page = Template(template).substitute(
         title=escape(title),
         style=style,
@@ -93,7 +94,7 @@ def feature_page(places: Sequence[Place], images: Images, about: About, max_mb: 
             "dictionary's own activations, its bias and rectifier included; negative ones (of neurons) are drawn as 0."
         ),
         plain=_plain(places),
-        licence=_licence(painted, with_pictures=bool(images.pictures)),
+        licence=_licence(images.painted, with_pictures=bool(images.pictures)),
         provenance=f"Where this page comes from: <code>{escape(_why(about.dataset))}</code>",
         data="\n".join(
             f'<script type="application/json" id="{name}">{text}</script>'

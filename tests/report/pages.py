@@ -73,6 +73,7 @@ def places() -> list[Place]:
 
 IMAGES = Images(
     split="validation",
+    painted=True,
     files=[f"faces/{i:06d}.jpg" for i in range(N_IMAGES)],
     groups=[i % 4 for i in range(N_IMAGES)],
     pictures=pictures(N_IMAGES),

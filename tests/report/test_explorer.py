@@ -87,6 +87,17 @@ def test_painted_data_are_named_so(page: Page) -> None:
     assert "none is a photograph" in said
 
 
+@pytest.mark.parametrize(
+    ("pictures", "said"), [(IMAGES.pictures, "licence, which may forbid"), ({}, "no pictures")]
+)
+def test_photographs_are_not_called_painted(pictures: dict[int, bytes], said: str) -> None:
+    """Not under a painted source either, as that of a tiny CLIP is."""
+    text = feature_page(places(), IMAGES._replace(painted=False, pictures=pictures), ABOUT, 60)
+    assert said in text
+    assert "none is a photograph" not in text
+    assert "Painted data (synthetic)" in text
+
+
 def test_the_list_has_every_feature_of_every_place(page: Page) -> None:
     index = page.blocks["index"]
     expected = [
