@@ -184,7 +184,7 @@ DICTIONARY = Jump
 '''
     },
     {
-        "clipsteer/dictionaries/registry.py": (('"matryoshka"),', '"matryoshka", "jump"),'),),
+        "clipsteer/dictionaries/registry.py": (('"matryoshka")', '"matryoshka", "jump")'),),
         "clipsteer/sections/dictionaries.py": (
             (
                 '        "topk",\n        "batchtopk",',
