@@ -6,8 +6,8 @@ Only what is exact is folded (docs/dictionaries.md): what depends on each token,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from clipsteer.errors import ClipsteerError
 
@@ -55,7 +55,6 @@ class Release:
     k: int | None = None
     subtracts_b_dec: bool = True
     by_norm: bool = False
-    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def check_shapes(tensors: Mapping[str, Tensor], where: str) -> tuple[int, int]:

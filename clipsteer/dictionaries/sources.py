@@ -47,9 +47,6 @@ class Local(NamedTuple):
 
     path: Path
 
-    def __str__(self) -> str:
-        return str(self.path)
-
 
 class Hub(NamedTuple):
     """A repository of the hub, or a folder or file in it. A name that ends in `*` stands for the one that fits."""
@@ -57,9 +54,6 @@ class Hub(NamedTuple):
     repo: str
     inside: str = ""
     revision: str | None = None
-
-    def __str__(self) -> str:
-        return "/".join(filter(None, (f"hub:{self.repo}", self.inside)))
 
 
 Source = Local | Hub

@@ -29,7 +29,7 @@ _PLAIN = {"W_enc": "W_enc", "b_enc": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec"
 _GATED = ("b_gate", "r_mag", "b_mag")
 #: The library's default became layer norm on 2024-08-27, and the releases of before say null: what is absent is not
 #: known.
-_NORMALISATIONS = {None: "none", "null": "none", "None": "none", "none": "none"}
+_NONE = ("None", "null", "none")
 
 
 def claims(config: Config, where: str) -> Claims:
@@ -38,8 +38,8 @@ def claims(config: Config, where: str) -> Claims:
     subtype = text(config.get("layer_subtype")) or hook
     layer = whole(config.get("hook_point_layer"))
     if "normalize_activations" in config:
-        found = config["normalize_activations"]
-        normalize = _NORMALISATIONS.get(found, str(found))
+        found = str(config["normalize_activations"])
+        normalize = "none" if found in _NONE else found
     else:
         normalize = None
     return Claims(
