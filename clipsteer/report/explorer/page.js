@@ -182,7 +182,7 @@
     const holder = make("div", {}, make("p", {}, words));
     if (!fired) return holder;
     const edge = (bin) => number(Math.pow(2, index.edges[0] + (bin - 1) * index.edges[1]));
-    const bins = high - low + 1, wide = Math.max(9, 130 / bins), tall = 90, width = bins * wide;
+    const bins = high - low + 1, wide = Math.min(Math.max(9, 130 / bins), 24), tall = 90, width = Math.max(bins * wide, 130);
     const most = Math.max(...found.b.map(([, n]) => n));
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     const said = `Images by largest activation, from ${edge(low)} to ${edge(high + 1)}, two bars to a doubling`;
@@ -197,8 +197,7 @@
       const height = (n / most) * tall;
       draw("rect", { x: (bin - low) * wide, y: tall - height, width: wide - 1, height });
     }
-    draw("text", { x: 0, y: tall + 13 }, edge(low));
-    draw("text", { x: width, y: tall + 13, "text-anchor": "end" }, edge(high + 1));
+    draw("text", { x: 0, y: tall + 13 }, `${edge(low)} to ${edge(high + 1)}`);
     holder.append(svg, make("p", { class: "help" }, "Images by their largest activation; two bars to a doubling."));
     return holder;
   }
