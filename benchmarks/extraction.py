@@ -40,8 +40,9 @@ from benchmarks.lines import (
     write_json,
 )
 from clipsteer.activations.extract import Images, Kept, extract_shard
+from clipsteer.backbones.base import Backbone
+from clipsteer.backbones.load import load_backbone
 from clipsteer.backbones.shaped import write_shaped
-from clipsteer.backbones.tower import VisionTower, load_tower
 from clipsteer.data.source import ImageSource
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import put_tree
@@ -82,7 +83,7 @@ class Work:
         load = ImageSource(self.store, None, self.listed, 0, seed=None).load
         return lambda index: load(index % len(self.listed))
 
-    def extract(self, tower: VisionTower, images: int) -> None:
+    def extract(self, tower: Backbone, images: int) -> None:
         """All of extraction: from files to a tree in the store."""
         self.number += 1
         shard = self.folder / f"shard-{self.number}"
@@ -128,14 +129,14 @@ def main(arguments: list[str] | None = None) -> int:
         work = Work(folder, given.images, given.batch)
         if not given.quick:
             write_shaped(folder / "small", vision={"num_hidden_layers": 2})
-            small = load_tower(folder / "small", "cpu")
+            small = load_backbone(folder / "small", device="cpu")
             for factor in (1, 2, 4):
                 work.extract(small, factor * MEMORY_IMAGES)
                 memory[factor * MEMORY_IMAGES] = (
                     resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 )
         write_shaped(folder / "model")
-        tower, model = load_tower(folder / "model", "cpu"), bare_model(folder / "model")
+        tower, model = load_backbone(folder / "model", device="cpu"), bare_model(folder / "model")
         pixels = tower.pixels([work.source()(i) for i in range(given.batch)])
 
         def bare() -> None:

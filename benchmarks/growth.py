@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.pool import Pool
 from pathlib import Path
 
@@ -34,9 +35,8 @@ from clipsteer.activations.batches import Shuffle, token_batches
 from clipsteer.activations.extract import Images, Kept, extract_shard
 from clipsteer.activations.reader import ActivationReader
 from clipsteer.activations.writer import ArrayLayout, write_shard
+from clipsteer.backbones.load import load_backbone
 from clipsteer.backbones.shaped import write_shaped
-from clipsteer.backbones.tail import load_tail
-from clipsteer.backbones.tower import load_tower
 from clipsteer.data.source import ImageSource
 from clipsteer.dictionaries.topk import TopK
 from clipsteer.dictionaries.train import Data, train
@@ -70,7 +70,7 @@ def clip_of(folder: Path, layers: int) -> None:
 def extraction(folder: Path, images: int, layers: int) -> None:
     """Shards of activations in a store, from JPEG files in it."""
     store, listed = ObjectStore(folder / "store"), json.loads((folder / "images.json").read_text())
-    tower = load_tower(folder / "clip", "cpu")
+    tower = load_backbone(folder / "clip", device="cpu")
     load = ImageSource(store, None, [tuple(row) for row in listed], 0, seed=None).load
     for start in range(0, images, SHARD):
         shard = folder / f"shard-{start}"
@@ -162,10 +162,10 @@ def values_and_clip(folder: Path, images: int) -> None:
 
 def ablation(folder: Path, images: int) -> None:
     """Five sets of 20 features, resumed from the third of six layers."""
-    tail = load_tail(folder / "clip", 2, device="cpu")
+    embed = partial(load_backbone(folder / "clip", device="cpu").resume, 2)
     batches = ((start, x, None) for start, x in reader_of(folder, images).batches(BATCH))
     sets = random_sets(FEATURES, 20, range(5))
-    evaluator = Evaluator(dictionary(), lambda: batches, tail, lambda e: e.argmax(dim=1).numpy())
+    evaluator = Evaluator(dictionary(), lambda: batches, embed, lambda e: e.argmax(dim=1).numpy())
     predict_sets(evaluator, sets)
 
 

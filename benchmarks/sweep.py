@@ -31,11 +31,10 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.lines import Line, answer, new_file, positive, show, write_json
+from clipsteer.backbones.base import Backbone
 from clipsteer.backbones.device import exact_inference
-from clipsteer.backbones.model import Clip, load_clip
+from clipsteer.backbones.load import load_backbone
 from clipsteer.backbones.shaped import write_shaped
-from clipsteer.backbones.tail import VisionTail, load_tail
-from clipsteer.backbones.taps import forward_with_taps
 from clipsteer.backbones.zero_shot import zero_shot_logits
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.neurons import NeuronBasis
@@ -87,7 +86,7 @@ def directions(m: int, d: int) -> torch.Tensor:
     return F.normalize(torch.randn(m, d, generator=torch.Generator().manual_seed(2)), dim=1)
 
 
-def full_pass(clip: Clip, pixels: torch.Tensor, layer: int, edit: Callable[..., Any]) -> Any:
+def full_pass(clip: Backbone, pixels: torch.Tensor, layer: int, edit: Callable[..., Any]) -> Any:
     """The usual way: image embeddings with `edit` as a forward hook on one layer's output."""
     handle = clip.model.vision_model.encoder.layers[layer].register_forward_hook(
         lambda _module, _inputs, output: edit(output)
@@ -145,18 +144,18 @@ def product_rate(rows: int, d: int) -> float:
     return 2 * rows * d * 4 * d / best
 
 
-def tail_flops(tail: VisionTail, tokens: int) -> float:
+def flops_above(clip: Backbone, layer: int) -> float:
     """Floating-point operations of the matrix products that one image needs above the layer."""
-    d = tail.width
-    if tail.layer == tail.n_layers - 1:
+    d, tokens = clip.width, clip.n_tokens
+    if layer == clip.n_layers - 1:
         return 0.0
-    whole = tail.n_layers - 2 - tail.layer
+    whole = clip.n_layers - 2 - layer
     return 2.0 * d * d * (whole * 12 * tokens + 2 * tokens + 10)  # the last: keys, values, CLS
 
 
 def sweep_layer(
-    clip: Clip,
-    tail: VisionTail,
+    clip: Backbone,
+    layer: int,
     stream: np.ndarray,
     pixels: torch.Tensor,
     dictionary: Dictionary,
@@ -178,10 +177,10 @@ def sweep_layer(
     def embed(x: torch.Tensor) -> torch.Tensor:
         nonlocal evaluated
         evaluated += len(x)
-        return tail(x)
+        return clip.resume(layer, x)
 
     def batches() -> Iterator[tuple[int, np.ndarray, None]]:
-        yield 0, stream[:, :1] if tail.layer == tail.n_layers - 1 else stream, None
+        yield 0, stream[:, clip.tokens_read(layer)], None
 
     begin = time.process_time()
     sets = [
@@ -194,7 +193,7 @@ def sweep_layer(
     controls = predict_sets(evaluator, sets).edited
     sums.ours += time.process_time() - begin
     sums.evaluations += evaluated
-    sums.flops += evaluated * tail_flops(tail, stream.shape[1])
+    sums.flops += evaluated * flops_above(clip, layer)
 
     neurons = isinstance(dictionary, NeuronBasis)
     hooks = (neuron_hook, neuron_hook) if neurons else (plain_hook, lean_hook)
@@ -211,7 +210,7 @@ def sweep_layer(
                 continue
             for hook, seconds in ((hooks[0], sums.plain), (hooks[1], sums.lean)):
                 begin = time.process_time()
-                edited = full_pass(clip, pixels, tail.layer, hook(dictionary, features))
+                edited = full_pass(clip, pixels, layer, hook(dictionary, features))
                 expected = classify(edited)
                 seconds.append(time.process_time() - begin)
                 sums.compared += len(expected)
@@ -222,10 +221,10 @@ def sweep_layer(
 
 def measure(folder: Path, images: int, seeds: int, every: int, quick: bool) -> dict[str, Any]:
     """All layers; prints a line for each."""
-    clip = load_clip(folder, device="cpu")
+    clip = load_backbone(folder, device="cpu")
     pixels = pictures(images)
     begin = time.process_time()
-    embeddings, taps = forward_with_taps(clip, pixels, ["resid_post"])
+    embeddings, taps = clip.run(pixels, ["resid_post"])
     sums = Sums(ours=time.process_time() - begin)
     head = boundary(embeddings)
 
@@ -237,13 +236,12 @@ def measure(folder: Path, images: int, seeds: int, every: int, quick: bool) -> d
     print("|--:|--:|--:|--:|--:|", flush=True)
     for layer in QUICK_LAYERS if quick else range(clip.n_layers):
         stream = taps["resid_post"][layer].numpy()
-        tail = load_tail(folder, layer, device="cpu")
         middle = taps["resid_post"][layer].flatten(0, 1).mean(dim=0)
         sae = TopK(rows.T.contiguous(), torch.zeros(len(rows)), rows, middle, k=K)
         before, passes = sums.ours, len(sums.plain)
         counts = [
             sweep_layer(
-                clip, tail, stream, pixels, dictionary, classify, plain, range(seeds), every, sums
+                clip, layer, stream, pixels, dictionary, classify, plain, range(seeds), every, sums
             )
             for dictionary in (sae, NeuronBasis(clip.width))
         ]

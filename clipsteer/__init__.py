@@ -1,0 +1,217 @@
+"""Steering CLIP's vision transformer with sparse autoencoders: what a notebook needs.
+
+Load a model, a dictionary or a finished run; look at features; edit them and classify. docs/python.md shows
+how, docs/api.md lists everything. Nothing heavy is imported before it is used.
+
+The workflow's steps do not use these functions, so that an edit here makes no result stale. A name here is
+none of a package below, which would take its place once it is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from clipsteer.activations.tokens import Tokens
+    from clipsteer.backbones.base import Backbone
+    from clipsteer.front.placed import Edit, Placed
+    from clipsteer.front.runs import Run
+    from clipsteer.steering.intervention import ErrorTerm, Features
+
+    Images = Sequence[Image | str | Path]
+
+__all__ = [
+    "ablate",
+    "activations_of",
+    "classify",
+    "features_of",
+    "load_dictionary",
+    "load_model",
+    "open_run",
+    "scale",
+    "set_to",
+    "top_features",
+    "zero_shot_head",
+]
+
+
+def load_model(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    crop: str = "transformers",
+) -> Backbone:
+    """Load a CLIP or a SigLIP.
+
+    Args:
+        source: a folder in `transformers` layout, or a hub name such as `openai/clip-vit-base-patch32`.
+        revision: branch, tag or commit of a hub name.
+        device: `auto` (cuda where it is there, else cpu) or a device's name.
+        dtype: `float32`, `bfloat16` or `float16`.
+        crop: whose centre crop a CLIP's images get, `transformers` or `openai`.
+
+    Raises:
+        ClipsteerError: there is no such model, its files are damaged, or the device is not there.
+    """
+    from clipsteer.backbones.load import load_backbone
+    from clipsteer.backbones.weights import resolve
+
+    folder, _ = resolve(str(source), revision, key="source")
+    return load_backbone(folder, device=device, dtype=dtype, crop=crop)
+
+
+def load_dictionary(
+    source: str | Path,
+    *,
+    store: str | Path | None = None,
+    layer: int | None = None,
+    hook_point: str | None = None,
+) -> Placed:
+    """Load a dictionary from a folder or a store; that of a run is `open_run(...).dictionary(name, layer)`.
+
+    Args:
+        source: a folder with `dictionary.json` and `dictionary.safetensors`; with `store`, a digest.
+        store: the root of the store that holds the digest.
+        layer, hook_point: the place it belongs to, where its description names none or another is meant.
+
+    Raises:
+        ClipsteerError: there is no sound dictionary, or nobody says for which layer it is.
+    """
+    from clipsteer.front.placed import read_placed
+    from clipsteer.front.runs import unfolded
+    from clipsteer.store.objects import ObjectStore
+
+    folder = Path(source) if store is None else unfolded(ObjectStore(store), str(source))
+    return read_placed(folder, layer, hook_point)
+
+
+def open_run(folder: str | Path = ".", *, store: str | Path | None = None) -> Run:
+    """Open the results of a working copy, read-only.
+
+    Args:
+        folder: where its Snakefile lies.
+        store: its store, where that is not the one that its runs have noted.
+
+    Raises:
+        ClipsteerError: nothing has run there.
+    """
+    from clipsteer.front.runs import Run
+
+    return Run(Path(folder), None if store is None else Path(store))
+
+
+def zero_shot_head(
+    model: Backbone, class_names: Sequence[str], templates: Sequence[str] = ("a photo of a {}.",)
+) -> Tensor:
+    """Class names as a linear head: unit rows (classes, p), the mean of each name's prompts.
+
+    Raises:
+        ClipsteerError: no names, or a template without `{}`.
+    """
+    from clipsteer.backbones.zero_shot import zero_shot_head
+
+    return zero_shot_head(model, class_names, templates, key="templates")
+
+
+def activations_of(
+    model: Backbone, images: Images, layer: int, hook_point: str = "resid_post"
+) -> Tensor:
+    """Activations of images at a hook point: (images, tokens, d) float32.
+
+    Args:
+        model: from `load_model` or `Run.model`.
+        images: PIL images in mode RGB, or files.
+        layer: 0-based.
+        hook_point: `resid_post` or `mlp_out`.
+
+    Raises:
+        ClipsteerError: the model has no such layer, or a file is no image.
+    """
+    from clipsteer.front.passes import activations_of
+
+    return activations_of(model, images, layer, hook_point)
+
+
+def features_of(model: Backbone, placed: Placed, images: Images) -> Tensor:
+    """Codes f(x) of images at a dictionary's own place: (images, tokens, m) float32."""
+    from clipsteer.front.passes import features_of
+
+    return features_of(model, placed, images)
+
+
+def top_features(codes: Tensor, k: int = 10) -> pl.DataFrame:
+    """Of each image the features of largest mean over its tokens, by falling mean.
+
+    Args:
+        codes: (images, tokens, m), from `features_of`.
+        k: how many at most; what does not fire on an image is left out.
+
+    Returns:
+        Columns `image`, `feature`, `mean` and `max` over tokens, and `tokens`, on how many it fires.
+    """
+    from clipsteer.front.passes import top_features
+
+    return top_features(codes, k)
+
+
+def ablate(placed: Placed, features: Features, *, error_term: ErrorTerm = "keep") -> Edit:
+    """Set features to 0.
+
+    Args:
+        placed: a dictionary at its place.
+        features: their numbers, each once.
+        error_term: `keep` what the dictionary does not reconstruct, or `drop` it.
+
+    Raises:
+        ClipsteerError: the dictionary has no such features.
+    """
+    return set_to(placed, features, 0.0, error_term=error_term)
+
+
+def set_to(
+    placed: Placed, features: Features, strength: float, *, error_term: ErrorTerm = "keep"
+) -> Edit:
+    """Set features to a strength on every token; else as `ablate`."""
+    from clipsteer.front.placed import Edit, checked_features
+
+    return Edit(placed, checked_features(placed, features), strength, error_term=error_term)
+
+
+def scale(placed: Placed, features: Features, by: float, *, error_term: ErrorTerm = "keep") -> Edit:
+    """Multiply features by a factor: 0 ablates, 1 leaves them, 2 doubles them; else as `ablate`."""
+    from clipsteer.front.placed import Edit, checked_features
+
+    return Edit(placed, checked_features(placed, features), None, by, error_term)
+
+
+def classify(
+    model: Backbone,
+    images: Images,
+    head: Tensor,
+    edit: Edit | None = None,
+    *,
+    tokens: Tokens = "all",
+) -> Tensor:
+    """Zero-shot probabilities of images (images, classes), under an edit if there is one.
+
+    Args:
+        model: from `load_model` or `Run.model`.
+        images: PIL images in mode RGB, or files.
+        head: unit rows (classes, p), from `zero_shot_head` or `Run.head`.
+        edit: from `ablate`, `set_to` or `scale`.
+        tokens: those that are edited: `all`, `spatial` or `cls`.
+
+    Returns:
+        Softmax over the classes of a CLIP, a sigmoid for each class of a SigLIP, as each was trained.
+    """
+    from clipsteer.front.passes import classify
+
+    return classify(model, images, head, edit, tokens)

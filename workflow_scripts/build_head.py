@@ -19,12 +19,12 @@ def plan(job: Job) -> dict[str, Action]:
 def compute(run: Run) -> None:
     from safetensors.torch import save
 
-    from clipsteer.backbones.model import load_clip
+    from clipsteer.backbones.load import load_backbone
     from clipsteer.backbones.zero_shot import zero_shot_head
 
     recipe = run.recipe
-    clip = load_clip(run.folder("model"), device=run.runtime.device, dtype="float32")
-    head = zero_shot_head(clip, recipe["class_names"], recipe["templates"])
+    backbone = load_backbone(run.folder("model"), device=run.runtime.device)
+    head = zero_shot_head(backbone, recipe["class_names"], recipe["templates"])
     run.put_bytes("head", save({"head": head.cpu().contiguous()}))
     run.fact("class_names", recipe["class_names"])
 

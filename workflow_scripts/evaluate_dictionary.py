@@ -32,14 +32,19 @@ def plan(job: Job) -> dict[str, Action]:
 def compute(run: Run) -> None:
     from clipsteer.backbones.device import resolve_device
     from clipsteer.dictionaries.evaluate import evaluate
+    from clipsteer.dictionaries.tokens import suited
 
     device = resolve_device(run.runtime.device)
     reader = open_reader(run)
-    dictionary = open_dictionary(run, reader.width, device)
+    dictionary = suited(open_dictionary(run, reader.width, device), reader.cls)
     # two passes: the mean first
     progress = run.progress(2 * reader.n_images, "images", ("tokens", reader.n_tokens))
     metrics = evaluate(
-        dictionary, lambda: (x for _, x in reader.batches(64)), device=device, progress=progress
+        dictionary,
+        lambda: (x for _, x in reader.batches(64)),
+        cls=reader.cls,
+        device=device,
+        progress=progress,
     )
     progress.finish()
     run.put_json("evaluation", metrics)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
-    from clipsteer.backbones.tower import VisionTower
     from clipsteer.lineage.resources import Cost, Sizes
     from clipsteer.runner.wider import Narrowed
     from clipsteer.store.objects import ObjectStore
@@ -78,27 +77,14 @@ def narrow(
     return Narrowed(outputs, [tree])
 
 
-_models: dict[tuple[str, ...], VisionTower] = {}  # stays loaded between the shards of one job
-
-
-def _model(run: Run) -> VisionTower:
-    from clipsteer.backbones.tower import load_tower
-
-    dtype, crop = run.recipe["model_dtype"], run.recipe["crop"]
-    wanted = (run.inputs["model"], dtype, crop)
-    if wanted not in _models:
-        _models.clear()
-        _models[wanted] = load_tower(run.folder("model"), run.runtime.device, dtype, crop)
-    return _models[wanted]
-
-
 def compute(run: Run) -> None:
     from clipsteer.activations.extract import Images, Kept, extract_shard
+    from clipsteer.activations.inputs import open_backbone
     from clipsteer.data.source import ImageSource
     from clipsteer.store.trees import StoreTree
 
     recipe, listing = run.recipe, run.json("images")
-    tower = _model(run)
+    tower = open_backbone(run, crop=recipe["crop"])
     start, listed = listing["start"], listing["images"]
     place = run.files(run.runtime.name)
     source = ImageSource(run.store, place, listed, start, seed=recipe["seed"])

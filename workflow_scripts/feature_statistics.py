@@ -33,15 +33,17 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
+    from clipsteer.activations.tokens import refuse_without_cls
     from clipsteer.backbones.device import resolve_device
-    from clipsteer.dictionaries.tokens import its_own
+    from clipsteer.dictionaries.tokens import its_own, suited
     from clipsteer.steering.counts import grouping_of
     from clipsteer.steering.statistics import feature_statistics
     from clipsteer.tables import parquet_bytes, read_parquet
 
     device = resolve_device(run.runtime.device)
     reader = open_reader(run)
-    dictionary = open_dictionary(run, reader.width, device)
+    refuse_without_cls("steering.aggregate", run.recipe["aggregate"], reader.cls)
+    dictionary = suited(open_dictionary(run, reader.width, device), reader.cls)
     labels = read_parquet(run.blob("labels"))
     progress = run.progress(reader.n_images, "images", ("tokens", reader.n_tokens))
     found = feature_statistics(

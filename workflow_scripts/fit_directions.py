@@ -35,6 +35,7 @@ def compute(run: Run) -> None:
     import numpy as np
     from safetensors.torch import save
 
+    from clipsteer.activations.tokens import refuse_without_cls
     from clipsteer.backbones.device import one_thread
     from clipsteer.dictionaries.neurons import NeuronBasis
     from clipsteer.steering.counts import grouping_of
@@ -44,6 +45,7 @@ def compute(run: Run) -> None:
     from clipsteer.tables import parquet_bytes, read_parquet
 
     reader = open_reader(run)
+    refuse_without_cls("steering.aggregate", run.recipe["aggregate"], reader.cls)
     labels = read_parquet(run.blob("labels"))
     cells = cells_of(
         labels["target"].to_numpy(), labels["spurious"].to_numpy() == run.recipe["attribute_value"]
@@ -51,7 +53,7 @@ def compute(run: Run) -> None:
     # two passes: the moments, then the neurons' statistics
     progress = run.progress(2 * reader.n_images, "images", ("tokens", reader.n_tokens))
     with one_thread():
-        fitted = token_moments(reader.batches(_BLOCK), cells, progress=progress)
+        fitted = token_moments(reader.batches(_BLOCK), cells, cls=reader.cls, progress=progress)
         found = {
             balance: fit_directions(fitted, cells, balance, run.recipe["seed"])
             for balance in possible_balances(np.bincount(cells, minlength=fitted.n_cells))

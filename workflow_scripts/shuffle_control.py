@@ -45,6 +45,7 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
+    from clipsteer.activations.tokens import refuse_without_cls
     from clipsteer.dictionaries.tokens import its_own
     from clipsteer.steering.ablation import predict_prefixes, predict_sets
     from clipsteer.steering.choose import rules
@@ -61,6 +62,7 @@ def compute(run: Run) -> None:
     train = read_parquet(run.blob("train/labels"))
     in_a = (train["spurious"] == recipe["attribute_value"]).to_numpy()
     reader = open_reader(run, "train/activations")
+    refuse_without_cls("steering.aggregate", recipe["aggregate"], reader.cls)
     progress = run.progress(reader.n_images, "images")
     statistics = feature_statistics(
         evaluator.dictionary,

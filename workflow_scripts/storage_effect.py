@@ -47,12 +47,11 @@ def compute(run: Run) -> None:
     import numpy as np
     from safetensors.torch import load
 
-    from clipsteer.backbones.device import resolve_device
-    from clipsteer.backbones.tail import load_tail
-    from clipsteer.backbones.tower import load_tower
+    from clipsteer.activations.inputs import open_backbone
+    from clipsteer.activations.tokens import tokens_meant
     from clipsteer.data.source import ImageSource
     from clipsteer.dictionaries.inputs import open_dictionary
-    from clipsteer.dictionaries.tokens import edited
+    from clipsteer.dictionaries.tokens import edited, suited
     from clipsteer.report.storage import Row, storage_table
     from clipsteer.report.table import csv_text
     from clipsteer.steering.ablation import predict_sets
@@ -64,7 +63,7 @@ def compute(run: Run) -> None:
     from clipsteer.steering.live import LiveActivations
     from clipsteer.tables import read_parquet
 
-    recipe, device = run.recipe, resolve_device(run.runtime.device)
+    recipe = run.recipe
     hooks = {name: hook_point for name, hook_point, _ in recipe["dictionaries"]}
     neurons = [name for name, _, kind in recipe["dictionaries"] if kind == "neurons"]
     members = sorted(
@@ -81,7 +80,8 @@ def compute(run: Run) -> None:
         for name in sorted(name for name in run.inputs if name.startswith("shards/"))
         for image in run.json(name)["images"]
     ]
-    tower = load_tower(run.folder("model"), str(device), recipe["model_dtype"], recipe["crop"])
+    tower = open_backbone(run, crop=recipe["crop"])
+    device = tower.device
     source = ImageSource(run.store, run.files(run.runtime.name), images, 0, seed=None)
     progress = run.progress(len(images), "images", ("tokens", tower.n_tokens))
     live = LiveActivations(
@@ -94,19 +94,14 @@ def compute(run: Run) -> None:
     for member, (hook_point, layer) in places.items():
         selection = run.json(f"selection/{member}")
         chosen = [FeatureSet.from_dict(selection[condition]).features for condition in CONDITIONS]
-        tail = load_tail(
-            run.folder("model"),
-            resumed_behind(hook_point, layer),
-            device=str(device),
-            dtype=recipe["model_dtype"],
-        )
         dictionary = open_dictionary(run, tower.width, device, f"dictionary/{member}")
+        dictionary = suited(dictionary, tower.cls)
         evaluator = Evaluator(
             dictionary,
             partial(live.batches, hook_point, layer),
-            tail,
+            partial(tower.resume, resumed_behind(hook_point, layer)),
             heads.codes,
-            edited(recipe["tokens"], dictionary),
+            edited(tokens_meant(recipe["tokens"], tower.cls), dictionary),
             recipe["error_term"],
             device,
         )

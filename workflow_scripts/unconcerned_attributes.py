@@ -32,7 +32,7 @@ def compute(run: Run) -> None:
     import torch
     from safetensors.torch import save
 
-    from clipsteer.backbones.model import load_clip
+    from clipsteer.backbones.load import load_backbone
     from clipsteer.backbones.zero_shot import zero_shot_head
     from clipsteer.data.manifest import joined, split_rows
     from clipsteer.errors import ClipsteerError
@@ -58,9 +58,9 @@ def compute(run: Run) -> None:
     labels = joined(test["path"], rows, canonical).select(sorted(prompts))
     run.put_bytes("labels", parquet_bytes(labels))
 
-    clip = load_clip(run.folder("model"), device=run.runtime.device, dtype="float32")
+    backbone = load_backbone(run.folder("model"), device=run.runtime.device)
     heads = [
-        zero_shot_head(clip, prompts[attribute], ["{}"], key=f"datasets.{name}.unconcerned")
+        zero_shot_head(backbone, prompts[attribute], ["{}"], key=f"datasets.{name}.unconcerned")
         for attribute in sorted(prompts)
     ]
     run.put_bytes("heads", save({"heads": torch.stack(heads).cpu().contiguous()}))

@@ -17,6 +17,8 @@ from clipsteer.number_formats import DTYPES
 
 # The array attribute that names its number format.
 DTYPE_ATTRIBUTE = "clipsteer_dtype"
+# The array attribute that says which token is CLS; where it is absent, the first one is.
+CLS_ATTRIBUTE = "clipsteer_cls"
 
 _TORCH_DTYPES = {
     "float16": torch.float16,

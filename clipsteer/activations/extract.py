@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from clipsteer.activations.cast import all_finite, to_stored
+from clipsteer.activations.cast import CLS_ATTRIBUTE, all_finite, to_stored
 from clipsteer.activations.inputs import EMBEDDING, array_name
 from clipsteer.activations.writer import ArrayLayout, byte_codecs, write_shard
 from clipsteer.errors import ClipsteerError
@@ -34,7 +34,7 @@ AHEAD = 2
 
 
 class Tower(Protocol):
-    """What extraction runs: a `clipsteer.backbones.tower.VisionTower`."""
+    """What extraction runs: a `clipsteer.backbones.base.Backbone`."""
 
     @property
     def n_layers(self) -> int: ...
@@ -44,6 +44,8 @@ class Tower(Protocol):
     def width(self) -> int: ...
     @property
     def projection_dim(self) -> int: ...
+    @property
+    def cls(self) -> int | None: ...
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """(n, 3, H, W)."""
@@ -93,7 +95,7 @@ def extract_shard(
 ) -> list[str]:
     """Extract images into the new Zarr group `folder`.
 
-    Arrays: `<hook point>/<layer>` (images, tokens, d), CLS first, and `embedding` (images, p)
+    Arrays: `<hook point>/<layer>` (images, tokens, d), CLS, if any, first, and `embedding` (images, p)
     float32, the unmodified model's projected image embedding, not normalised. Group attributes:
     `attributes` (say model digest, dataset, split) with `start` and `stop`. `progress` is told the
     images done.
@@ -111,7 +113,9 @@ def extract_shard(
     item = (tower.n_tokens, tower.width)
     stored_dtype(dtype)
     byte_codecs(kept.codec)
-    layouts = {array_name(hook, layer): ArrayLayout(item, dtype) for hook, layer in wanted}
+    # said only where it is not as in CLIP, whose arrays have the bytes that they always had
+    place = {} if tower.cls == 0 else {CLS_ATTRIBUTE: tower.cls}
+    layouts = {array_name(hook, layer): ArrayLayout(item, dtype, place) for hook, layer in wanted}
     layouts[EMBEDDING] = ArrayLayout((tower.projection_dim,), "float32")
 
     def batches() -> Iterator[dict[str, NDArray[np.generic]]]:

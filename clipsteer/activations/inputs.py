@@ -1,4 +1,4 @@
-"""The arrays of a shard by name, and from a step's input pointers to readers of one of them."""
+"""The arrays of a shard by name; from a step's inputs to readers of one of them, and to the model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clipsteer.activations.reader import ActivationReader
+    from clipsteer.backbones.base import Backbone
     from clipsteer.runner.step import Job, Run
 
 
@@ -42,3 +43,21 @@ def open_reader(run: Run, prefix: str = "activations") -> ActivationReader:
         shards.append((start, stop, tree))
         start = stop
     return ActivationReader(shards)
+
+
+_backbones: dict[tuple[str, ...], Backbone] = {}  # stays loaded between the actions of one job
+
+
+def open_backbone(run: Run, name: str = "model", crop: str = "transformers") -> Backbone:
+    """The model that the input `name` of an action is, in the recipe's `model_dtype`."""
+    from clipsteer.backbones.load import load_backbone
+
+    dtype = str(run.recipe["model_dtype"])
+    wanted = (run.inputs[name], dtype, crop)
+    if wanted not in _backbones:
+        _backbones.clear()
+        folder = run.folder(name)
+        _backbones[wanted] = load_backbone(
+            folder, device=run.runtime.device, dtype=dtype, crop=crop
+        )
+    return _backbones[wanted]

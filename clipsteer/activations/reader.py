@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsteer.activations.cast import DTYPE_ATTRIBUTE, to_float32
+from clipsteer.activations.cast import CLS_ATTRIBUTE, DTYPE_ATTRIBUTE, to_float32
 from clipsteer.activations.sharding import (
     METADATA,
     DamageError,
@@ -51,6 +51,7 @@ class _Shard:
                 f"{self.label}: found {self.format.dtype} with attribute {DTYPE_ATTRIBUTE} = "
                 f"{self.dtype!r}, expected a format among {', '.join(DTYPES)}."
             )
+        self.cls: int | None = self.format.attributes.get(CLS_ATTRIBUTE, 0)
         if self.format.shape[0] != stop - start:
             raise ClipsteerError(
                 f"{self.label}: found {self.format.shape[0]} images, expected {stop - start}."
@@ -62,6 +63,11 @@ class _Shard:
                     f"{self.label}: its tree lacks {self.key(number)!r}, expected all of its "
                     f"shard files. {REMAKE}"
                 )
+
+    @property
+    def form(self) -> tuple[object, ...]:
+        """What all shards of an array share."""
+        return self.format.shape[1:], self.dtype, self.cls
 
     def key(self, number: int) -> str:
         return "/".join(["c", str(number), *["0"] * (len(self.format.shape) - 1)])
@@ -134,8 +140,8 @@ class ActivationReader:
 
     `shards`: (start, stop, tree of the array), in any order; together one run without gap or
     overlap. Attributes: `start`, `stop` (images), `n_images`, `item` (shape of one image's part),
-    `n_tokens` and `width` (item = (tokens, d); n_tokens is 1 for embeddings), `dtype` (stored
-    format's name). Reading may happen from several threads.
+    `n_tokens` and `width` (item = (tokens, d); n_tokens is 1 for embeddings), `cls` (place of the CLS
+    token, None where the model has none), `dtype` (stored format's name). Reading may happen from several threads.
 
     ClipsteerError: gaps, shards that differ in shape or format, damage (with the file's path).
     Where the shard lies in the store, a lost blob raises MissingObjectError, and a damaged one
@@ -154,7 +160,7 @@ class ActivationReader:
                     f"activations: found a shard that ends at image {left.stop} before one that "
                     f"starts at {right.start}, expected shards that follow each other."
                 )
-            if (left.format.shape[1:], left.dtype) != (right.format.shape[1:], right.dtype):
+            if left.form != right.form:
                 raise ClipsteerError(
                     f"activations: found {left.dtype} {left.format.shape[1:]} in the {left.label} "
                     f"but {right.dtype} {right.format.shape[1:]} in the {right.label}, expected one "
@@ -163,7 +169,7 @@ class ActivationReader:
         self._starts = [shard.start for shard in self._shards]
         self.start, self.stop = self._shards[0].start, self._shards[-1].stop
         self.n_images = self.stop - self.start
-        self.dtype = self._shards[0].dtype
+        self.dtype, self.cls = self._shards[0].dtype, self._shards[0].cls
         self._stored_item = self._shards[0].format.shape[1:]
         self.item = DTYPES[self.dtype].item(self._stored_item)
         self.n_tokens = self.item[0] if len(self.item) == 2 else 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ class ArrayLayout:
 
     item: tuple[int, ...]
     dtype: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values that say more of the format."""
 
 
 class _GrowingArray:
@@ -83,7 +85,7 @@ class _GrowingArray:
             serializer=BytesCodec(endian="little"),
             compressors=byte_codecs(codec),
             fill_value=self.dtype.fill,
-            attributes={DTYPE_ATTRIBUTE: layout.dtype},
+            attributes={DTYPE_ATTRIBUTE: layout.dtype, **layout.attributes},
             # A chunk of fill values must be written too: an absent chunk always means damage.
             config={"write_empty_chunks": True},
         )

@@ -1,4 +1,4 @@
-"""Where a CLIP's files come from, and which of them determine its results.
+"""Where a model's files come from, and which of them determine its results.
 
 Nothing here imports torch or transformers: a workflow's planning phase calls these functions.
 """
@@ -17,6 +17,8 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.lookalikes import HEAD, check_content, lookalike
 
 CONFIG = "config.json"
+KINDS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
+"""By `model_type`, what transformers calls the models of both towers that can be steered."""
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 TORCH_BIN = "pytorch_model.bin"
@@ -28,7 +30,10 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    "spiece.model",
 )
+# Each of these makes a tokenizer.
+_TOKENIZERS = ({"tokenizer.json"}, {"vocab.json", "merges.txt"}, {"spiece.model"})
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 # Names are given in full: a repository often holds the same weights again for other programs
@@ -37,7 +42,7 @@ _SMALL = [CONFIG, *TOKENIZER_FILES, *PROCESSOR_FILES]
 _SAFE = [SAFETENSORS, SAFETENSORS_INDEX, "model-?????-of-?????.safetensors"]
 _PICKLED = [TORCH_BIN, TORCH_BIN_INDEX, "pytorch_model-?????-of-?????.bin"]
 PATTERNS: tuple[str, ...] = (*_SMALL, *_SAFE, *_PICKLED)
-"""Globs of the files in a CLIP directory whose content can matter."""
+"""Globs of the files in a model's directory whose content can matter."""
 
 _LARGEST_HEADER = 100_000_000  # bytes that safetensors allows a header
 
@@ -75,7 +80,7 @@ def resolve(
     if not _HUB_NAME.fullmatch(source):
         found = "a file" if folder.exists() else "nothing"
         raise ClipsteerError(
-            f"{key}: found {found} at {source!r}; expected a directory with a transformers CLIP "
+            f"{key}: found {found} at {source!r}; expected a directory with a transformers CLIP or SigLIP "
             "(config.json, model.safetensors, tokenizer and image processor files) or a hub name "
             "such as 'openai/clip-vit-base-patch32'. Correct the path or put the files there."
         )
@@ -110,7 +115,7 @@ def _download(name: str, revision: str | None, patterns: list[str], key: str) ->
 
 
 def relevant_files(folder: Path) -> list[str]:
-    """The files that determine a CLIP's results, so that its digest ignores a README or a copy.
+    """The files that determine a model's results, so that its digest ignores a README or a copy.
 
     Args:
         folder: a directory in `transformers` layout.
@@ -121,15 +126,15 @@ def relevant_files(folder: Path) -> list[str]:
         image processor files.
 
     Raises:
-        ClipsteerError: a file that no CLIP can do without is missing, or the model has no vision
+        ClipsteerError: a file that no model can do without is missing, or the model has no vision
             tower.
     """
     read_config(folder)
     present = [name for name in _SMALL if (folder / name).is_file()]
-    if "tokenizer.json" not in present and not {"vocab.json", "merges.txt"} <= set(present):
+    if not any(files <= set(present) for files in _TOKENIZERS):
         raise ClipsteerError(
-            f"{folder}: no tokenizer; expected tokenizer.json, or vocab.json and merges.txt. "
-            "Copy the model's own tokenizer files there."
+            f"{folder}: no tokenizer; expected tokenizer.json, or vocab.json and merges.txt (CLIP), or "
+            "spiece.model (SigLIP). Copy the model's own tokenizer files there."
         )
     if not set(PROCESSOR_FILES) & set(present):
         raise ClipsteerError(
@@ -140,7 +145,7 @@ def relevant_files(folder: Path) -> list[str]:
 
 
 def faults(folder: Path) -> list[str]:
-    """What a short look at the files of a CLIP directory shows to be wrong, before anything runs.
+    """What a short look at the files of a model's directory shows to be wrong, before anything runs.
 
     A file that is missing; a pointer of Git LFS, a web page or nothing in a file's place; a file that
     was cut short. Reads no more than the beginnings and ends of files: that weights fit the config is
@@ -163,7 +168,7 @@ def faults(folder: Path) -> list[str]:
 
 
 def _matching(folder: Path) -> list[Path]:
-    """What is in a folder under the names of a CLIP's files, links that lead nowhere included."""
+    """What is in a folder under the names of a model's files, links that lead nowhere included."""
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     return [folder / n for n in names if any(fnmatchcase(n, pattern) for pattern in PATTERNS)]
 
@@ -249,7 +254,7 @@ def weight_files(folder: Path) -> list[str]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The model's config.json, once it is known to describe an image-and-text CLIP.
+    """The model's config.json, once it is known to describe a model of images and texts.
 
     Raises:
         ClipsteerError: no folder, no readable config.json, or another kind of model.
@@ -258,16 +263,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         found = "no config.json" if folder.is_dir() else "no such directory"
         raise ClipsteerError(
-            f"{folder}: {found}; expected a transformers CLIP directory. Correct the path or "
-            "download the model there."
+            f"{folder}: {found}; expected the directory of a transformers CLIP or SigLIP. Correct the "
+            "path or download the model there."
         )
     config = _read_json(path)
     kind = config.get("model_type")
-    if kind != "clip":
-        what = "only a text tower" if kind == "clip_text_model" else "not an image-and-text CLIP"
+    if kind not in KINDS:
+        tower = isinstance(kind, str) and kind.endswith("_text_model")
+        what = "only a text tower" if tower else "no model of images and texts that is known here"
         raise ClipsteerError(
-            f"{folder}: config.json says model_type {kind!r}, {what}; expected model_type 'clip' "
-            "with a vision tower (and a text tower for the zero-shot heads). Use a full CLIPModel."
+            f"{folder}: config.json says model_type {kind!r}, {what}; expected {' or '.join(KINDS)}, "
+            "with a vision tower (and a text tower for the zero-shot heads). Use a full "
+            f"{' or '.join(KINDS.values())}."
         )
     return config
 

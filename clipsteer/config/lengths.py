@@ -8,20 +8,21 @@ from importlib import import_module
 from pathlib import Path
 
 from clipsteer.activations.chunks import buffer_fault, shuffled_images
-from clipsteer.config.model import Vision, vision
+from clipsteer.backbones.shape import Shape
+from clipsteer.config.model import vision
 from clipsteer.config.used import Config, painted_count, used_dictionaries
 from clipsteer.errors import ClipsteerError
 from clipsteer.training_length import training_steps, without_effect
 
 
-def length_faults(config: Config, name: str, tower: Vision, base: Path) -> Iterator[str]:
+def length_faults(config: Config, name: str, tower: Shape, base: Path) -> Iterator[str]:
     """A batch or a buffer that does not suit the number of tokens."""
     dictionary, key = config["dictionaries"][name], f"dictionaries.{name}.training"
     training, dataset = dictionary["training"], config["datasets"][dictionary["trained_on"]]
     images = _painted_images(dataset)
     if images is not None:
         try:
-            training_steps(training, images * tower.tokens, key)
+            training_steps(training, images * tower.n_tokens, key)
         except ClipsteerError as error:
             yield str(error)
 
@@ -30,8 +31,8 @@ def length_faults(config: Config, name: str, tower: Vision, base: Path) -> Itera
             f"{key}.buffer_mb",
             training["buffer_mb"] * 2**20,
             batch_size=training["batch_size"],
-            images=shuffled_images(tower.tokens, tower.width),
-            n_tokens=tower.tokens,
+            images=shuffled_images(tower.n_tokens, tower.width),
+            n_tokens=tower.n_tokens,
             width=tower.width,
             n_images=n_images,
         )
@@ -60,7 +61,7 @@ def config_warnings(config: Config, base: Path) -> list[str]:
             images = _painted_images(config["datasets"][config["dictionaries"][name]["trained_on"]])
             if images is not None:
                 key = f"dictionaries.{name}.training"
-                steps = training_steps(training, images * tower.tokens, key)
+                steps = training_steps(training, images * tower.n_tokens, key)
                 found += without_effect(training, steps, key)
     return found
 

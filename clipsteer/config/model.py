@@ -2,87 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
+from clipsteer.backbones.shape import FAMILIES, Shape, read_shape
 from clipsteer.config.used import Config
 from clipsteer.errors import ClipsteerError, close_match
-from clipsteer.lookalikes import check_content
 
 _HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
-class Vision(NamedTuple):
-    """The vision tower: encoder layers, width of the residual stream, tokens of an image with CLS."""
+def vision(config: Config, base: Path) -> Shape | None:
+    """The shape of the vision tower of `model.source`; None where only the hub knows it.
 
-    layers: int
-    width: int
-    tokens: int
-
-
-def vision(config: Config, base: Path) -> Vision | None:
-    """The vision tower of `model.source`; None where only the hub knows it.
-
-    Raises ClipsteerError where `model.source` is a folder that is not a CLIP's, or nothing at all.
+    Raises ClipsteerError where `model.source` is a folder that is not a model's, or nothing at all.
     """
-    sizes = _tower_sizes(config, base)
-    if sizes is None:
-        return None
-    patches = sizes["image_size"] // sizes["patch_size"]
-    return Vision(sizes["num_hidden_layers"], sizes["hidden_size"], patches**2 + 1)
-
-
-def picture_size(config: Config, base: Path) -> int | None:
-    """Side of the pictures that the vision tower takes, in pixels; None and raises as `vision`."""
-    sizes = _tower_sizes(config, base)
-    return sizes["image_size"] if sizes else None
-
-
-def _tower_sizes(config: Config, base: Path) -> dict[str, int] | None:
-    """The vision tower's sizes by the names that transformers has for them."""
-    model = config["model"]
-    source = model["source"]
+    source = config["model"]["source"]
     if source == "tiny":
-        tiny = model["tiny"]
-        return {
-            "num_hidden_layers": tiny["vision_layers"],
-            "hidden_size": tiny["vision_width"],
-            "image_size": tiny["image_size"],
-            "patch_size": tiny["patch_size"],
-        }
+        tiny = config["model"]["tiny"]
+        sizes = (tiny[key] for key in ("vision_layers", "vision_width", "image_size", "patch_size"))
+        return Shape("clip", *sizes)
     folder = base / Path(source).expanduser()
-    if not folder.is_dir():
-        if _HUB_NAME.match(source) and not source.startswith("."):
-            return None
-        raise ClipsteerError(
-            f"model.source: found {source}, expected `tiny`, the folder of a transformers CLIP (with "
-            "config.json and model.safetensors), or a hub name such as openai/clip-vit-base-patch32. "
-            f"There is no folder {folder}."
-        )
-    file = folder / "config.json"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        # as transformers reads it: the older name overrules, and these are the sizes of what is left out
-        sizes = {"image_size": 224, "patch_size": 32, **content["vision_config"]}
-        sizes |= content.get("vision_config_dict") or {}
-        names = ("num_hidden_layers", "hidden_size", "image_size", "patch_size")
-        found = {name: int(sizes[name]) for name in names}
-        if not found["patch_size"]:
-            raise ValueError("patches of nothing")
-        return found
-    except FileNotFoundError:
-        raise ClipsteerError(
-            f"model.source: {folder} has no config.json; expected a folder saved by transformers."
-        ) from None
-    except (KeyError, ValueError, TypeError):
-        check_content(file.read_bytes(), f"model.source: {file}")
-        raise ClipsteerError(
-            f"model.source: {file} has no vision_config with num_hidden_layers and hidden_size; "
-            "expected a CLIP model with a vision tower."
-        ) from None
+    if folder.is_dir():
+        try:
+            return read_shape(folder)
+        except ClipsteerError as error:
+            raise ClipsteerError(f"model.source: {error}") from None
+    if _HUB_NAME.match(source) and not source.startswith("."):
+        return None
+    raise ClipsteerError(
+        f"model.source: found {source}, expected `tiny`, the folder of a transformers CLIP or SigLIP (with "
+        "config.json and model.safetensors), or a hub name such as openai/clip-vit-base-patch32. "
+        f"There is no folder {folder}."
+    )
 
 
 def model_shape(config: Config, base: Path) -> tuple[int | None, int | None]:
@@ -91,7 +44,7 @@ def model_shape(config: Config, base: Path) -> tuple[int | None, int | None]:
     Raises as `vision`.
     """
     found = vision(config, base)
-    return (found.layers, found.width) if found else (None, None)
+    return (found.n_layers, found.width) if found else (None, None)
 
 
 def layers_of(config: Config, base: Path) -> list[int]:
@@ -132,15 +85,18 @@ def model_faults(config: Config, base: Path) -> Iterator[str]:
             "effect; set it to null."
         )
     try:
-        layers, _ = model_shape(config, base)
+        tower = vision(config, base)
     except ClipsteerError as error:
         yield str(error)
         return
+    layers = tower.n_layers if tower else None
+    if tower:
+        yield from _family_faults(config, tower)
     chosen = config["activations"]["layers"]
     if layers is None and chosen == "all":
         yield (
             f"model.source: found {model['source']}. There is no folder {base / model['source']}; put a "
-            "transformers CLIP there (config.json, model.safetensors, tokenizer and processor files). Or, if "
+            "transformers CLIP or SigLIP there (config.json, model.safetensors, tokenizer and processor files). Or, if "
             "it is a hub name, set activations.layers to a list such as [0, 1, 2]: how many layers it has "
             "is not known before it is downloaded."
         )
@@ -152,3 +108,19 @@ def model_faults(config: Config, base: Path) -> Iterator[str]:
                 f"activations.layers: layer {layer} is out of range; {model['source']} has layers 0 "
                 f"to {layers - 1}, counted from 0."
             )
+
+
+def _family_faults(config: Config, tower: Shape) -> Iterator[str]:
+    """What the model's family does not have."""
+    source = config["model"]["source"]
+    for key in ("aggregate", "tokens"):
+        if tower.cls is None and config["steering"][key] == "cls":
+            yield (
+                f"steering.{key}: found cls, but {source} is a {tower.family} and has no CLS token; expected "
+                "another value."
+            )
+    if config["model"]["crop"] != "transformers" and not FAMILIES[tower.family].crops:
+        yield (
+            f"model.crop: {config['model']['crop']} has no effect on {source}: a {tower.family} does not crop "
+            "images; expected transformers."
+        )

@@ -14,7 +14,7 @@ from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.tokens import span
 from clipsteer.errors import ClipsteerError
 
-#: Batches of activations (images, tokens, d), of any float type, CLS token first.
+#: Batches of activations (images, tokens, d), of any float type.
 Batches = Callable[[], Iterable[npt.NDArray[np.floating]]]
 
 #: Codes are computed for a block of images at a time: at most so many numbers, so many tokens.
@@ -30,6 +30,7 @@ def evaluate(
     dictionary: Dictionary,
     batches: Batches,
     *,
+    cls: int | None = 0,
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def evaluate(
         dictionary: moved to `device`.
         batches: called once per pass; gives arrays (images, tokens, d) in the same order. Only the tokens that the
             dictionary is for count.
+        cls: place of the CLS token; None where the model has none.
         device: where to compute.
         progress: called with the number of images done since the last call, both passes counted.
 
@@ -60,7 +62,7 @@ def evaluate(
         - alive_fraction, dead_fraction: share of features that fired at all, or never
         - density: {edges, counts}: histogram of log10 firing frequency of the living features
 
-        l0_spatial is None where only the CLS token counts, l0_cls where it does not.
+        l0_spatial is None where only the CLS token counts, l0_cls where it does not, or the model has none.
 
     Raises:
         ClipsteerError: no activations, another width, or activations that are not finite.
@@ -80,7 +82,7 @@ def evaluate(
             sums.add(torch.from_numpy(block).to(device))
         if progress is not None:
             progress(len(batch))
-    return sums.result(n_images)
+    return sums.result(n_images, cls)
 
 
 class _Sums:
@@ -122,13 +124,13 @@ class _Sums:
         per_image = active.reshape(images, tokens, -1).amax(dim=1).sum(dim=1)
         self.distinct += int(per_image.long().cpu().numpy().sum())
 
-    def result(self, n_images: int) -> dict[str, Any]:
+    def result(self, n_images: int, cls: int | None) -> dict[str, Any]:
         """The metrics, see `evaluate`."""
         n_tokens = len(self.by_token["l0"])
         n = n_images * n_tokens
         sums = {name: float(values.sum()) for name, values in self.by_token.items()}
         l0 = self.by_token["l0"] / n_images
-        first = int(self.dictionary.tokens != "spatial")
+        first = int(cls is not None and self.dictionary.tokens != "spatial")
         dims = self.by_dimension
         cosines = dims["xy"] / np.maximum(np.sqrt(dims["xx"] * dims["yy"]), 1e-30)
         alive = self.fired[self.fired > 0]

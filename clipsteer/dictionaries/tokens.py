@@ -47,3 +47,18 @@ def edited(asked: Tokens, dictionary: Dictionary) -> Tokens:
             "all. Change the key, or take another dictionary."
         )
     return own if asked == "all" else asked
+
+
+def suited(dictionary: Dictionary, cls: int | None) -> Dictionary:
+    """A dictionary for the tokens of a model, whose CLS token is `cls`: without one, all are spatial.
+
+    Raises ClipsteerError where it is for CLS tokens alone, and the model has none.
+    """
+    if cls is None:
+        if dictionary.tokens == "cls":
+            raise ClipsteerError(
+                "dictionaries: found one that was trained on CLS tokens alone, but the model has no CLS token. Take "
+                "another dictionary."
+            )
+        dictionary.tokens = "all"
+    return dictionary

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from clipsteer.config.model import layers_of, picture_size, vision
+from clipsteer.config.model import layers_of, vision
 from clipsteer.config.used import painted_count
 from clipsteer.number_formats import stored_dtype
 from clipsteer.runner.code import loaded
@@ -97,9 +97,14 @@ class Model:
     @cached_property
     def shape(self) -> tuple[dict[str, int], str]:
         """Layers, width, tokens of an image and side of the pictures of the vision tower, and what was assumed."""
-        tower, pixels = vision(self.config, self.base), picture_size(self.config, self.base)
-        if tower and pixels:
-            return {**tower._asdict(), "pixels": pixels}, ""
+        tower = vision(self.config, self.base)
+        if tower:
+            return {
+                "layers": tower.n_layers,
+                "width": tower.width,
+                "tokens": tower.n_tokens,
+                "pixels": tower.image_size,
+            }, ""
         source = self.config["model"]["source"]
         return dict(_CLIP_B32), (
             f"model.source: how large {source} is, only the hub knows; ViT-B/32 is assumed"

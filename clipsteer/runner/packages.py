@@ -35,7 +35,7 @@ _DISTRIBUTIONS = {
 # module -> distributions. The importing package leaves their versions open, or splits itself in two.
 COMES_WITH: dict[str, tuple[str, ...]] = {
     "polars": ("polars-runtime-32",),
-    "transformers": ("safetensors", "tokenizers"),
+    "transformers": ("safetensors", "sentencepiece", "tokenizers"),
     "zarr": ("numcodecs",),
 }
 # Builds of one release for several devices: the device is recorded with an action, not part of its

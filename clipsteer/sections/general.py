@@ -154,7 +154,8 @@ class Steering(Section):
     """Selection, ablation and controls (Section 7.1), one setting for all tables."""
 
     aggregate: Literal["mean", "max", "cls"] = key(
-        "how an image's tokens become one activation in Eq. 9", "feature_statistics"
+        "how an image's tokens become one activation in Eq. 9; `cls` where the model has a CLS token",
+        "feature_statistics",
     )
     balance: Literal["none", "group"] = key(
         "Eq. 9 over the whole training split (the paper), or within each target class and then averaged",
@@ -168,7 +169,7 @@ class Steering(Section):
     )
     thresholds: Thresholds
     tokens: Literal["all", "spatial", "cls"] = key(
-        "tokens that are edited", f"{_SELECT}, {_ABLATE}"
+        "tokens that are edited; `cls` where the model has a CLS token", f"{_SELECT}, {_ABLATE}"
     )
     error_term: Literal["keep", "drop"] = key(
         "whether what the SAE does not reconstruct stays in", f"{_SELECT}, {_ABLATE}"

@@ -1,4 +1,4 @@
-"""The section `model`: the CLIP, and the tiny one that is trained here."""
+"""The section `model`: the CLIP or SigLIP, and the tiny CLIP that is trained here."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Tiny(Section):
 
 
 class Model(Section):
-    """The CLIP whose vision tower is steered."""
+    """The CLIP or SigLIP whose vision tower is steered."""
 
     name: SomeText = key("stands in the tables", "make_table")
     source: SomeText = key(
@@ -83,7 +83,7 @@ class Model(Section):
         "evaluate_subspaces, storage_effect",
     )
     crop: Literal["transformers", "openai"] = key(
-        "whose centre crop images get, see below; numbers differ by one pixel's shift",
+        "whose centre crop a CLIP's images get, see below; numbers differ by one pixel's shift",
         "extract_activations and all that follows",
     )
     tiny: Tiny = part(Absent)

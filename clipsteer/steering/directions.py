@@ -61,12 +61,12 @@ def fit_directions(
 ) -> dict[str, Mapping[TokenKind, Affine]]:
     """The maps of every direction in DIRECTIONS, by kind of token, under one balance."""
     weights = cell_weights(np.bincount(cells, minlength=fitted.n_cells), balance)
-    contrasts = {kind: contrast(fitted.kinds[kind], weights) for kind in TOKEN_KINDS}
+    contrasts = {kind: contrast(moments, weights) for kind, moments in fitted.kinds.items()}
     same = probe(fitted.image_means, cells, weights, seed)
     return {
-        "mean_difference": {kind: mean_difference(contrasts[kind]) for kind in TOKEN_KINDS},
-        "leace": {kind: leace(contrasts[kind]) for kind in TOKEN_KINDS},
-        "probe": dict.fromkeys(TOKEN_KINDS, same),
+        "mean_difference": {kind: mean_difference(found) for kind, found in contrasts.items()},
+        "leace": {kind: leace(found) for kind, found in contrasts.items()},
+        "probe": dict.fromkeys(contrasts, same),
     }
 
 
@@ -93,6 +93,7 @@ def read_tensors(
             method: {
                 kind: Affine(*(tensors[f"{balance}/{method}/{kind}/{n}"] for n in Affine._fields))
                 for kind in TOKEN_KINDS
+                if f"{balance}/{method}/{kind}/mu" in tensors
             }
             for method in DIRECTIONS
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from clipsteer.activations.inputs import array_inputs, open_reader
@@ -101,35 +102,33 @@ class AblationSetting:
         import torch
         from safetensors.torch import load
 
-        from clipsteer.backbones.device import resolve_device
-        from clipsteer.backbones.tail import load_tail
-        from clipsteer.dictionaries.tokens import edited
+        from clipsteer.activations.inputs import open_backbone
+        from clipsteer.activations.tokens import tokens_meant
+        from clipsteer.dictionaries.tokens import edited, suited
         from clipsteer.steering.counts import grouping_of
         from clipsteer.steering.evaluator import Evaluator
         from clipsteer.steering.heads import Heads
         from clipsteer.tables import read_parquet
 
         recipe = run.recipe
-        device = resolve_device(run.runtime.device)
+        backbone = open_backbone(run, f"{prefix}model")
+        device = backbone.device
         self.head = load(run.blob(f"{prefix}head"))["head"].to(device)
-        self._tail = load_tail(
-            run.folder(f"{prefix}model"),
-            resumed_behind(recipe["hook_point"], recipe["layer"]),
-            device=str(device),
-            dtype=recipe["model_dtype"],
-        )
+        behind = resumed_behind(recipe["hook_point"], recipe["layer"])
+        self._read = backbone.tokens_read(behind)
         self._reader = open_reader(run, f"{prefix}activations")
         base = f"{prefix}resid_post"
         mlp = any(name.startswith(f"{base}/") for name in run.inputs)
         self._base = open_reader(run, base) if mlp else None
         self.n_images = self._reader.n_images
         dictionary = open_dictionary(run, self._reader.width, device, f"{prefix}dictionary")
+        dictionary = suited(dictionary, backbone.cls)
         self.evaluator = Evaluator(
             dictionary,
             self._batches,
-            self._tail,
+            partial(backbone.resume, behind),
             Heads(self.head).codes,
-            edited(recipe["tokens"], dictionary),
+            edited(tokens_meant(recipe["tokens"], backbone.cls), dictionary),
             recipe["error_term"],
             device,
         )
@@ -149,11 +148,9 @@ class AblationSetting:
 
     def _batches(self) -> Iterator[Batch]:
         """(start, activations at the hook point, resid_post where that is another array)."""
-        last = self._tail.layer == self._tail.n_layers - 1
-        tokens = slice(0, 1) if last else slice(None)  # above the last layer only CLS is read
         for start, x in self._reader.batches(BATCH_IMAGES):
-            base = self._base.read(start, start + len(x))[:, tokens] if self._base else None
-            yield start, x[:, tokens], base
+            base = self._base.read(start, start + len(x))[:, self._read] if self._base else None
+            yield start, x[:, self._read], base
 
 
 def tested(run: Run, trials: Sequence[Trial], dictionary: Dictionary) -> pl.DataFrame:

@@ -84,19 +84,19 @@ class Affine(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class AffineEdit:
-    """An affine map of each token, one for CLS and one for spatial tokens."""
+    """An affine map of each token, one for CLS and one for spatial tokens; of a model without CLS, only these."""
 
     maps: Mapping[TokenKind, Affine]
     scale: float = 1.0
 
     def apply(self, x: torch.Tensor, tokens: Tokens) -> torch.Tensor:
-        """x (n, T, d), CLS first -> x' (n, T, d); tokens other than `tokens` pass unchanged."""
+        """x (n, T, d), CLS, if any, first -> x' (n, T, d); tokens other than `tokens` pass unchanged."""
         result = x.clone()
-        for kind in TOKEN_KINDS:
-            span = token_span(kind, x.shape[1])
+        for kind, affine in self.maps.items():
+            span = token_span(kind if "cls" in self.maps else "all", x.shape[1])
             if tokens in ("all", kind) and span.start < span.stop:
                 rows = x[:, span].reshape(-1, x.shape[2])
-                moved = self.maps[kind].moved(rows, self.scale)
+                moved = affine.moved(rows, self.scale)
                 result[:, span] = moved.reshape(len(x), -1, x.shape[2])
         return result
 

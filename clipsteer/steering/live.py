@@ -2,7 +2,7 @@
 
 A pass that resumes reads activations that were rounded when they were stored. Here they are kept as the model
 gives them, in float32, for as long as one action runs. Resuming from these equals the full forward pass
-(`clipsteer.backbones.tail`), so an edit of them is an edit of the pass as it runs.
+(`clipsteer.backbones.base`), so an edit of them is an edit of the pass as it runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from clipsteer.steering.inputs import BATCH_IMAGES
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from clipsteer.backbones.tower import VisionTower
+    from clipsteer.backbones.base import Backbone
     from clipsteer.steering.evaluator import Batch
 
 
@@ -32,14 +32,14 @@ class LiveActivations:
 
     def __init__(
         self,
-        tower: VisionTower,
+        tower: Backbone,
         load: Callable[[int], Image],
         n_images: int,
         places: Collection[tuple[str, int]],
         folder: Path,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        self._folder, self._last = folder, tower.n_layers - 1
+        self._folder, self._read = folder, tower.tokens_read
         self.n_images = n_images
         # the change of an MLP's output is added to the residual stream behind it
         bases = {("resid_post", layer) for hook_point, layer in places if hook_point == "mlp_out"}
@@ -66,10 +66,10 @@ class LiveActivations:
         return np.lib.format.open_memmap(path, mode=mode, dtype=np.float32, shape=shape)
 
     def batches(self, hook_point: str, layer: int) -> Iterator[Batch]:
-        """As an `Evaluator` takes them: of the last layer CLS alone is read."""
+        """As an `Evaluator` takes them: only the tokens that the embedding depends on."""
         hook = self._file(hook_point, layer)
         base = self._file("resid_post", layer) if hook_point == "mlp_out" else None
-        tokens = slice(0, 1) if layer == self._last else slice(None)
+        tokens = self._read(layer)
         for start in range(0, self.n_images, BATCH_IMAGES):
             part = slice(start, start + BATCH_IMAGES)
             yield start, hook[part, tokens], None if base is None else base[part, tokens]

@@ -1,7 +1,7 @@
 """What directions are fitted on: means and covariances of a split's tokens, in one pass (float64).
 
-A cell is a target class with or without the attribute: 2 * target + (1 in D_A, else 0). CLS and spatial tokens
-are kept apart, and within each kind every token of an image has the same weight.
+A cell is a target class with or without the attribute: 2 * target + (1 in D_A, else 0). CLS (where a model has
+it) and spatial tokens are kept apart, and within each kind every token of an image has the same weight.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from clipsteer.activations.tokens import token_span
+from clipsteer.activations.tokens import token_span, tokens_meant
 from clipsteer.steering.intervention import TOKEN_KINDS, TokenKind
 from clipsteer.steering.statistics import Balance, refuse_one_sided
 
@@ -62,10 +62,12 @@ def token_moments(
     batches: Iterable[tuple[int, np.ndarray]],
     cells: np.ndarray,
     *,
+    cls: int | None = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Fitted:
     """One pass over (start, activations (n, T, d)), in order and without gaps, of images in `cells` (N,).
 
+    `cls`: place of the CLS token; None where there is none, and all tokens are spatial.
     Raises ValueError where batches and cells do not fit together.
     """
     kinds: dict[TokenKind, Moments] = {}
@@ -80,8 +82,8 @@ def token_moments(
         if len(here) < len(x):
             break
         means.append(x.mean(dim=1))
-        for kind in TOKEN_KINDS:
-            part = x[:, token_span(kind, x.shape[1])]
+        for kind in TOKEN_KINDS if cls is not None else TOKEN_KINDS[1:]:
+            part = x[:, token_span(tokens_meant(kind, cls), x.shape[1])]
             d = part.shape[2]
             if kind not in kinds:
                 kinds[kind] = Moments(

@@ -29,6 +29,7 @@ class FakeClip:
     width: int = 8
     n_tokens: int = 5
     projection_dim: int = 6
+    cls: int | None = 0
     scale: float = 1.0
     seen: list[Tensor] = field(default_factory=list)
 

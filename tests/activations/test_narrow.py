@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clipsteer.backbones.tower import VisionTower
+from clipsteer.backbones.clip import ClipBackbone
 from clipsteer.errors import ClipsteerError
 from clipsteer.runner.code import StepCode, loaded
 from clipsteer.runner.execute import Executor
@@ -79,7 +79,7 @@ def test_the_bytes_are_those_of_an_extraction_of_its_own(
     assert counts == (1, 0)
     wide, _ = extract()
     with monkeypatch.context() as patched:
-        patched.setattr(VisionTower, "run", forbidden)
+        patched.setattr(ClipBackbone, "run", forbidden)
         found, counts = extract(**part)
         assert counts == (0, 1)
         assert extract(**part)[0] == found
@@ -133,13 +133,13 @@ def test_other_bytes_when_made_again_name_a_way_out(
     found, _ = extract(layers=[1])
     digest = found["outputs"]["resid_post/01"]["digest"]
     extract.objects.path(digest).unlink()
-    run = VisionTower.run
+    run = ClipBackbone.run
 
     def other(*arguments: Any) -> Any:
         embedding, taps = run(*arguments)
         return embedding, {hook: [x + 1 for x in layers] for hook, layers in taps.items()}
 
-    monkeypatch.setattr(VisionTower, "run", other)
+    monkeypatch.setattr(ClipBackbone, "run", other)
     monkeypatch.setattr(Lost, "maker", lambda *_: found)
     executor = Executor(extract.objects, Runtime(device="cpu"), BASE, Log(terminal=io.StringIO()))
     with pytest.raises(

@@ -5,11 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoProcessor, AutoTokenizer, CLIPTextConfig, CLIPVisionConfig
+from transformers import (
+    AutoProcessor,
+    AutoTokenizer,
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+)
 
 from clipsteer.backbones import shaped
-from clipsteer.backbones.model import load_clip
-from clipsteer.backbones.shaped import main, write_shaped
+from clipsteer.backbones.load import load_backbone
+from clipsteer.backbones.shaped import Family, main, write_shaped
 from clipsteer.errors import ClipsteerError
 from tests.backbones.tiny import TEXT, VISION, photos
 
@@ -20,16 +27,22 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_shape_is_that_of_vit_b_32() -> None:
-    vision, text = CLIPVisionConfig().to_dict(), CLIPTextConfig().to_dict()
-    assert shaped.VISION.items() <= vision.items()
-    assert shaped.TEXT.items() <= text.items()
+def test_the_shape_is_that_of_the_base_model(family: Family) -> None:
+    kinds = {
+        "clip": (CLIPVisionConfig(), CLIPTextConfig()),
+        "siglip": (SiglipVisionConfig(), SiglipTextConfig()),
+    }
+    vision, text = kinds[family]
+    assert shaped.VISION[family].items() <= vision.to_dict().items()
+    assert shaped.TEXT[family].items() <= text.to_dict().items()
 
 
-def test_a_seed_gives_the_same_bytes_and_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+def test_a_seed_gives_the_same_bytes_and_leaves_the_global_generator_alone(
+    tmp_path: Path, family: Family
+) -> None:
     before = torch.random.get_rng_state()
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        write_shaped(tmp_path / name, seed=seed, **SMALL)
+        write_shaped(tmp_path / name, family=family, seed=seed, **SMALL)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     weights = [contents(tmp_path / name)["model.safetensors"] for name in "ac"]
@@ -64,7 +77,7 @@ def test_a_tokenizer_of_vocabulary_and_merges_is_taken_over(tmp_path: Path) -> N
     (source / "vocab.json").write_text(text)
     (source / "merges.txt").write_text("#version: 0.2\nc a\nca t</w>\n")
     write_shaped(tmp_path / "out", tokenizer=source, **SMALL)
-    clip = load_clip(tmp_path / "out", device="cpu")
+    clip = load_backbone(tmp_path / "out", device="cpu")
     found = clip.tokenizer("cat dog")["input_ids"]
     vocab = json.loads(text)
     names = ["<|startoftext|>", "cat</w>", "d", "o", "g</w>", "<|endoftext|>"]
@@ -73,12 +86,24 @@ def test_a_tokenizer_of_vocabulary_and_merges_is_taken_over(tmp_path: Path) -> N
     assert clip.model.config.text_config.eos_token_id == vocab["<|endoftext|>"]
 
 
-def test_the_folder_is_a_whole_clip_to_transformers_itself(tmp_path: Path) -> None:
-    write_shaped(tmp_path, **SMALL)
-    processor = AutoProcessor.from_pretrained(tmp_path)
+def test_the_folder_is_a_whole_model_to_transformers_itself(tmp_path: Path, family: Family) -> None:
+    write_shaped(tmp_path, family=family, **SMALL)
+    processor = AutoProcessor.from_pretrained(tmp_path, backend="pil")
     batch = processor(text=["a cat"], images=photos(1), return_tensors="pt")
-    clip = load_clip(tmp_path, device="cpu")
-    assert torch.equal(batch["pixel_values"], clip.pixels(photos(1)))
+    backbone = load_backbone(tmp_path, device="cpu")
+    assert torch.equal(batch["pixel_values"], backbone.pixels(photos(1)))
+    assert processor.tokenizer("a cat")["input_ids"] == backbone.tokenizer("a cat")["input_ids"]
+
+
+def test_the_letters_of_a_siglip_are_told_apart(tmp_path: Path) -> None:
+    """Its tokenizer lowers letters and drops punctuation, as the released ones do."""
+    write_shaped(tmp_path, family="siglip", **SMALL)
+    tokenizer = load_backbone(tmp_path, device="cpu").tokenizer
+    ids = tokenizer(["Cat!", "cat", "act"])["input_ids"]
+    assert type(tokenizer).__name__ == "SiglipTokenizer"
+    assert ids[0] == ids[1] != ids[2]
+    assert ids[0][-1] == tokenizer.eos_token_id
+    assert tokenizer.model_input_names == ["input_ids"]
 
 
 def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
@@ -103,7 +128,8 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stop.value.code == 0
     said = capsys.readouterr().out
-    assert all(option in said for option in ("--out", "--tokenizer", "--seed", "--activation"))
+    options = ("--out", "--family", "--tokenizer", "--seed", "--activation")
+    assert all(option in said for option in options)
 
 
 def test_the_command_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,5 +137,5 @@ def test_the_command_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(shaped, "write_shaped", lambda out, **options: calls.append((out, options)))
     given = ["--out", str(tmp_path), "--seed", "7", "--activation", "gelu", "--tokenizer", "words"]
     assert main(given) == 0
-    options = {"tokenizer": Path("words"), "seed": 7, "activation": "gelu"}
+    options = {"family": "clip", "tokenizer": Path("words"), "seed": 7, "activation": "gelu"}
     assert calls == [(tmp_path, options)]

@@ -12,8 +12,8 @@ import huggingface_hub
 import pytest
 import torch
 
-from clipsteer.backbones.model import load_clip
-from clipsteer.backbones.tail import load_tail
+from clipsteer.backbones.load import load_backbone
+from clipsteer.backbones.shaped import Family
 from clipsteer.backbones.weights import faults, relevant_files, resolve, weight_files
 from clipsteer.errors import ClipsteerError
 from tests.backbones.tiny import make_tiny, to_bin, to_parts
@@ -122,6 +122,16 @@ def test_only_files_that_determine_results_count(tmp_path: Path) -> None:
     assert relevant_files(tmp_path) == sorted(CLIP_FILES)
 
 
+def test_the_files_of_each_family_are_all_found(tmp_path: Path, family: Family) -> None:
+    folder = make_tiny(tmp_path / "m", family=family)
+    assert set(relevant_files(folder)) == {path.name for path in folder.iterdir()}
+    assert faults(folder) == []
+    own = {"clip": "tokenizer.json", "siglip": "spiece.model"}[family]
+    (folder / own).unlink()
+    (said,) = faults(folder)
+    assert "no tokenizer" in said
+
+
 def test_an_index_brings_its_parts(tmp_path: Path) -> None:
     files = {**CLIP_FILES}
     del files["model.safetensors"]
@@ -167,7 +177,7 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
         relevant_files(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("kind", ["bert", "clip_text_model", "clip_vision_model", "siglip", None])
+@pytest.mark.parametrize("kind", ["bert", "clip_text_model", "clip_vision_model", "siglip2", None])
 def test_other_models_are_refused_by_kind(tmp_path: Path, kind: str | None) -> None:
     write_all(tmp_path, {**CLIP_FILES, "config.json": json.dumps({"model_type": kind})})
     with pytest.raises(ClipsteerError, match=f"{tmp_path}: .*model_type {kind!r}.*vision tower"):
@@ -256,18 +266,17 @@ def test_links_that_lead_nowhere(whole: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("load", [load_clip, lambda folder: load_tail(folder, 0, device="cpu")])
-def test_a_pickle_of_more_than_tensors_is_not_loaded(
-    whole: Path, load: Callable[[Path], object]
-) -> None:
+def test_a_pickle_of_more_than_tensors_is_not_loaded(whole: Path) -> None:
     path = to_bin(whole) / "pytorch_model.bin"
     torch.save({**torch.load(path), "more": PurePosixPath("a")}, path)
     assert faults(whole) == []  # the form is right
     with pytest.raises(ClipsteerError, match=r"pytorch_model\.bin: .*Convert .* to safetensors"):
-        load(whole)
+        load_backbone(whole, device="cpu")
 
 
 def test_planning_needs_no_heavy_import() -> None:
-    code = "import sys, clipsteer.backbones.weights; print({'torch', 'transformers'} & set(sys.modules))"
+    code = (
+        "import sys, clipsteer.backbones.shape; print({'torch', 'transformers'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,4 +1,4 @@
-"""A tiny random CLIP in a real transformers directory, and images to show it."""
+"""A tiny random model in a real transformers directory, and images to show it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from clipsteer.backbones.shaped import write_shaped
+from clipsteer.backbones.shaped import Family, write_shaped
 
 VISION = {
     "hidden_size": 16,
@@ -29,10 +29,13 @@ TEXT = {
 }
 
 
-def make_tiny(folder: Path, activation: str = "quick_gelu", **vision: Any) -> Path:
+def make_tiny(
+    folder: Path, activation: str | None = None, *, family: Family = "clip", **vision: Any
+) -> Path:
     """Every tensor is made random: initial biases of 0 and gains of 1 would hide a swapped one."""
     write_shaped(
         folder,
+        family=family,
         seed=1,
         activation=activation,
         vision={**VISION, **vision},

@@ -256,13 +256,13 @@ def test_vanilla_needs_l1(config: dict[str, Any]) -> None:
 def test_layers_come_from_the_models_own_config(config: dict[str, Any], tmp_path: Path) -> None:
     config["model"]["source"] = "clip"
     (tmp_path / "clip").mkdir()
-    assert "has no config.json" in faults(config, tmp_path)
-    shape = {"vision_config": {"num_hidden_layers": 3, "hidden_size": 8}}
+    assert "clip: no config.json" in faults(config, tmp_path)
+    shape = {"model_type": "clip", "vision_config": {"num_hidden_layers": 3, "hidden_size": 8}}
     (tmp_path / "clip/config.json").write_text(json.dumps(shape))
     assert "m = expansion * d = 128" not in faults_or_nothing(config, tmp_path)
     assert layers_of(config, tmp_path) == [0, 1, 2]
     (tmp_path / "clip/config.json").write_text('{"model_type": "bert"}')
-    assert "expected a CLIP model with a vision tower" in faults(config, tmp_path)
+    assert "model_type 'bert', no model of images and texts" in faults(config, tmp_path)
 
 
 def faults_or_nothing(config: dict[str, Any], base: Path) -> str:
@@ -280,7 +280,7 @@ def test_home_folder(
     put(config, "model.source", "~/clip")
     put(config, "datasets.celeba.root", "~/faces")
     assert "2 faults" in faults(config)
-    shape = {"vision_config": {"num_hidden_layers": 3, "hidden_size": 64}}
+    shape = {"model_type": "clip", "vision_config": {"num_hidden_layers": 3, "hidden_size": 64}}
     (tmp_path / "clip").mkdir()
     (tmp_path / "clip/config.json").write_text(json.dumps(shape))
     (tmp_path / "faces").mkdir()
@@ -298,7 +298,8 @@ def test_hub_name_needs_layers(config: dict[str, Any]) -> None:
 def clip_of_577_tokens(folder: Path, **changes: Any) -> None:
     shape = {"num_hidden_layers": 6, "hidden_size": 64, "image_size": 336, "patch_size": 14}
     (folder / "clip").mkdir(exist_ok=True)
-    (folder / "clip/config.json").write_text(json.dumps({"vision_config": shape | changes}))
+    content = {"model_type": "clip", "vision_config": shape | changes}
+    (folder / "clip/config.json").write_text(json.dumps(content))
 
 
 def test_a_buffer_too_small_for_the_model(config: dict[str, Any]) -> None:
@@ -344,21 +345,49 @@ def test_a_buffer_too_small_for_a_folder(
 
 def test_sizes_of_a_model(config: dict[str, Any], tmp_path: Path) -> None:
     """As transformers reads them: defaults, and the older name that overrules."""
-    assert vision(config, BASE) == (6, 96, 17)
+
+    def sizes() -> tuple[int, int, int]:
+        found = vision(config, tmp_path)
+        assert found is not None
+        return found.n_layers, found.width, found.n_tokens
+
+    assert sizes() == (6, 96, 17)
     config["model"]["source"] = "clip"
     clip_of_577_tokens(tmp_path)
-    assert vision(config, tmp_path) == (6, 64, 577)
+    assert sizes() == (6, 64, 577)
     shape = {"num_hidden_layers": 12, "hidden_size": 768}
+    content = {"model_type": "clip", "vision_config": shape, "vision_config_dict": None}
     file = tmp_path / "clip/config.json"
-    file.write_text(json.dumps({"vision_config": shape, "vision_config_dict": None}))
-    assert vision(config, tmp_path) == (12, 768, 50)
+    file.write_text(json.dumps(content))
+    assert sizes() == (12, 768, 50)
     older = {"num_hidden_layers": 24, "patch_size": 16}
-    file.write_text(json.dumps({"vision_config": shape, "vision_config_dict": older}))
-    assert vision(config, tmp_path) == (24, 768, 197)
-    clip_of_577_tokens(tmp_path, patch_size=0)
-    assert "vision_config" in faults(config, tmp_path)
+    file.write_text(json.dumps({**content, "vision_config_dict": older}))
+    assert sizes() == (24, 768, 197)
+    file.write_text(json.dumps({"model_type": "siglip", "vision_config": {}}))
+    assert sizes() == (12, 768, 196)
+    for unusable in (0, "16", 400):
+        clip_of_577_tokens(tmp_path, patch_size=unusable)
+        assert "patch_size of the vision tower" in faults(config, tmp_path)
     config["model"]["source"] = "openai/clip-vit-base-patch32"
     assert vision(config, tmp_path) is None
+
+
+def test_what_a_siglip_does_not_have_is_said_at_once(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "siglip").mkdir()
+    content = {"model_type": "siglip", "vision_config": {"num_hidden_layers": 3}}
+    (tmp_path / "siglip/config.json").write_text(json.dumps(content))
+    put(config, "model.source", "siglip")
+    validate(config, tmp_path)
+    put(config, "steering.tokens", "cls")
+    put(config, "steering.aggregate", "cls")
+    put(config, "model.crop", "openai")
+    text = faults(config, tmp_path)
+    assert "steering.tokens: found cls, but siglip is a siglip and has no CLS token" in text
+    assert "steering.aggregate: found cls" in text
+    assert "model.crop: openai has no effect on siglip" in text
+    assert "3 faults" in text
 
 
 def test_a_batch_of_more_tokens_than_there_are(config: dict[str, Any]) -> None:
@@ -403,7 +432,10 @@ def test_paper_overlay(config: dict[str, Any], tmp_path: Path) -> None:
         (tmp_path / root).mkdir(parents=True)
     model = tmp_path / overlay["model"]["source"]
     model.mkdir(parents=True)
-    shape = {"vision_config": {"num_hidden_layers": 12, "hidden_size": 768}}
+    shape = {
+        "model_type": "clip",
+        "vision_config": {"num_hidden_layers": 12, "hidden_size": 768},
+    }
     (model / "config.json").write_text(json.dumps(shape))
     validate(merged, tmp_path)
     for name, training in ((n, d.get("training")) for n, d in merged["dictionaries"].items()):

@@ -108,6 +108,19 @@ def test_threads_do_not_change_the_metrics() -> None:
     assert results[0] == results[1]
 
 
+def test_no_cls_token() -> None:
+    """All tokens are spatial, and nothing else is counted otherwise."""
+    images = activations()
+    dictionary = helpers.make("vanilla", dtype=torch.float32)
+    found, with_cls = (evaluate(dictionary, lambda: [images], cls=cls) for cls in (None, 0))
+    assert found["l0_cls"] is None
+    assert found["l0_spatial"] == pytest.approx(found["l0"]) != with_cls["l0_spatial"]
+    apart = ("l0_cls", "l0_spatial")
+    assert {k: v for k, v in found.items() if k not in apart} == {
+        k: v for k, v in with_cls.items() if k not in apart
+    }
+
+
 def test_only_a_cls_token() -> None:
     found = evaluate(NeuronBasis(7), lambda: [activations(4, 1)])
     assert found["l0_spatial"] is None

@@ -15,14 +15,15 @@ from clipsteer.steering.intervention import edit
 from tests.steering.test_ablation import KINDS, batches, make
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from clipsteer.backbones.model import load_clip
+@pytest.fixture(scope="module", params=["clip", "siglip"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from clipsteer.backbones.load import load_backbone
     from clipsteer.backbones.shaped import write_shaped
 
     folder: Path = tmp_path_factory.mktemp("clip") / "model"
     write_shaped(
         folder,
+        family=request.param,
         vision={
             "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
             "num_attention_heads": 2, "image_size": 32, "patch_size": 16,
@@ -33,19 +34,17 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
         },
         projection_dim=16,
     )  # fmt: skip
-    return load_clip(folder, device="cpu")
+    return load_backbone(folder, device="cpu")
 
 
 @pytest.mark.parametrize("hook_point", ["resid_post", "mlp_out"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layer", [0, 2])
 def test_the_usual_way_with_hooks_and_whole_forward_passes_agrees(
-    clip: Any, kind: str, layer: int, hook_point: str
+    model: Any, kind: str, layer: int, hook_point: str
 ) -> None:
-    from clipsteer.backbones.taps import forward_with_taps, resume
-
     pixels = torch.randn(48, 3, 32, 32, generator=torch.Generator().manual_seed(3))
-    embeddings, taps = forward_with_taps(clip, pixels, ["resid_post", "mlp_out"])
+    embeddings, taps = model.run(pixels, ["resid_post", "mlp_out"])
     x = taps[hook_point][layer]
     base = None if hook_point == "resid_post" else taps["resid_post"][layer].numpy()
     # Many classes around the embeddings' mean, so that small edits turn predictions.
@@ -61,12 +60,12 @@ def test_the_usual_way_with_hooks_and_whole_forward_passes_agrees(
     evaluator = Evaluator(
         dictionary,
         lambda: batches(x.numpy(), 16, base),
-        lambda edited: resume(clip, edited, layer),
+        lambda edited: model.resume(layer, edited),
         lambda values: logits(values).argmax(dim=1).numpy(),
     )
     found = predict_prefixes(evaluator, order, sizes).edited
 
-    block = clip.model.vision_model.encoder.layers[layer]
+    block = model.model.vision_model.encoder.layers[layer]
     module = block if hook_point == "resid_post" else block.mlp
     usual = []
     for size in sizes:
@@ -77,7 +76,7 @@ def test_the_usual_way_with_hooks_and_whole_forward_passes_agrees(
         handle = module.register_forward_hook(hook)
         try:
             with torch.inference_mode():
-                whole = clip.model.get_image_features(pixel_values=pixels).pooler_output
+                whole = model.model.get_image_features(pixel_values=pixels).pooler_output
         finally:
             handle.remove()
         values = logits(whole).sort(dim=1).values

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.errors import ClipsteerError
-from clipsteer.steering.directions import DIRECTIONS, fit_directions, leace
+from clipsteer.steering.directions import (
+    DIRECTIONS,
+    fit_directions,
+    leace,
+    named_tensors,
+    read_tensors,
+)
 from clipsteer.steering.intervention import AffineEdit
 from clipsteer.steering.moments import (
     Fitted,
@@ -58,6 +64,27 @@ def image_weights(cells: np.ndarray, balance: Balance) -> np.ndarray:
         return np.full(len(cells), 1 / len(cells))
     present = len(set(cells.tolist()))
     return np.array([1 / present / sum(other == cell for other in cells) for cell in cells])
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_without_cls_all_tokens_have_one_map(balance: Balance) -> None:
+    """As if each token were an image of its own, of one token that is spatial."""
+    x, targets, in_a = world()
+    cells = cells_of(targets, in_a)
+    found = token_moments(batches(x), cells, cls=None)
+    assert list(found.kinds) == ["spatial"]
+    alone = token_moments(batches(x.reshape(-1, 1, D)), np.repeat(cells, T), cls=None)
+    for ours, theirs in zip(found.kinds["spatial"], alone.kinds["spatial"], strict=True):
+        torch.testing.assert_close(ours, theirs)
+    maps = fit_directions(found, cells, balance, 0)
+    assert read_tensors(named_tensors({balance: maps}))[balance].keys() == maps.keys()
+    for method, kinds in read_tensors(named_tensors({balance: maps}))[balance].items():
+        assert list(kinds) == ["spatial"]
+        edit, rows = AffineEdit(kinds), torch.from_numpy(x)
+        moved = edit.apply(rows, "all")
+        single = edit.apply(rows.reshape(-1, 1, D), "all").reshape(x.shape)
+        torch.testing.assert_close(moved, single)
+        assert bool((moved != rows).any(dim=-1).all()), method
 
 
 @pytest.mark.parametrize("balance", BALANCES)

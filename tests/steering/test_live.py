@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from clipsteer.backbones.model import Clip, load_clip
-from clipsteer.backbones.tail import load_tail
-from clipsteer.backbones.tower import load_tower
+from clipsteer.backbones.base import Backbone
+from clipsteer.backbones.load import load_backbone
 from clipsteer.steering.ablation import predict_sets
 from clipsteer.steering.evaluator import Evaluator
 from clipsteer.steering.intervention import edit
@@ -27,8 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def clip(folder: Path) -> Clip:
-    return load_clip(folder, device="cpu")
+def clip(folder: Path) -> Backbone:
+    return load_backbone(folder, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +40,16 @@ PLACES = [("resid_post", 0), ("mlp_out", 1), ("resid_post", 2)]
 
 
 @pytest.fixture(scope="module")
-def live(folder: Path, pictures: Any, tmp_path_factory: pytest.TempPathFactory) -> LiveActivations:
+def live(
+    clip: Backbone, pictures: Any, tmp_path_factory: pytest.TempPathFactory
+) -> LiveActivations:
     place = tmp_path_factory.mktemp("live") / "activations"
-    return LiveActivations(load_tower(folder, "cpu"), pictures.__getitem__, N, PLACES, place)
+    return LiveActivations(clip, pictures.__getitem__, N, PLACES, place)
 
 
 @pytest.mark.parametrize(("hook_point", "layer"), PLACES)
 def test_an_edit_of_live_activations_is_an_edit_of_the_pass_as_it_runs(
-    live: LiveActivations, folder: Path, clip: Clip, pictures: Any, hook_point: str, layer: int
+    live: LiveActivations, clip: Backbone, pictures: Any, hook_point: str, layer: int
 ) -> None:
     """The peer: the model of transformers with a forward hook, and a whole pass for every set."""
     dictionary = make("topk", d=16, m=64, k=5)
@@ -60,8 +62,8 @@ def test_an_edit_of_live_activations_is_an_edit_of_the_pass_as_it_runs(
     def classify(found: torch.Tensor) -> np.ndarray:
         return ((found - plain.mean(dim=0)) @ head.T).argmax(dim=1).numpy()
 
-    tail = load_tail(folder, layer, device="cpu")
-    evaluator = Evaluator(dictionary, lambda: live.batches(hook_point, layer), tail, classify)
+    embed = partial(clip.resume, layer)
+    evaluator = Evaluator(dictionary, lambda: live.batches(hook_point, layer), embed, classify)
     resumed, found = predict_sets(evaluator, sets)
     block = clip.model.vision_model.encoder.layers[layer]
     module = block if hook_point == "resid_post" else block.mlp

@@ -297,22 +297,21 @@ HOOK_POINT = Example(
         "clipsteer/activations/extract.py": (
             ('("resid_post", "mlp_out")', '("resid_pre", "resid_post", "mlp_out")'),
         ),
-        "clipsteer/backbones/tower.py": (
+        "clipsteer/backbones/base.py": (
             (
-                "                stream, mlp_out = self.block(stream, index)\n",
+                "                stream, mlp_out = block(layer, stream)\n",
                 "                before = stream\n"
-                "                stream, mlp_out = self.block(stream, index)\n",
+                "                stream, mlp_out = block(layer, stream)\n",
             ),
             (
                 '                for point, values in (("resid_post", stream), ("mlp_out", mlp_out)):\n',
                 '                passed = {"resid_pre": before, "resid_post": stream, "mlp_out": mlp_out}\n'
                 "                for point, values in passed.items():\n",
             ),
-        ),
-        "clipsteer/backbones/tail.py": (
             (
-                "    check_layer(layer, n_layers, key)\n",
-                "    if layer != -1:  # before all layers\n        check_layer(layer, n_layers, key)\n",
+                "        check_layer(layer, self.n_layers)\n",
+                "        if layer != -1:  # before all layers\n"
+                "            check_layer(layer, self.n_layers)\n",
             ),
         ),
         "clipsteer/steering/inputs.py": (

@@ -173,16 +173,15 @@ assert not found[0].equal(found[1])
 HOOKS = """
 import torch
 from pathlib import Path
-from clipsteer.backbones.tail import load_tail
-from clipsteer.backbones.tower import load_tower
+from clipsteer.backbones.load import load_backbone
 from tests.backbones.tiny import make_tiny, photos
 
-tower = load_tower(make_tiny(Path("clip")), "cpu")
+tower = load_backbone(make_tiny(Path("clip")), device="cpu")
 embeddings, kept = tower.run(tower.pixels(photos(2)), ["resid_pre", "resid_post"])
 assert len(kept["resid_pre"]) == tower.n_layers
 for layer, stream in enumerate(kept["resid_pre"]):
     assert layer == 0 or stream.equal(kept["resid_post"][layer - 1])
-    torch.testing.assert_close(load_tail(Path("clip"), layer - 1, device="cpu")(stream), embeddings)
+    torch.testing.assert_close(tower.resume(layer - 1, stream), embeddings)
 """
 
 

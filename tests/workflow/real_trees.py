@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipsteer.backbones.model import load_clip
+from clipsteer.backbones.load import load_backbone
+from clipsteer.backbones.shaped import Family
 from clipsteer.data.images import decode
 from tests.backbones.tiny import make_tiny
 from tests.data.small_trees import Face, celeba_text, face_name, write
@@ -69,21 +70,24 @@ def waterbirds_tree(root: Path) -> Path:
     return root
 
 
-def make_model(folder: Path, **vision: int) -> Path:
-    """A random CLIP of width 16 with three layers, for images of 32 pixels in patches of 16.
+def make_model(folder: Path, *, family: Family = "clip", **vision: int) -> Path:
+    """A random model of width 16 with three layers, for images of 32 pixels in patches of 16.
 
     Random towers see nearly the same in every image; the mean of what they see is taken away, so
     that both classes are predicted.
     """
-    make_tiny(folder, **vision)
-    clip = load_clip(folder, device="cpu")
+    make_tiny(folder, family=family, **vision)
+    model = load_backbone(folder, device="cpu")
     images = [decode(photo("plain", 1000 + i), "photo") for i in range(32)]
+    seen, _ = model.run(model.pixels(images), [])
+    mean, tower = seen.mean(dim=0), model.model.vision_model
     with torch.no_grad():
-        seen = clip.model.vision_model(pixel_values=clip.pixels(images)).pooler_output
-        mean = clip.model.visual_projection(seen).mean(dim=0)
-        undo = torch.linalg.pinv(clip.model.visual_projection.weight) @ mean
-        clip.model.vision_model.post_layernorm.bias -= undo
-    clip.model.save_pretrained(folder)
+        if family == "clip":
+            undo = torch.linalg.pinv(model.model.visual_projection.weight) @ mean
+            tower.post_layernorm.bias -= undo
+        else:
+            tower.head.mlp.fc2.bias -= mean
+    model.model.save_pretrained(folder)
     return folder
 
 

@@ -123,7 +123,7 @@ def test_model_without_a_vision_tower(
 def test_a_buffer_too_small_for_the_model(fresh: WorkingCopy, celeba: Path, tmp_path: Path) -> None:
     """With the dictionary's name and the size that works, before the weights are even looked at."""
     shape = {"num_hidden_layers": 2, "hidden_size": 64, "image_size": 336, "patch_size": 14}
-    write(tmp_path / "clip/config.json", json.dumps({"vision_config": shape}))
+    write(tmp_path / "clip/config.json", json.dumps({"model_type": "clip", "vision_config": shape}))
     config = merged(real_config(tmp_path / "clip", celeba), nested("tables.waterbirds", []))
     outcome = fresh.run(config=config)
     outcome.refused("dictionaries.celeba_topk.training.buffer_mb: found 1", "at least 2 (1772544")

@@ -205,7 +205,7 @@ def test_dead_files_are_seen(text: str) -> None:
 
 
 def test_files_results_and_examples_are_known() -> None:
-    text = """docs/method.md, `tower.py`, results/<dataset>_table.csv, `layouts/*.py`, `metadata.csv`,
+    text = """docs/method.md, `pixels.py`, results/<dataset>_table.csv, `layouts/*.py`, `metadata.csv`,
     rules/{common}.smk
     ```
     snakemake --configfile mine.yaml
@@ -225,7 +225,7 @@ def dead_modules(text: str) -> Iterator[str]:
         module, _, last = name.rpartition(".")
         paths = [BASE / name.replace(".", "/"), BASE / module.replace(".", "/")]
         whole = paths[0].is_dir() or paths[0].with_suffix(".py").exists()
-        file = paths[1].with_suffix(".py")
+        file = paths[1] / "__init__.py" if paths[1].is_dir() else paths[1].with_suffix(".py")
         inside = file.exists() and re.search(rf"\b{last}\b", file.read_text(encoding="utf-8"))
         if not whole and not inside and not exists(name):
             yield name

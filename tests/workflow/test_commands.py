@@ -33,7 +33,7 @@ def options(found: list[str], name: str) -> list[str]:
 
 def test_a_job_is_told_the_runtime_settings_and_the_users_folders(tmp_path: Path) -> None:
     (tmp_path / "a clip").mkdir()
-    shape = '{"vision_config": {"num_hidden_layers": 6, "hidden_size": 8}}'
+    shape = '{"model_type": "clip", "vision_config": {"num_hidden_layers": 6, "hidden_size": 8}}'
     (tmp_path / "a clip/config.json").write_text(shape)
     made = outline(
         {

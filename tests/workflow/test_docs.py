@@ -167,7 +167,10 @@ def test_example_overlays_are_valid(
     if config["model"]["source"] != "tiny":
         model = tmp_path / config["model"]["source"]
         model.mkdir(parents=True)
-        shape = {"vision_config": {"num_hidden_layers": 12, "hidden_size": 768}}
+        shape = {
+            "model_type": "clip",
+            "vision_config": {"num_hidden_layers": 12, "hidden_size": 768},
+        }
         (model / "config.json").write_text(json.dumps(shape))
     validate(config, tmp_path)
 

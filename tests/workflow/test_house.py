@@ -33,12 +33,15 @@ MAY_IMPORT = {
     "dictionaries": {"store", "runner", "data", "backbones"},
     "steering": {"store", "runner", "data", "backbones", "activations", "dictionaries"},
     "report": {"store", "data", "backbones", "activations", "dictionaries", "steering"},
+    "front": {"store", "data", "backbones", "activations", "dictionaries", "steering"},
 }
+# Whose names lie in the package itself; no other module may take them from there.
+FRONT_DOOR = BASE / "clipsteer/__init__.py"
 # What reading the rules needs of the rooms that do the work: modules that import nothing heavy.
 LIGHT = {
     "config": {
         *("clipsteer.activations.chunks", "clipsteer.data.forms"),
-        "clipsteer.dictionaries.sources",
+        *("clipsteer.dictionaries.sources", "clipsteer.backbones.shape"),
     },
     "workflow": {
         *("clipsteer.data.forms", "clipsteer.data.watched", "clipsteer.backbones.weights"),
@@ -85,8 +88,34 @@ def test_every_room_is_known() -> None:
 
 
 def test_package_files_are_empty() -> None:
-    for path in (BASE / "clipsteer").rglob("__init__.py"):
+    """But the front door, of which no step sees anything."""
+    for path in {*(BASE / "clipsteer").rglob("__init__.py")} - {FRONT_DOOR}:
         assert path.read_text() == "", f"{path}: it would be in every closure"
+
+
+def test_nothing_of_the_project_uses_the_front_door() -> None:
+    """So an edit to it, or to what only it uses, makes no result stale."""
+    rooms = {*MAY_IMPORT, *BESIDE, "__main__"}
+    users = [
+        p
+        for room in ("clipsteer", "workflow_scripts", "rules")
+        for p in (BASE / room).rglob("*.py")
+    ]
+    for path in users:
+        if path in (FRONT_DOOR, FRONT_DOOR.parent / "front/written.py"):  # its page
+            continue
+        for name, _ in imports(path):
+            top, *rest = name.split(".")
+            assert top != "clipsteer" or (rest and rest[0] in rooms), f"{path} imports {name}"
+            assert rest[:1] != ["front"] or path.parent.name == "front", f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "script", sorted((BASE / "workflow_scripts").glob("*.py")), ids=lambda p: p.stem
+)
+def test_the_front_door_is_outside_every_fingerprint(script: Path) -> None:
+    code = inspect_code(script, BASE, modules_by_name(script.stem))
+    assert not [name for name in code.modules if name == "clipsteer" or ".front" in name]
 
 
 @pytest.mark.parametrize(

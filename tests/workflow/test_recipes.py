@@ -246,7 +246,8 @@ def test_a_model_counts_by_its_name_on_the_hub_or_by_its_files(tmp_path: Path) -
     }
     (tmp_path / "some/clip").mkdir(parents=True)  # a folder of that name comes first
     shape = {"num_hidden_layers": 2, "hidden_size": 8}
-    (tmp_path / "some/clip/config.json").write_text(json.dumps({"vision_config": shape}))
+    content = {"model_type": "clip", "vision_config": shape}
+    (tmp_path / "some/clip/config.json").write_text(json.dumps(content))
     assert settings(source="some/clip", revision=None) == {"hub": None}
 
 

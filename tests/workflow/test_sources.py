@@ -74,9 +74,9 @@ def test_a_missing_folder_is_named_with_its_key(tmp_path: Path) -> None:
 def test_a_folder_without_a_clip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "clip").mkdir()
     shape = {"num_hidden_layers": 6, "hidden_size": 8}
-    write(tmp_path / "clip/config.json", json.dumps({"vision_config": shape}))
+    write(tmp_path / "clip/config.json", json.dumps({"model_type": "clip", "vision_config": shape}))
     found = sources(model={"source": str(tmp_path / "clip")})
-    with pytest.raises(ClipsteerError, match=r"model\.source: .*Use a full CLIPModel"):
+    with pytest.raises(ClipsteerError, match=r"model\.source: .*no tokenizer"):
         found.model(wildcards())
 
 

@@ -1,9 +1,10 @@
-"""Extraction from a real, small CLIP with random weights: its own numbers, for any cut."""
+"""Extraction from a real, small model of each family with random weights: its own numbers, for any cut."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,33 +13,29 @@ from PIL import Image
 
 from clipsteer.activations.extract import Images, Kept, extract_shard
 from clipsteer.activations.reader import ActivationReader
-from clipsteer.backbones.model import load_clip
-from clipsteer.backbones.shaped import write_shaped
-from clipsteer.backbones.taps import forward_with_taps
-from clipsteer.backbones.tower import VisionTower, load_tower
+from clipsteer.backbones.base import Backbone
+from clipsteer.backbones.load import load_backbone
+from clipsteer.backbones.shaped import Family, write_shaped
 from clipsteer.store.trees import FolderTree
 from tests.activations.helpers import contents
+from tests.backbones.hooked import hooked
 
 HOOKS = ("resid_post", "mlp_out")
 IMAGES = 40
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clip") / "model"
+@pytest.fixture(scope="module", params=get_args(Family))
+def tower(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    folder = tmp_path_factory.mktemp("model") / "model"
     size = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
     write_shaped(
         folder,
+        family=request.param,
         vision={**size, "num_hidden_layers": 3, "image_size": 64, "patch_size": 16},
         text={**size, "num_hidden_layers": 1},
         projection_dim=32,
     )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tower(folder: Path) -> VisionTower:
-    return load_tower(folder, device="cpu")
+    return load_backbone(folder, device="cpu")
 
 
 def photograph(index: int) -> Image.Image:
@@ -55,7 +52,7 @@ def threads() -> Iterator[None]:
 
 
 def extract(
-    tower: VisionTower, folder: Path, start: int, stop: int, decode_threads: int = 2
+    tower: Backbone, folder: Path, start: int, stop: int, decode_threads: int = 2
 ) -> list[str]:
     return extract_shard(
         tower,
@@ -67,23 +64,23 @@ def extract(
     )
 
 
-def test_as_the_model_gives_them(folder: Path, tower: VisionTower, tmp_path: Path) -> None:
-    clip = load_clip(folder, device="cpu")  # transformers' own
+def test_as_transformers_gives_them(tower: Backbone, tmp_path: Path) -> None:
     names = extract(tower, tmp_path / "a", 0, IMAGES)
     assert len(names) == 7
     readers = {n: ActivationReader([(0, IMAGES, FolderTree(tmp_path / "a" / n))]) for n in names}
     for low in range(0, IMAGES, 8):
-        pixels = clip.pixels([photograph(i) for i in range(low, low + 8)])
-        embedding, taps = forward_with_taps(clip, pixels, HOOKS)
+        pixels = tower.pixels([photograph(i) for i in range(low, low + 8)])
+        embedding, taps = hooked(tower, pixels)
         np.testing.assert_array_equal(readers["embedding"].read(low, low + 8), embedding.numpy())
         for hook in HOOKS:
             for layer in range(3):
                 got = readers[f"{hook}/{layer:02d}"].read(low, low + 8)
                 np.testing.assert_array_equal(got, taps[hook][layer].numpy())
+                assert readers[f"{hook}/{layer:02d}"].cls == tower.cls
 
 
 def test_same_values_for_any_cut_and_threads(
-    tower: VisionTower, tmp_path: Path, threads: None
+    tower: Backbone, tmp_path: Path, threads: None
 ) -> None:
     torch.set_num_threads(1)
     names = extract(tower, tmp_path / "whole", 0, IMAGES, 1)

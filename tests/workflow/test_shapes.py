@@ -1,4 +1,4 @@
-"""CLIPs of more than 340 tokens an image reach a table on a CPU, in the rarer number formats."""
+"""Models of each family and released shape reach a table on a CPU, in several number formats."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from clipsteer.backbones.shaped import Family
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import StoreTree
 from tests.workflow.real_trees import celeba_tree, make_model, real_config
@@ -14,19 +15,22 @@ from tests.workflow.runs import WorkingCopy, merged
 
 TABLE = "results/celeba_table.csv"
 ONE_EACH = [(split, male, blond) for split in (0, 1, 2) for male in (0, 1) for blond in (0, 1)]
-# Image size, patch size, tokens; dtype and codec of the activations, dtype of the model.
-SHAPES = [
-    (336, 14, 577, "int8", "zstd", "float32"),  # ViT-L/14-336
-    (384, 16, 577, "bfloat16", "blosc-lz4", "bfloat16"),  # ViT-B/16-384
-    (378, 14, 730, "float32", "blosc-zstd-bits", "float32"),  # a /14-378
+# Family, image size, patch size, tokens; dtype and codec of the activations, dtype of the model.
+SHAPES: list[tuple[Family, int, int, int, str, str, str]] = [
+    ("clip", 224, 32, 50, "float16", "none", "float32"),  # ViT-B/32
+    ("clip", 224, 16, 197, "bfloat16", "blosc-lz4", "bfloat16"),  # ViT-B/16
+    ("clip", 336, 14, 577, "int8", "zstd", "float32"),  # ViT-L/14-336
+    ("siglip", 256, 16, 256, "float32", "blosc-zstd-bits", "float32"),  # SigLIP ViT-B/16-256
 ]
 
 
-def test_many_tokens_reach_a_table(fresh: WorkingCopy, tmp_path: Path) -> None:
+def test_each_shape_reaches_a_table(fresh: WorkingCopy, tmp_path: Path) -> None:
     """Narrow models of three layers, two of them above the edit, on four images a split."""
     celeba, edited = celeba_tree(tmp_path / "celeba", ONE_EACH), 0
-    for image, patch, tokens, dtype, codec, precision in SHAPES:
-        model = make_model(tmp_path / f"clip{image}", image_size=image, patch_size=patch)
+    for family, image, patch, tokens, dtype, codec, precision in SHAPES:
+        model = make_model(
+            tmp_path / f"{family}{tokens}", family=family, image_size=image, patch_size=patch
+        )
         changes = {
             "model": {"name": model.name, "dtype": precision},
             "datasets": {"celeba": {"evaluation": {"validation": None}}},
@@ -44,6 +48,7 @@ def test_many_tokens_reach_a_table(fresh: WorkingCopy, tmp_path: Path) -> None:
         tree = StoreTree(ObjectStore(fresh.store), shard["outputs"]["resid_post/00"]["digest"])
         array = json.loads(tree.read("zarr.json"))
         assert array["attributes"]["clipsteer_dtype"] == dtype
+        assert ("clipsteer_cls" in array["attributes"]) == (family == "siglip")
         assert array["shape"] == [4, tokens, 16 + 4 * (dtype == "int8")]
         if (
             dtype == "float32"

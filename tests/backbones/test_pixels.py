@@ -1,25 +1,31 @@
-"""The tower without transformers is transformers' model, and its pixels are transformers' pixels."""
+"""Pixels are those of transformers' own processors, without transformers."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from clipsteer.backbones.model import load_clip
+from clipsteer.backbones.load import load_backbone
 from clipsteer.backbones.pixels import load_process, load_processor
-from clipsteer.backbones.shaped import write_shaped
-from clipsteer.backbones.taps import HOOK_POINTS, forward_with_taps
-from clipsteer.backbones.tower import load_tower
 from clipsteer.errors import ClipsteerError
-from tests.backbones.tiny import make_tiny, photos, to_bin, to_parts
+from tests.backbones.tiny import make_tiny, photos
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose processor crops."""
+    return make_tiny(tmp_path_factory.mktemp("model") / "clip")
+
+
+@pytest.fixture
+def copy(clip: Path, tmp_path: Path) -> Path:
+    """One to change."""
+    return shutil.copytree(clip, tmp_path / "copy")
 
 
 def edit(folder: Path, name: str, **changes: object) -> None:
@@ -27,54 +33,6 @@ def edit(folder: Path, name: str, **changes: object) -> None:
     data = json.loads(path.read_text())
     data.update(changes)
     path.write_text(json.dumps({k: v for k, v in data.items() if v is not None}))
-
-
-def same(folder: Path, dtype: str = "float32", count: int = 5) -> None:
-    clip, tower = load_clip(folder, device="cpu", dtype=dtype), load_tower(folder, "cpu", dtype)
-    assert (tower.n_layers, tower.n_tokens, tower.width, tower.projection_dim) == (
-        clip.n_layers, clip.n_tokens, clip.width, clip.projection_dim,
-    )  # fmt: skip
-    images = photos(count)
-    pixels = tower.pixels(images)
-    assert torch.equal(pixels.to(clip.dtype), clip.pixels(images))
-    embeddings, taps = tower.run(pixels, HOOK_POINTS)
-    expected, theirs = forward_with_taps(clip, clip.pixels(images), HOOK_POINTS)
-    assert torch.equal(embeddings, expected)
-    for point in HOOK_POINTS:
-        assert len(taps[point]) == clip.n_layers
-        assert all(torch.equal(a, b) for a, b in zip(taps[point], theirs[point], strict=True))
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_every_layer_equals_the_full_model(folder: Path, dtype: str) -> None:
-    same(folder, dtype)
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_the_default_size_equals_the_full_model(tmp_path: Path, threads: int) -> None:
-    size = {"hidden_size": 96, "intermediate_size": 384, "num_attention_heads": 4}
-    write_shaped(
-        tmp_path / "m",
-        vision={**size, "num_hidden_layers": 6, "image_size": 64, "patch_size": 16},
-        text={"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1},
-        projection_dim=64,
-    )
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        same(tmp_path / "m", count=100)
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("change", [to_bin, to_parts])
-def test_other_weight_layouts(copy: Path, change: Callable[[Path], Path]) -> None:
-    same(change(copy))
-
-
-def test_only_what_is_asked_for_is_kept(folder: Path) -> None:
-    tower = load_tower(folder, "cpu")
-    assert set(tower.run(tower.pixels(photos(2)), ["mlp_out"])[1]) == {"mlp_out"}
 
 
 @pytest.mark.parametrize("size", [(40, 36), (36, 40), (32, 32), (33, 97), (500, 375), (1, 7)])
@@ -174,7 +132,7 @@ def test_other_processors_give_what_transformers_gives(
 def test_a_processor_that_does_not_fit_is_refused(copy: Path) -> None:
     edit(copy, "preprocessor_config.json", crop_size={"height": 24, "width": 24})
     with pytest.raises(ClipsteerError, match=r"shape \(3, 24, 24\), the model expects \(3, 32"):
-        load_tower(copy, "cpu")
+        load_backbone(copy, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -187,26 +145,29 @@ def test_a_processor_that_cannot_work_is_refused(copy: Path, changes: dict[str, 
         load_process(copy, 32)
 
 
-def test_weights_for_another_image_size_are_refused(copy: Path) -> None:
-    """Those for 224 pixels beside the configs for 336, say."""
-    vision = json.loads((copy / "config.json").read_text())["vision_config"]
-    edit(copy, "config.json", vision_config={**vision, "image_size": 48})
-    crop = {"size": {"shortest_edge": 48}, "crop_size": {"height": 48, "width": 48}}
-    edit(copy, "preprocessor_config.json", **crop)
-    with pytest.raises(
-        ClipsteerError, match=r"position_embedding.* \(5, 16\), expected \(10, 16\)"
-    ):
-        load_tower(copy, "cpu")
+@pytest.mark.parametrize("size", [(40, 36), (36, 40), (32, 32), (33, 97), (500, 375), (1, 7)])
+@pytest.mark.parametrize("changes", [{}, {"resample": 2}, {"do_convert_rgb": None}], ids=str)
+def test_siglip_squashes(
+    tmp_path: Path,
+    size: tuple[int, int],
+    changes: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The whole image, whatever its proportions; black is -1 and white 1."""
+    folder = make_tiny(tmp_path / "m", family="siglip")
+    edit(folder, "preprocessor_config.json", **changes)
+    theirs = load_processor(folder)
+    monkeypatch.setattr("clipsteer.backbones.pixels.load_processor", None)  # not asked
+    ours = load_process(folder, 32)
+    for image in photos(2, size):
+        expected = theirs(images=[image], return_tensors="np")["pixel_values"][0]
+        np.testing.assert_array_equal(ours(image), expected)
+    halves = Image.new("RGB", (64, 20))
+    halves.paste((255, 255, 255), (32, 0, 64, 20))
+    assert ours(halves)[:, :, [0, -1]].tolist() == [[[-1.0, 1.0]] * 32] * 3
 
 
-def test_the_tower_never_imports_transformers(folder: Path) -> None:
-    code = (
-        "import sys, pathlib, clipsteer.backbones.tower as t; from PIL import Image; "
-        "tower = t.load_tower(pathlib.Path(sys.argv[1]), 'cpu'); "
-        "tower.run(tower.pixels([Image.new('RGB', (50, 40))]), ['resid_post']); "
-        "print('transformers' in sys.modules)"
-    )
-    out = subprocess.run(
-        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
-    )
-    assert out.stdout.strip() == "False"
+def test_a_crop_without_effect_is_refused(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "m", family="siglip")
+    with pytest.raises(ClipsteerError, match=r"model\.crop: found 'openai', .* does not crop"):
+        load_backbone(folder, device="cpu", crop="openai")

@@ -1,0 +1,115 @@
+"""Images through a model, batch by batch: what passes a place, and what becomes of it under an edit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clipsteer.activations.extract import HOOK_POINTS
+from clipsteer.activations.tokens import Tokens, tokens_meant
+from clipsteer.backbones.base import Backbone
+from clipsteer.backbones.device import check_layer
+from clipsteer.data.images import decode
+from clipsteer.errors import ClipsteerError
+from clipsteer.front.placed import Edit, Placed
+
+Pictures = Sequence[Image.Image | str | Path]
+# Images of one forward pass.
+_BATCH = 32
+
+
+def activations_of(model: Backbone, images: Pictures, layer: int, hook_point: str) -> Tensor:
+    """See `clipsteer.activations_of`."""
+    _check(layer, hook_point, model)
+    return torch.cat(
+        [
+            model.run(pixels, [hook_point])[1][hook_point][layer].float().cpu()
+            for pixels in _batches(model, images)
+        ]
+    )
+
+
+def features_of(model: Backbone, placed: Placed, images: Pictures) -> Tensor:
+    """See `clipsteer.features_of`."""
+    x = activations_of(model, images, placed.layer, placed.hook_point)
+    with torch.inference_mode():
+        return placed.dictionary.encode(x.flatten(0, 1)).reshape(*x.shape[:2], -1)
+
+
+def top_features(codes: Tensor, k: int) -> pl.DataFrame:
+    """See `clipsteer.top_features`."""
+    mean = codes.mean(dim=1)
+    values, numbers = mean.topk(min(k, codes.shape[2]), dim=1)
+    image = torch.arange(len(codes))[:, None].expand_as(numbers)
+    here = codes.gather(2, numbers[:, None, :].expand(-1, codes.shape[1], -1))
+    columns = {
+        "image": image,
+        "feature": numbers,
+        "mean": values,
+        "max": here.amax(dim=1),
+        "tokens": (here > 0).sum(dim=1),
+    }
+    frame = pl.DataFrame({name: column.flatten().numpy() for name, column in columns.items()})
+    return frame.filter(pl.col("tokens") > 0)
+
+
+def classify(
+    model: Backbone, images: Pictures, head: Tensor, edit: Edit | None, tokens: Tokens
+) -> Tensor:
+    """See `clipsteer.classify`."""
+    found = []
+    for pixels in _batches(model, images):
+        embeddings = (
+            model.run(pixels, [])[0] if edit is None else _edited(model, pixels, edit, tokens)
+        )
+        found.append(model.probabilities(embeddings, head).cpu())
+    return torch.cat(found)
+
+
+def _edited(model: Backbone, pixels: Tensor, edit: Edit, tokens: Tokens) -> Tensor:
+    """Image embeddings under an edit: the pass resumes behind the layer that is edited."""
+    layer, hook_point = edit.placed.layer, edit.placed.hook_point
+    _check(layer, hook_point, model)
+    _, kept = model.run(pixels, sorted({hook_point, "resid_post"}))
+    x, stream = kept[hook_point][layer].float(), kept["resid_post"][layer].float()
+    with torch.inference_mode():
+        edited = edit.apply(x, tokens_meant(tokens, model.cls))
+        if hook_point != "resid_post":  # it is added to the stream, and so is its change
+            edited = stream + (edited - x)
+    return model.resume(layer, edited)
+
+
+def _batches(model: Backbone, images: Pictures) -> Iterator[Tensor]:
+    if not len(images):
+        raise ClipsteerError("images: found none, expected at least one.")
+    for start in range(0, len(images), _BATCH):
+        yield model.pixels([_picture(image) for image in images[start : start + _BATCH]])
+
+
+def _picture(image: Image.Image | str | Path) -> Image.Image:
+    if isinstance(image, Image.Image):
+        if image.mode != "RGB":  # what becomes of transparency, say, is not ours to guess
+            raise ClipsteerError(
+                f"images: found one in mode {image.mode}, expected RGB; convert it, or give its file."
+            )
+        return image
+    path = Path(image)
+    try:
+        return decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ClipsteerError(
+            f"{path}: cannot be read ({error.strerror}); expected an image file."
+        ) from error
+
+
+def _check(layer: int, hook_point: str, model: Backbone) -> None:
+    check_layer(layer, model.n_layers)
+    if hook_point not in HOOK_POINTS:
+        raise ClipsteerError(
+            f"hook_point: found {hook_point!r}, expected {' or '.join(HOOK_POINTS)}."
+        )

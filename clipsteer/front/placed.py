@@ -1,0 +1,82 @@
+"""A dictionary with the place in a model that it belongs to, and edits of its features there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clipsteer.activations.tokens import Tokens, token_span
+from clipsteer.dictionaries.base import Dictionary
+from clipsteer.dictionaries.files import describe, load
+from clipsteer.errors import ClipsteerError
+from clipsteer.steering.intervention import ErrorTerm, Features, edit, feature_index
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A dictionary at a place: `dictionary`, the 0-based `layer` and the `hook_point`."""
+
+    dictionary: Dictionary
+    layer: int
+    hook_point: str = "resid_post"
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """Features of a placed dictionary, set to `strength` or, where that is None, to `by` times what they are.
+
+    x' = x + sum over j in F of (s_j - f_j(x)) n_j; the code is taken once, from x.
+    """
+
+    placed: Placed
+    features: np.ndarray
+    strength: float | None = 0.0
+    by: float = 1.0
+    error_term: ErrorTerm = "keep"
+
+    def apply(self, x: torch.Tensor, tokens: Tokens = "all") -> torch.Tensor:
+        """Activations x (n, T, d) at the hook point -> x' (n, T, d); other tokens pass unchanged."""
+        dictionary = self.placed.dictionary.to(x.device)
+        strength: float | torch.Tensor = self.strength if self.strength is not None else 0.0
+        if self.strength is None:
+            columns = feature_index(self.features, dictionary.m, x.device)
+            rows = x[:, token_span(tokens, x.shape[1])].reshape(-1, x.shape[2])
+            strength = self.by * dictionary.encode_columns(rows, columns)
+        return edit(
+            x,
+            dictionary,
+            self.features,
+            strength=strength,
+            tokens=tokens,
+            error_term=self.error_term,
+        )
+
+
+def checked_features(placed: Placed, features: Features) -> np.ndarray:
+    """Feature numbers (|F|,) int64; ClipsteerError where the dictionary has no such features."""
+    try:
+        return feature_index(features, placed.dictionary.m, torch.device("cpu")).numpy()
+    except ValueError as error:
+        raise ClipsteerError(
+            f"features: {error}; expected distinct numbers from 0 to {placed.dictionary.m - 1}, "
+            "as the dictionary has them."
+        ) from error
+
+
+def read_placed(folder: Path, layer: int | None, hook_point: str | None) -> Placed:
+    """A dictionary's folder; place and hook point are as its training wrote them, unless said.
+
+    ClipsteerError where neither says the layer, or the folder holds no dictionary.
+    """
+    about: dict[str, Any] = describe(folder)["metadata"]
+    layer = about.get("layer") if layer is None else layer
+    hook_point = hook_point or about.get("hook_point") or "resid_post"
+    if not isinstance(layer, int):
+        raise ClipsteerError(
+            f"{folder}: its description names no layer; say for which it is: layer=6."
+        )
+    return Placed(load(folder), layer, hook_point)
