@@ -65,13 +65,14 @@ def compute(run: Run) -> None:
     from clipsteer.backbones.device import resolve_device
     from clipsteer.dictionaries.files import describe
     from clipsteer.dictionaries.gate import judge, measure, other_ways
+    from clipsteer.dictionaries.tokens import suited
     from clipsteer.errors import ClipsteerError
 
     recipe = run.recipe
     layer, key = recipe["layer"], f"dictionaries.{run.runtime.name}, layer {recipe['layer']}"
     device = resolve_device(run.runtime.device)
     reader = open_reader(run)
-    dictionary = open_dictionary(run, reader.width, device)
+    dictionary = suited(open_dictionary(run, reader.width, device), reader.cls)
     about = describe(run.folder("dictionary"))["metadata"]
     try:
         found = measure(dictionary, partial(_spread, reader, _IMAGES))

@@ -51,6 +51,7 @@ def compute(run: Run) -> None:
     import numpy as np
 
     from clipsteer.backbones.device import resolve_device
+    from clipsteer.dictionaries.tokens import suited
     from clipsteer.steering.choose import CONDITIONS
     from clipsteer.steering.counts import grouping_of
     from clipsteer.steering.feature_set import FeatureSet
@@ -61,7 +62,7 @@ def compute(run: Run) -> None:
     recipe, selection = run.recipe, run.json("selection")
     device = resolve_device(run.runtime.device)
     reader = open_reader(run)
-    dictionary = open_dictionary(run, reader.width, device)
+    dictionary = suited(open_dictionary(run, reader.width, device), reader.cls)
     statistics, labels = (read_parquet(run.blob(name)) for name in ("statistics", "labels"))
     grouping = grouping_of(labels.to_dict(as_series=False))
     frequency = firing_frequency(statistics)
@@ -80,14 +81,13 @@ def compute(run: Run) -> None:
     )
     features = chosen["feature"].to_numpy()
     progress = run.progress(reader.n_images, "images", ("tokens", reader.n_tokens))
-    cls = getattr(reader, "cls", 0)  # CLIP's activations need not say that CLS is their first
     found = top_images(
         dictionary,
         reader,
         features,
         labels["group"].to_numpy(),
         grouping.n_groups,
-        cls=cls,
+        cls=reader.cls,
         numbers=Numbers(**recipe["examples"]),
         seed=recipe["seed"],
         device=device,
@@ -104,7 +104,8 @@ def compute(run: Run) -> None:
     run.put_bytes("features", parquet_bytes(table))
     run.put_bytes("examples", parquet_bytes(found.examples))
     basis = f"the basis of width {reader.width}"
-    about = {"m": dictionary.m, "cls": cls, "dictionary": run.inputs.get("dictionary", basis)}
+    trained = run.inputs.get("dictionary", basis)
+    about = {"m": dictionary.m, "cls": reader.cls, "dictionary": trained}
     run.put_json("about", about)
 
 

@@ -177,7 +177,10 @@ class Run:
                 f"image: {index} of {split} is an augmented copy of {path}, which is drawn when it is read; "
                 "expected an image of another split."
             )
-        place = None if root is None else Path(root)
+        place: StoreTree | Path | None = None if root is None else Path(root)
+        if (self._refs / dataset / "world.json").is_file() and root is None:  # painted
+            world = self._member(f"{dataset}/world.json").outputs["world"]
+            place = StoreTree(self.store, world.digest)
         return ImageSource(self.store, place, [(digest, path, 0)], 0, seed=None).load(0)
 
     def activations(
