@@ -61,7 +61,7 @@ class ShownImages:
     """The images of the split. `files`: their paths; `groups` (N,); `grid`: rows and columns of patches."""
 
     def __init__(self, run: Run) -> None:
-        from clipsteer.backbones.weights import read_config
+        from clipsteer.backbones.shape import read_shape
         from clipsteer.data.source import ImageSource
         from clipsteer.tables import read_parquet
 
@@ -70,10 +70,8 @@ class ShownImages:
         self.files = [str(path) for _, path, _ in listed]
         self.groups: NDArray[np.int64] = read_parquet(run.blob("labels"))["group"].to_numpy()
         self._folder, self._crop = run.folder("model"), run.recipe["crop"]
-        tower = read_config(self._folder).get("vision_config") or {}
-        self._side = int(tower.get("image_size", 224))
-        patches = self._side // int(tower.get("patch_size", 32))
-        self.grid = patches, patches
+        shape = read_shape(self._folder)
+        self._side, self.grid = shape.image_size, shape.grid
         self._source = ImageSource(run.store, run.files(run.runtime.name), listed, 0, seed=None)
         self._seen: Seen | None = None
 
