@@ -25,6 +25,8 @@ CHAIN = {
     "list_shards": "pointer",
     "extract_activations": "kill",
     "train_dictionary": "error",
+    "import_dictionary": "write",
+    "check_dictionary": "kill",
     "evaluate_dictionary": "input",
     "feature_statistics": "write",
     "select_features": "pointer",
@@ -97,6 +99,7 @@ def _short_row(data: bytes) -> bytes:
     return b"".join(lines)
 
 
+RELEASED = "import_dictionary"
 ATTRIBUTES = "celeba/list_attr_celeba.txt"
 IMAGE = f"celeba/img_align_celeba/{face_name(6)}"
 # Whoever reads the model first says so, and names its file.
@@ -105,6 +108,7 @@ WEIGHTS = users(
 )
 USERS = (
     WEIGHTS,
+    users(RELEASED, "weights cut short", "theirs/layer_2/weights.pt", _half, "layer_2/weights.pt"),
     users("import_clip", "config cut short", "clip/config.json", _half, "config.json"),
     users("build_manifest", "a short row", ATTRIBUTES, _short_row, "see logs/build_manifest"),
     users("extract_activations", "an image cut short", IMAGE, _half, Path(IMAGE).name),

@@ -26,11 +26,25 @@ from tests.faults.scene import (
 )
 from tests.workflow.conftest import Share, common, finished, real, share
 from tests.workflow.real_trees import photo, real_config
-from tests.workflow.runs import DROPPING, Outcome, WorkingCopy, making, merged
+from tests.workflow.released_trees import imported, prisma_layer
+from tests.workflow.runs import DROPPING, Outcome, WorkingCopy, making, merged, nested
 
 __all__ = ["common", "finished", "real", "share"]
 # Every step has to be done anew, and the CLIP is soon trained.
-NEW = merged(SHUFFLED, {"seed": 1, "model": {"tiny": {"steps": 40}}})
+NEW = {"seed": 1, "model": {"tiny": {"steps": 40}}}
+
+
+def _released(place: Path, maker: str) -> None:
+    """Dictionaries that somebody has released, in a folder `theirs`."""
+    for layer in (0, 2):
+        folder = place / f"theirs/layer_{layer}"
+        prisma_layer(folder, layer, model_name=f"open-clip:{maker}/tiny")
+
+
+def _with_released(place: Path) -> dict[str, Any]:
+    """The configuration of a table that has them too."""
+    theirs = nested("dictionaries.theirs", imported(place / "theirs/layer_{layer}"))
+    return merged(merged(SHUFFLED, theirs), {"tables": {"celeba": ["topk", "theirs", "neurons"]}})
 
 
 @pytest.fixture(scope="session")
@@ -44,14 +58,26 @@ def python(common: Path) -> Path:
 @pytest.fixture(scope="session")
 def painted(finished: WorkingCopy, share: Share) -> Change:
     """From the tiny configuration to another one: a table and what else it has."""
+    targets = (TABLE, CONTROL, BASELINES, STORAGE, BEST, *LOOKS)
 
     def old(copy: WorkingCopy) -> Outcome:
         lay(copy, finished)
-        return copy.run(CONTROL, BASELINES, STORAGE, BEST, *LOOKS, config=SHUFFLED)
+        place = copy.folder.parent
+        _released(place, "ada")
+        return copy.run(*targets, config=_with_released(place))
 
-    targets = (TABLE, CONTROL, BASELINES, STORAGE, BEST, *LOOKS)
-    new = share("faults-new", lambda copy: copy.run(*targets, config=NEW))
-    return Change(share("faults-old", old), new, targets, lambda place: NEW)
+    def prepare(place: Path) -> None:
+        _released(place, "grace")
+
+    def config(place: Path) -> Mapping[str, Any]:
+        return merged(_with_released(place), NEW)
+
+    def new(copy: WorkingCopy) -> Outcome:
+        place = copy.folder.parent
+        prepare(place)
+        return copy.run(*targets, config=config(place))
+
+    return Change(share("faults-old", old), share("faults-new", new), targets, config, prepare)
 
 
 @pytest.fixture(scope="session")
@@ -59,8 +85,10 @@ def dropped(painted: Change, share: Share) -> WorkingCopy:
     """What the other configuration has made, less the activations."""
 
     def act(copy: WorkingCopy) -> Outcome:
+        place = copy.folder.parent
+        painted.prepare(place)
         lay(copy, painted.new)
-        return copy.run(*painted.targets, config=merged(NEW, DROPPING))
+        return copy.run(*painted.targets, config=merged(painted.config(place), DROPPING))
 
     return share("faults-dropped", act)
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.causes import EFFORT, USERS, WHOLLY, Cause, ordered
+from tests.faults.causes import EFFORT, RELEASED, USERS, WHOLLY, Cause, ordered
 from tests.faults.injected import KINDS
 from tests.faults.scene import STEPS, Cell, Change
 from tests.workflow.runs import merged, nested
 
 pytestmark = pytest.mark.skipif(not EFFORT, reason="make test-faults")
 IMPORT, DROP = "import_clip", "drop_activations"
-# No pointer is read by these; one has nothing to read, the other has files of the user's (USERS).
-SOURCES = ("paint_world", IMPORT)
+# No pointer is read by these; one has nothing to read, the others have files of the user's (USERS).
+SOURCES = ("paint_world", IMPORT, RELEASED)
 ORDERED = [
     ordered(step, kind)
     for step in STEPS
@@ -36,13 +36,14 @@ def test_every_step_fails_in_every_way() -> None:
         step: {cause.kind for cause in (*ORDERED, *USERS) if cause.step == step} for step in STEPS
     }
     assert kinds.pop("paint_world") == {*KINDS} - {"input"}
-    assert kinds.pop(IMPORT) > {*KINDS} - {"input"}
+    for step in (IMPORT, RELEASED):
+        assert kinds.pop(step) > {*KINDS} - {"input"}
     assert all(found >= {*KINDS} for found in kinds.values())
 
 
 @pytest.mark.parametrize("cause", CELLS, ids=str)
 def test_cell(cause: Cause, python: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    painted = cause.fault and cause.step != IMPORT
+    painted = cause.step == RELEASED or (cause.fault and cause.step != IMPORT)
     change: Change = request.getfixturevalue("painted" if painted else "files")
     new = request.getfixturevalue("dropped") if cause.step == DROP else None
     if cause.kind == "kill":

@@ -10,6 +10,7 @@ from tests.runner.traces import Ran, left_out
 from tests.staleness.grounds import PAINTED
 from tests.staleness.scene import Scene
 from tests.workflow.real_trees import celeba_tree, make_model, real_config
+from tests.workflow.released_trees import imported, prisma_layer
 from tests.workflow.runs import WorkingCopy, merged, nested
 
 # Python runs this at the start of every job, as the checkout is on its path.
@@ -44,7 +45,7 @@ EVERY_STEP = {
     "activations": {"layers": [0], "keep": False},
     "model": {"tiny": {"steps": 6}},
     "steering": {"shuffles": 2},
-    "tables": {"celeba": ["topk"], "waterbirds": []},
+    "tables": {"celeba": ["topk", "theirs"], "waterbirds": []},
 }
 TABLES = (
     "results/celeba_table.csv",
@@ -63,7 +64,8 @@ def test_every_function_that_ran_counts(tmp_path: Path) -> None:
     tracer = TRACER.format(root=str(scene.clone), place=str(place))
     (scene.clone / "sitecustomize.py").write_text(tracer)
     copy = WorkingCopy(scene.clone, scene.store, base=scene.clone)
-    copy.run(*TABLES, config=merged(IN_ITSELF, EVERY_STEP)).ok()
+    theirs = nested("dictionaries.theirs", imported(prisma_layer(tmp_path / "theirs", 0)))
+    copy.run(*TABLES, config=merged(merged(IN_ITSELF, EVERY_STEP), theirs)).ok()
     # once more with files of the user's, which take other ways
     files = real_config(make_model(tmp_path / "clip"), celeba_tree(tmp_path / "celeba"))
     pointers = [f"artifacts/refs/{name}.json" for name in ("model/model", "celeba/manifest")]
