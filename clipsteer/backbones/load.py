@@ -63,11 +63,12 @@ def load_backbone(
 def _read_model(folder: Path, shape: Shape, dtype: Any) -> Any:
     """transformers' model of both towers, on the CPU."""
     from transformers import CLIPModel, SiglipModel
-    from transformers.utils.logging import disable_progress_bar
+    from transformers.utils import logging
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar per load is noise in a job's log
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar per load is noise in a job's log
     kind: Any = SiglipModel if shape.family == SiglipBackbone.FAMILY else CLIPModel
-    files = weight_files(folder)
+    files, told = weight_files(folder), logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # what does not fit is said below, in a sentence
     try:
         model, report = kind.from_pretrained(
             folder,
@@ -86,6 +87,8 @@ def _read_model(folder: Path, shape: Shape, dtype: Any) -> Any:
             f"{folder}: cannot read a {kind.__name__} from config.json and {files[0]} "
             f"({first_line(error)}). Download the model again."
         ) from error
+    finally:
+        logging.set_verbosity(told)
     if other := sorted(report["mismatched_keys"]):
         name, found, expected = other[0]
         raise ClipsteerError(
@@ -102,11 +105,5 @@ def _read_model(folder: Path, shape: Shape, dtype: Any) -> Any:
         raise ClipsteerError(
             f"{folder}: config.json says vision_use_head false, so that images have no embedding; expected "
             "a model with its pooling head. Use the weights of a full SiglipModel."
-        )
-    vision = model.config.vision_config
-    if vision.hidden_size % vision.num_attention_heads:
-        raise ClipsteerError(
-            f"{folder}: config.json's hidden_size {vision.hidden_size} of the vision tower is not a multiple of "
-            f"its num_attention_heads {vision.num_attention_heads}. Use the config.json that belongs to the weights."
         )
     return model

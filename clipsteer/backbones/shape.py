@@ -30,7 +30,11 @@ FAMILIES = {
 }
 """By `model_type` of config.json."""
 # The other sizes have one default in transformers' configs of all families.
-_SIZES = {"num_hidden_layers": 12, "hidden_size": 768, "image_size": 224}
+_SIZES = {
+    "num_hidden_layers": 12,
+    "hidden_size": 768,
+    "image_size": 224,
+}
 
 
 @dataclass(frozen=True)
@@ -70,17 +74,20 @@ def read_shape(folder: Path) -> Shape:
     overrules `vision_config`, as there.
 
     Raises:
-        ClipsteerError: no model of a known family, or a size that is not a whole number from 1 on.
+        ClipsteerError: no model of a known family, or sizes that are not whole numbers from 1 on or do not fit
+            each other.
     """
     config = read_config(folder)
     family = str(config["model_type"])
     found: dict[str, Any] = {**_SIZES, "patch_size": FAMILIES[family].patch_size}
+    heads: Any = 1  # a default is transformers' own business: it fits the other defaults
     keys = ("vision_config", "vision_config_dict") if family == "clip" else ("vision_config",)
     for key in keys:
         part = config.get(key) or {}
         if not isinstance(part, dict):
             raise ClipsteerError(f"{folder}: config.json's {key} is {part!r}, expected an object.")
         found.update({name: part[name] for name in found if name in part})
+        heads = part.get("num_attention_heads", heads)
     for name, size in found.items():
         if type(size) is not int or size < 1:
             square = " (images are squares: their side)" if name == "image_size" else ""
@@ -88,6 +95,11 @@ def read_shape(folder: Path) -> Shape:
                 f"{folder}: config.json's {name} of the vision tower is {size!r}, expected a whole "
                 f"number from 1 on{square}. Use the config.json that belongs to these weights."
             )
+    if isinstance(heads, int) and heads and found["hidden_size"] % heads:
+        raise ClipsteerError(
+            f"{folder}: config.json's hidden_size {found['hidden_size']} of the vision tower is not a multiple of its "
+            f"num_attention_heads {heads}. Use the config.json that belongs to these weights."
+        )
     if found["patch_size"] > found["image_size"]:
         raise ClipsteerError(
             f"{folder}: config.json's patch_size of the vision tower, {found['patch_size']}, is larger than its "

@@ -318,7 +318,7 @@ def test_weights_of_another_model_are_named_with_the_users_folder(
     config["vision_config"]["intermediate_size"] = 48
     write(clip / "config.json", json.dumps(config))
     outcome = fresh.run(TRAIN, config=real_config(clip, celeba))
-    outcome.refused("extract_activations", f"{clip}: the weights'", "expected (48,)")
+    outcome.refused("extract_activations", f"{clip}: model.safetensors has", "expected (48,)")
     assert "/scratch/" not in outcome.text
     nothing_done(fresh, TRAIN, "extract_activations")
 
