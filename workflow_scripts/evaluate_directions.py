@@ -51,7 +51,7 @@ def compute(run: Run) -> None:
     )
     from clipsteer.steering.choose import rules
     from clipsteer.steering.directions import read_tensors
-    from clipsteer.steering.inputs import AblationSetting, tested
+    from clipsteer.steering.inputs import AblationSetting, chosen_on, tested
     from clipsteer.steering.intervention import AffineEdit, NoEdit
     from clipsteer.steering.selection import nested_sets, threshold_grid
     from clipsteer.steering.statistics import difference
@@ -60,7 +60,7 @@ def compute(run: Run) -> None:
     recipe = run.recipe
     validation = AblationSetting(run, "validation/")
     grouping, value = validation.grouping, recipe["attribute_value"]
-    choice = validation.choice(rules(recipe))
+    choice = chosen_on(validation, rules(recipe))
     trials: list[Trial] = []
 
     table = read_parquet(run.blob("neurons"))

@@ -54,7 +54,7 @@ def compute(run: Run) -> None:
     )
     from clipsteer.steering.choose import rules
     from clipsteer.steering.controls import random_orders
-    from clipsteer.steering.inputs import AblationSetting, tested
+    from clipsteer.steering.inputs import AblationSetting, chosen_on, tested
     from clipsteer.steering.moments import possible_balances
     from clipsteer.steering.selection import Sweep, nested_sets, threshold_grid
     from clipsteer.steering.statistics import cell_counts, difference, firing_frequency
@@ -63,7 +63,7 @@ def compute(run: Run) -> None:
     recipe, table = run.recipe, read_parquet(run.blob("statistics"))
     validation = AblationSetting(run, "validation/")
     grouping, value = validation.grouping, recipe["attribute_value"]
-    choice = validation.choice(rules(recipe))
+    choice = chosen_on(validation, rules(recipe))
     seeds = [recipe["seed"] * 1000 + i for i in range(recipe["random_seeds"])]
     balances = possible_balances(cell_counts(table, grouping, value))
     sweeps = {

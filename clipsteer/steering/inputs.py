@@ -139,18 +139,19 @@ class AblationSetting:
         embeddings = open_reader(run, f"{prefix}embedding").read(0, self.n_images)
         self.baseline = self.evaluator.classify(torch.from_numpy(embeddings).to(device))
 
-    def choice(self, rules: Mapping[Condition, Rule]) -> Validation:
-        """These images as those that choices are made on."""
-        from clipsteer.steering.baselines import Validation
-
-        n_groups = self.grouping.n_groups
-        return Validation(self.targets, self.groups, n_groups, rules, self.evaluator)
-
     def _batches(self) -> Iterator[Batch]:
         """(start, activations at the hook point, resid_post where that is another array)."""
         for start, x in self._reader.batches(BATCH_IMAGES):
             base = self._base.read(start, start + len(x))[:, self._read] if self._base else None
             yield start, x[:, self._read], base
+
+
+def chosen_on(setting: AblationSetting, rules: Mapping[Condition, Rule]) -> Validation:
+    """A setting's images as those that choices are made on. Not a method: ablation would depend on the choice."""
+    from clipsteer.steering.baselines import Validation
+
+    n_groups = setting.grouping.n_groups
+    return Validation(setting.targets, setting.groups, n_groups, rules, setting.evaluator)
 
 
 def tested(run: Run, trials: Sequence[Trial], dictionary: Dictionary) -> pl.DataFrame:
