@@ -28,7 +28,7 @@ def run(
     python: str, words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: int
 ) -> tuple[int, str]:
     """Exit code and output of `python -m snakemake` with these words; `environment` is all that it has."""
-    server = _server(os.getpid(), python, tuple(sorted(_python(environment).items())))
+    server = _server(os.getpid(), python, tuple(sorted(_at_import(environment).items())))
     assert server.stdin
     assert server.stdout
     with tempfile.NamedTemporaryFile() as output:
@@ -49,8 +49,8 @@ def run(
 def _server(
     parent: int, python: str, settings: tuple[tuple[str, str], ...]
 ) -> subprocess.Popen[str]:
-    """One for each process of tests, interpreter, and setting of Python itself, which is read at its start."""
-    others = {k: v for k, v in os.environ.items() if k not in _python(os.environ)}
+    """One for each process of tests, interpreter, and what Python and the hub's library read at their start."""
+    others = {k: v for k, v in os.environ.items() if k not in _at_import(os.environ)}
     return subprocess.Popen(
         [python, forks.__file__],
         env={**others, **dict(settings)},
@@ -60,5 +60,5 @@ def _server(
     )
 
 
-def _python(environment: Mapping[str, str]) -> dict[str, str]:
-    return {k: v for k, v in environment.items() if k.startswith("PYTHON")}
+def _at_import(environment: Mapping[str, str]) -> dict[str, str]:
+    return {k: v for k, v in environment.items() if k.startswith(("PYTHON", "HF_"))}
