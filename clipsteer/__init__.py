@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from clipsteer.activations.tokens import Tokens
     from clipsteer.backbones.base import Backbone
+    from clipsteer.backbones.tokens import Tokens
     from clipsteer.front.placed import Edit, Placed
     from clipsteer.front.runs import Run
     from clipsteer.steering.intervention import ErrorTerm, Features

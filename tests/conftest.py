@@ -22,5 +22,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole runs of the workflow come first, the longest before all: at the end, they would leave other cores idle."""
-    items.sort(key=lambda item: item.path.parent.name not in ("faults", "workflow"))
-    items.sort(key=lambda item: item.path.name != "test_mixtures.py")
+    whole = "faults", "workflow"
+    items.sort(
+        key=lambda item: (item.path.name != "test_mixtures.py", item.path.parent.name not in whole)
+    )

@@ -30,9 +30,8 @@ _TRIALS = ("directed", "steered", "trials")
 
 def plan(job: Job) -> dict[str, Action]:
     inputs = {
-        f"{kind}/{member}": job.output(kind, "trials", member)
-        for kind in ("directed", "steered")
-        for member in job.inputs[kind].members
+        **job.of_members("directed", "trials", "directed"),
+        **job.of_members("steered", "trials", "steered"),
     }
     inputs |= {name: job.output("readout", name) for name in ("trials", "images", "unconcerned")}
     return {"all": Action(job.recipe, inputs)}

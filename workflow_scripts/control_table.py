@@ -16,10 +16,7 @@ USES = (
 
 
 def plan(job: Job) -> dict[str, Action]:
-    inputs = {
-        f"control/{member}": job.output("control", "control", member)
-        for member in job.inputs["control"].members
-    }
+    inputs = job.of_members("control", "control")
     inputs["headline"] = job.output("table", "headline")
     return {"all": Action(job.recipe, inputs)}
 

@@ -33,8 +33,8 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    from clipsteer.activations.tokens import refuse_without_cls
     from clipsteer.backbones.device import resolve_device
+    from clipsteer.backbones.tokens import refuse_without_cls
     from clipsteer.dictionaries.tokens import its_own, suited
     from clipsteer.steering.counts import grouping_of
     from clipsteer.steering.statistics import feature_statistics

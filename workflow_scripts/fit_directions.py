@@ -35,8 +35,8 @@ def compute(run: Run) -> None:
     import numpy as np
     from safetensors.torch import save
 
-    from clipsteer.activations.tokens import refuse_without_cls
     from clipsteer.backbones.device import one_thread
+    from clipsteer.backbones.tokens import refuse_without_cls
     from clipsteer.dictionaries.neurons import NeuronBasis
     from clipsteer.steering.counts import grouping_of
     from clipsteer.steering.directions import fit_directions, named_tensors

@@ -48,17 +48,13 @@ _PAPER_TEST_IMAGES = {"celeba": 720, "waterbirds": 5794}
 
 def plan(job: Job) -> dict[str, Action]:
     inputs = {
-        f"{output}/{member}": job.output(kind, output, member)
-        for kind, output in (
-            ("evaluation", "evaluation"),
-            ("selection", "selection"),
-            ("selection", "ranking"),
-            ("ablation", "ablation"),
-            # every ablation lists the same images with its own resumed predictions
-            ("ablation", "images"),
-            ("check", "check"),
-        )
-        for member in job.inputs[kind].members
+        **job.of_members("evaluation", "evaluation"),
+        **job.of_members("selection", "selection"),
+        **job.of_members("selection", "ranking"),
+        **job.of_members("ablation", "ablation"),
+        # every ablation lists the same images with its own resumed predictions
+        **job.of_members("ablation", "images"),
+        **job.of_members("check", "check"),
     }
     # images that the data set lists and lacks; a fact, so that the manifest as a whole is no input
     left_out = job.facts("manifest").get("left_out", {})

@@ -45,7 +45,7 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
-    from clipsteer.activations.tokens import refuse_without_cls
+    from clipsteer.backbones.tokens import refuse_without_cls
     from clipsteer.dictionaries.tokens import its_own
     from clipsteer.steering.ablation import predict_prefixes, predict_sets
     from clipsteer.steering.choose import rules

@@ -26,18 +26,14 @@ USES = (
 )
 IMPORTS = ("clipsteer.dictionaries.{architectures}",)
 
-_KINDS = ("dictionary", "selection", "ablation")
-
 
 def plan(job: Job) -> dict[str, Action]:
     inputs = {name: job.output(name, name) for name in ("model", "head")}
     outputs = job.inputs["shards"].members["all"].outputs
     inputs |= {f"shards/{shard}": output.digest for shard, output in outputs.items()}
-    for name, kind in (*((kind, kind) for kind in _KINDS), ("images", "ablation")):
-        inputs |= {
-            f"{name}/{member}": job.output(kind, name, member)
-            for member in job.inputs[kind].members
-        }
+    for kind in ("dictionary", "selection", "ablation"):
+        inputs |= job.of_members(kind, kind)
+    inputs |= job.of_members("ablation", "images")
     return {"all": Action(job.recipe, inputs, job.each("world"))}
 
 
@@ -48,7 +44,7 @@ def compute(run: Run) -> None:
     from safetensors.torch import load
 
     from clipsteer.activations.inputs import open_backbone
-    from clipsteer.activations.tokens import tokens_meant
+    from clipsteer.backbones.tokens import tokens_meant
     from clipsteer.data.source import ImageSource
     from clipsteer.dictionaries.inputs import open_dictionary
     from clipsteer.dictionaries.tokens import edited, suited

@@ -87,10 +87,8 @@ def compute(run: Run) -> None:
         features,
         labels["group"].to_numpy(),
         grouping.n_groups,
-        cls=reader.cls,
         numbers=Numbers(**recipe["examples"]),
         seed=recipe["seed"],
-        device=device,
         progress=progress,
     )
     progress.finish()

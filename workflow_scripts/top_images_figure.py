@@ -24,10 +24,7 @@ USES = (
 
 
 def plan(job: Job) -> dict[str, Action]:
-    selections = {
-        f"selection/{member}": job.output("selection", "selection", member)
-        for member in job.inputs["selection"].members
-    }
+    selections = job.of_members("selection", "selection")
     return {"all": Action(job.recipe, {**shown_inputs(job), **selections}, job.each("world"))}
 
 

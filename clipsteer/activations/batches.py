@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from clipsteer.activations.cast import to_float32
 from clipsteer.activations.chunks import FLOAT32_BYTES, buffer_fault, shuffled_images
-from clipsteer.activations.tokens import Tokens, token_span
+from clipsteer.backbones.tokens import Tokens, token_span
 from clipsteer.errors import ClipsteerError
 
 # Rows gathered at a time: together with their float32 they stay in a core's cache.

@@ -30,11 +30,7 @@ FAMILIES = {
 }
 """By `model_type` of config.json."""
 # The other sizes have one default in transformers' configs of all families.
-_SIZES = {
-    "num_hidden_layers": 12,
-    "hidden_size": 768,
-    "image_size": 224,
-}
+_SIZES = {"num_hidden_layers": 12, "hidden_size": 768, "image_size": 224}
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ def weight_files(folder: Path) -> list[str]:
         if (folder / whole).is_file():
             return [whole]
         if (folder / index).is_file():
-            named = _read_json(folder / index).get("weight_map")
+            named = read_json(folder / index).get("weight_map")
             if not isinstance(named, dict) or not all(isinstance(v, str) for v in named.values()):
                 raise ClipsteerError(
                     f"{folder / index}: found no `weight_map` from tensors to file names, expected one. "
@@ -266,7 +266,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder}: {found}; expected the directory of a transformers CLIP or SigLIP. Correct the "
             "path or download the model there."
         )
-    config = _read_json(path)
+    config = read_json(path)
     kind = config.get("model_type")
     if kind not in KINDS:
         tower = isinstance(kind, str) and kind.endswith("_text_model")
@@ -304,7 +304,8 @@ def unreadable(folder: Path, name: str, error: Exception) -> ClipsteerError:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a model's or a dictionary's JSON file holds. Raises ClipsteerError for anything else."""
     try:
         data = path.read_bytes()
         check_content(data, str(path))

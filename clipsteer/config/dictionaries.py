@@ -36,7 +36,7 @@ def dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
             if extra in dictionary:
                 yield f"{key}.{extra}: has no effect, the neuron basis is not trained; remove it."
     if dictionary["architecture"] == "imported":
-        with suppress(ClipsteerError, AssertionError):  # told of model.source
+        with suppress(ClipsteerError):  # told of model.source, or of activations.layers
             yield from source_faults(dictionary, layers_of(config, base), base, key)
         return
     for extra in IMPORT_KEYS:

@@ -48,12 +48,15 @@ def model_shape(config: Config, base: Path) -> tuple[int | None, int | None]:
 
 
 def layers_of(config: Config, base: Path) -> list[int]:
-    """The layers that are extracted and edited, ascending."""
+    """The layers that are extracted and edited, ascending. Raises ClipsteerError where only the hub knows them."""
     chosen = config["activations"]["layers"]
     if chosen != "all":
         return sorted(chosen)
     layers, _ = model_shape(config, base)
-    assert layers is not None  # `validate` has seen to it
+    if layers is None:
+        raise ClipsteerError(
+            "activations.layers: found all, expected numbers, as only the hub knows how many layers there are."
+        )
     return list(range(layers))
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from clipsteer.backbones.tokens import Tokens
 from clipsteer.dictionaries.codes import Codes
 from clipsteer.errors import ClipsteerError
-
-Tokens = Literal["all", "spatial", "cls"]
 
 
 class Dictionary:

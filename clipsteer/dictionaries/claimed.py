@@ -5,19 +5,18 @@ Without torch: for files that are there when the rules are read, this comes befo
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from clipsteer.backbones.weights import read_json
 from clipsteer.dictionaries.formats.every import FORMATS
 from clipsteer.dictionaries.release import Claims, factor
 from clipsteer.errors import ClipsteerError
-from clipsteer.lookalikes import check_content
 
 if TYPE_CHECKING:
-    from clipsteer.dictionaries.base import Tokens
+    from clipsteer.backbones.tokens import Tokens
 
 _HUB_PREFIXES = re.compile(r"^(?:open-clip:|open_clip:|hf-hub:|timm/|https://huggingface\.co/)+")
 
@@ -62,7 +61,7 @@ def configuration(
     json_names = [name for name in names if name.endswith(".json")]
     weights = names[-1]
     path = folder / json_names[0] if json_names else None
-    config = _read(path) if path else {}
+    config = read_json(path) if path else {}
     if said != "auto":
         return said, config, path
     if path is None:
@@ -179,19 +178,3 @@ def _differ(theirs: str | None, ours: str | None) -> bool:
         return False
     one, other = (_HUB_PREFIXES.sub("", name).rstrip("/").casefold() for name in (theirs, ours))
     return one.rpartition("/")[2] != other.rpartition("/")[2]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = path.read_bytes()
-        check_content(data, str(path))
-        found = json.loads(data)
-    except (OSError, ValueError) as error:
-        raise ClipsteerError(
-            f"{path}: not readable as JSON ({error}), expected a dictionary's configuration. Download it again."
-        ) from error
-    if not isinstance(found, dict):
-        raise ClipsteerError(
-            f"{path}: found a {type(found).__name__}, expected a JSON object. Download it again."
-        )
-    return found

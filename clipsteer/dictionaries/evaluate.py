@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clipsteer.backbones.tokens import token_span
 from clipsteer.dictionaries.base import Dictionary
-from clipsteer.dictionaries.tokens import span
 from clipsteer.errors import ClipsteerError
 
 #: Batches of activations (images, tokens, d), of any float type.
@@ -71,7 +71,11 @@ def evaluate(
 
     def its_own() -> Iterable[npt.NDArray[np.floating]]:
         for batch in batches():
-            yield batch[:, span(dictionary.tokens, batch.shape[1])] if batch.ndim == 3 else batch
+            yield (
+                batch[:, token_span(dictionary.tokens, batch.shape[1])]
+                if batch.ndim == 3
+                else batch
+            )
 
     mean, n_images, n_tokens = _mean(its_own, dictionary.d, progress)
     sums = _Sums(dictionary, n_tokens, torch.from_numpy(mean).to(device))

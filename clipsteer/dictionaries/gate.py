@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clipsteer.backbones.tokens import token_span
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.numerics import total
-from clipsteer.dictionaries.tokens import span
 from clipsteer.dictionaries.topk import TopK
 from clipsteer.dictionaries.vanilla import Vanilla
 from clipsteer.errors import ClipsteerError
@@ -64,7 +64,7 @@ def measure(dictionary: Dictionary, blocks: Blocks, *, layer_norm: bool = False)
 
     def tokens() -> Iterable[tuple[int, Tensor]]:
         for block in blocks():
-            rows = block[:, span(dictionary.tokens, block.shape[1])]
+            rows = block[:, token_span(dictionary.tokens, block.shape[1])]
             if rows.shape[2] != dictionary.d:
                 raise ClipsteerError(
                     f"found a dictionary of width {dictionary.d} and activations of width {rows.shape[2]}, expected "

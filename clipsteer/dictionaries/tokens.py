@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from clipsteer.backbones.tokens import token_span
 from clipsteer.errors import ClipsteerError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from clipsteer.dictionaries.base import Dictionary, Tokens
-
-
-def span(tokens: Tokens, n_tokens: int) -> slice:
-    """The tokens of an image; CLS is token 0."""
-    return {"all": slice(0, n_tokens), "spatial": slice(1, n_tokens), "cls": slice(0, 1)}[tokens]
+    from clipsteer.backbones.tokens import Tokens
+    from clipsteer.dictionaries.base import Dictionary
 
 
 def its_own(
@@ -32,7 +29,7 @@ def its_own(
             "max. Change the key, or take another dictionary."
         )
     for start, x in batches:
-        yield start, x[:, span(dictionary.tokens, x.shape[1])]
+        yield start, x[:, token_span(dictionary.tokens, x.shape[1])]
 
 
 def edited(asked: Tokens, dictionary: Dictionary) -> Tokens:

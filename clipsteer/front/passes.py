@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from clipsteer.activations.extract import HOOK_POINTS
-from clipsteer.activations.tokens import Tokens, tokens_meant
 from clipsteer.backbones.base import Backbone
 from clipsteer.backbones.device import check_layer
+from clipsteer.backbones.tokens import Tokens, tokens_meant
 from clipsteer.data.images import decode
 from clipsteer.errors import ClipsteerError
 from clipsteer.front.placed import Edit, Placed

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clipsteer.activations.tokens import Tokens, token_span
+from clipsteer.backbones.tokens import Tokens, token_span
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.files import describe, load
 from clipsteer.errors import ClipsteerError

@@ -93,6 +93,12 @@ class Job:
         """Digest of one output of one member of the input `name`."""
         return self.inputs[name].members[member].outputs[output].digest
 
+    def of_members(self, name: str, output: str, called: str = "") -> dict[str, str]:
+        """Digest of this output of every member of the input `name`, as `<called, or output>/<member>`."""
+        called = called or output
+        members = self.inputs[name].members
+        return {f"{called}/{member}": self.output(name, output, member) for member in members}
+
     def each(self, output: str) -> dict[str, str]:
         """Digest of this output of every input called `<output>/<name>`, by the name, as far as there is one."""
         return {

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeGuard
 import numpy as np
 import torch
 
-from clipsteer.activations.tokens import token_span
+from clipsteer.backbones.tokens import token_span
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.steering.evaluator import Evaluator, Progress
 from clipsteer.steering.intervention import (

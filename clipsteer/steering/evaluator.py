@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clipsteer.activations.tokens import Tokens
+from clipsteer.backbones.tokens import Tokens
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.errors import ClipsteerError
 from clipsteer.steering.intervention import ErrorTerm

@@ -103,7 +103,7 @@ class AblationSetting:
         from safetensors.torch import load
 
         from clipsteer.activations.inputs import open_backbone
-        from clipsteer.activations.tokens import tokens_meant
+        from clipsteer.backbones.tokens import tokens_meant
         from clipsteer.dictionaries.tokens import edited, suited
         from clipsteer.steering.counts import grouping_of
         from clipsteer.steering.evaluator import Evaluator

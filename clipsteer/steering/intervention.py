@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from clipsteer.activations.tokens import Tokens, token_span
+from clipsteer.backbones.tokens import Tokens, token_span
 from clipsteer.backbones.zero_shot import zero_shot_logits
 from clipsteer.dictionaries.base import Dictionary
 

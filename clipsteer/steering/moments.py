@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from clipsteer.activations.tokens import token_span, tokens_meant
+from clipsteer.backbones.tokens import token_span, tokens_meant
 from clipsteer.steering.intervention import TOKEN_KINDS, TokenKind
 from clipsteer.steering.statistics import Balance, refuse_one_sided
 

@@ -11,17 +11,13 @@ if TYPE_CHECKING:
 
     from clipsteer.runner.step import Job, Run
 
-_OUTPUTS = ("features", "examples", "about")
-
 
 def shown_inputs(job: Job) -> dict[str, str]:
     """Digests of the top images of all places, of the lists of the split's images, its labels, and the model."""
     split = job.recipe["split"]
-    found = {
-        f"{output}/{member}": job.output("top_images", output, member)
-        for member in job.inputs["top_images"].members
-        for output in _OUTPUTS
-    }
+    found = dict[str, str]()
+    for output in ("features", "examples", "about"):
+        found |= job.of_members("top_images", output)
     lists = job.inputs["shards"].members["all"].outputs
     found |= {f"images/{shard}": job.output("shards", shard) for shard in sorted(lists)}
     return {

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from clipsteer.activations.tokens import token_span
+from clipsteer.backbones.tokens import token_span
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.steering.evaluator import Evaluator
 from clipsteer.steering.intervention import StreamEdit

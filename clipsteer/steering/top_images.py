@@ -18,9 +18,9 @@ import numpy as np
 import polars as pl
 import torch
 
+from clipsteer.backbones.tokens import token_span
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.neurons import NeuronBasis
-from clipsteer.dictionaries.tokens import span
 from clipsteer.errors import ClipsteerError
 from clipsteer.steering.choose import CONDITIONS
 from clipsteer.steering.controls import random_orders, random_sets
@@ -43,6 +43,8 @@ class Reader(Protocol):
     """What is read: an `ActivationReader`."""
 
     n_tokens: int
+    cls: int | None
+    """Place of the CLS token, None where there is none."""
 
     def batches(self, size: int) -> Iterable[tuple[int, np.ndarray]]:
         """(first image, activations (<= size, T, d)) in order, without gaps."""
@@ -135,31 +137,26 @@ def top_images(
     groups: np.ndarray,
     n_groups: int,
     *,
-    cls: int | None,
     numbers: Numbers,
     seed: int,
-    device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> Answers:
     """Streams a split's activations through a dictionary and keeps the images that its features answer to.
 
     Args:
-        dictionary: what encodes them; heat maps are its own activations, bias and rectifier included.
+        dictionary: what encodes them, on its device; heat maps are its own activations, bias and rectifier included.
         reader: the split's activations; its first image may have any number.
         features: which are looked at, (c,) int64.
         groups: of each image of the split, (N,).
         n_groups: how many groups there are, some perhaps without images.
-        cls: place of the CLS token, None where there is none.
         numbers: how many images are kept.
         seed: of the order in which images are drawn.
-        device: where it is computed.
         progress: called with the number of images done since its last call.
 
     Ties go to the earlier image. Memory is a block of codes and the images kept, however many the split has.
     Raises ClipsteerError where codes are not finite, ValueError where batches and groups do not fit together.
     """
-    dictionary = dictionary.to(device)
-    chosen = torch.tensor(features, dtype=torch.int64, device=device)
+    chosen = torch.tensor(features, dtype=torch.int64, device=dictionary.W_dec.device)
     n_images = len(groups)
     (order,) = random_orders(n_images, [seed])
     drawn_as = np.argsort(order, kind="stable")  # each image's place in the order
@@ -174,14 +171,14 @@ def top_images(
                 f"activations of at least {done + len(block)} images, groups of {n_images}"
             )
         images = np.arange(done, done + len(block))
-        codes = _codes(dictionary, block, chosen, device, start)
+        codes = _codes(dictionary, block, chosen, start)
         keeper.add(codes, images, drawn_as[images], groups[images])
         done += len(block)
         if progress is not None:
             progress(len(block))
     if done != n_images:
         raise ValueError(f"activations of {done} images, groups of {n_images}")
-    return keeper.answers(features, cls)
+    return keeper.answers(features, reader.cls)
 
 
 def by_group(statistics: pl.DataFrame, features: np.ndarray, *, rectified: bool) -> pl.DataFrame:
@@ -259,17 +256,16 @@ def _codes(
     dictionary: Dictionary,
     block: np.ndarray,
     chosen: torch.Tensor,
-    device: torch.device | str,
     start: int,
 ) -> np.ndarray:
     """Codes of the features asked for, (c, n, T) float32; 0 on tokens that the dictionary is not for."""
     n, tokens, d = block.shape
-    x = torch.from_numpy(np.asarray(block, dtype=np.float32)).to(device)
+    x = torch.from_numpy(np.asarray(block, dtype=np.float32)).to(chosen.device)
     with torch.inference_mode():
         codes = dictionary.encode_columns(x.reshape(-1, d), chosen)
         codes = codes.reshape(n, tokens, len(chosen)).permute(2, 0, 1).contiguous()
     others = np.ones(tokens, dtype=np.bool_)
-    others[span(dictionary.tokens, tokens)] = False
+    others[token_span(dictionary.tokens, tokens)] = False
     found = codes.cpu().numpy()
     found[..., others] = 0
     if not np.isfinite(found).all():

@@ -12,6 +12,22 @@ from clipsteer.dictionaries.topk import TopK
 from clipsteer.dictionaries.vanilla import Vanilla
 
 
+def drawn(m: int, d: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random float64 weights without any symmetry between encoder and decoder; W_dec's rows are unit."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    decoder = draw(m, d)
+    return {
+        "W_enc": draw(d, m) * 0.4,
+        "b_enc": draw(m) * 0.2,
+        "W_dec": decoder / decoder.norm(dim=1, keepdim=True),
+        "b_dec": draw(d) * 0.5,
+    }
+
+
 def make(
     kind: str,
     d: int = 7,
@@ -20,20 +36,8 @@ def make(
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> Dictionary:
-    """A dictionary of random weights without any symmetry between encoder and decoder."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    decoder = draw(m, d)
-    tensors = {
-        "W_enc": draw(d, m) * 0.4,
-        "b_enc": draw(m) * 0.2,
-        "W_dec": decoder / decoder.norm(dim=1, keepdim=True),
-        "b_dec": draw(d) * 0.5,
-    }
-    tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    """A dictionary of `drawn` weights."""
+    tensors = {name: tensor.to(dtype) for name, tensor in drawn(m, d, seed).items()}
     return Vanilla(**tensors) if kind == "vanilla" else TopK(**tensors, k=k)
 
 

@@ -24,6 +24,7 @@ from clipsteer.dictionaries.claimed import Expected
 from clipsteer.dictionaries.files import load, save
 from clipsteer.dictionaries.importing import Imported, import_dictionary
 from clipsteer.errors import ClipsteerError
+from tests.dictionaries import helpers
 
 RELEASES = Path(__file__).parent / "goldens" / "releases"
 KEY = "dictionaries.theirs"
@@ -79,19 +80,7 @@ TOPK = {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4, "postact_f
 
 
 def drawn(seed: int = 0, features: int = FEATURES, width: int = WIDTH) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    decoder = draw(features, width)
-    tensors = {
-        "W_enc": draw(width, features) * 0.6,
-        "b_enc": draw(features) * 0.3,
-        "W_dec": decoder / decoder.norm(dim=1, keepdim=True),
-        "b_dec": draw(width) * 0.5,
-    }
-    return {name: tensor.float() for name, tensor in tensors.items()}
+    return {name: tensor.float() for name, tensor in helpers.drawn(features, width, seed).items()}
 
 
 def prisma(folder: Path, tensors: Mapping[str, torch.Tensor] | None = None, **changes: Any) -> Path:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipsteer.activations.tokens import Tokens
+from clipsteer.backbones.tokens import Tokens
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.dictionaries.topk import TopK

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipsteer.activations.tokens import Tokens
+from clipsteer.backbones.tokens import Tokens
 from clipsteer.steering.ablation import predict_edits, predict_sets
 from clipsteer.steering.intervention import (
     Affine,

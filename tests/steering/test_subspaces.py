@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipsteer.activations.tokens import Tokens
+from clipsteer.backbones.tokens import Tokens
 from clipsteer.steering.controls import random_basis
 from clipsteer.steering.intervention import FeatureEdit, projection
 from clipsteer.steering.subspaces import (

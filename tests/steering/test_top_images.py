@@ -35,8 +35,8 @@ SEED = 3
 class Stored:
     """Activations (N, T, d) that are handed out in batches; the first image's number is not 0."""
 
-    def __init__(self, x: np.ndarray, at_most: int = 1000) -> None:
-        self.x, self.at_most, self.n_tokens = x, at_most, x.shape[1]
+    def __init__(self, x: np.ndarray, at_most: int = 1000, cls: int | None = 0) -> None:
+        self.x, self.at_most, self.n_tokens, self.cls = x, at_most, x.shape[1], cls
 
     def batches(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
         size = min(size, self.at_most)
@@ -47,9 +47,9 @@ class Stored:
 def found(
     dictionary: Dictionary, x: np.ndarray, groups: np.ndarray, features: list[int], **words: Any
 ) -> Answers:
-    settings: dict[str, Any] = {"cls": 0, "numbers": NUMBERS, "seed": SEED, **words}
-    at_most = settings.pop("at_most", 1000)
-    return top_images(dictionary, Stored(x, at_most), np.array(features), groups, 4, **settings)
+    settings: dict[str, Any] = {"numbers": NUMBERS, "seed": SEED, **words}
+    stored = Stored(x, settings.pop("at_most", 1000), settings.pop("cls", 0))
+    return top_images(dictionary, stored, np.array(features), groups, 4, **settings)
 
 
 def brute(
@@ -182,7 +182,7 @@ def test_memory_is_that_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
             sizes.append(size)
             return super().batches(size)
 
-    top_images(dictionary, Watched(x), np.array([1]), groups, 4, cls=0, numbers=NUMBERS, seed=0)
+    top_images(dictionary, Watched(x), np.array([1]), groups, 4, numbers=NUMBERS, seed=0)
     assert sizes == [3]
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.workflow.released_trees import imported, prisma_layer
-from tests.workflow.runs import WorkingCopy
+from tests.workflow.runs import WorkingCopy, merged
 
 TABLE, QUALITY = "results/celeba_table.csv", "results/celeba_dictionaries.csv"
 
@@ -53,8 +53,6 @@ def test_a_table_of_released_dictionaries(twin: WorkingCopy, tmp_path: Path) -> 
     outcome.refused("dictionaries.theirs, layer 2: reject: it explains", "check: report")
     assert outcome.counts == (1, 1)  # the import of one layer, and of the other from the store
     report = {"dictionaries": {"theirs": {"check": "report"}}}
-    from tests.workflow.runs import merged
-
     outcome = twin.run(TABLE, config=merged(config, report)).ok()
     assert "warning: dictionaries.theirs, layer 2: reject: it explains" in outcome.text
     quality = pl.read_csv(twin.folder / QUALITY)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from clipsteer.dictionaries.formats.reading import (
+    PLAIN,
     Config,
     hook_of,
     layer_of,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _LINEAR = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "decoder.weight"}
-_PLAIN = {"W_enc": "W_enc", "b_enc": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec"}
 
 
 def claims(config: Config, where: str) -> Claims:
@@ -56,7 +56,7 @@ def read(tensors: Mapping[str, Tensor], config: Config, where: str) -> Release:
     if kind == "GatedAutoEncoder":
         return _gated(tensors, where)
     if kind == "JumpReluAutoEncoder":
-        found = taken(tensors, {**_PLAIN, "threshold": "threshold"}, where)
+        found = taken(tensors, {**PLAIN, "threshold": "threshold"}, where)
         return Release("jumprelu", found, subtracts_b_dec=False)
     if kind == "AutoEncoderTopK":
         k = whole(trainer.get("k")) or int(taken(tensors, {"k": "k"}, where)["k"])
@@ -64,7 +64,7 @@ def read(tensors: Mapping[str, Tensor], config: Config, where: str) -> Release:
     if kind == "BatchTopKSAE":
         return _thresholded(_linear(tensors, {**_LINEAR, "b_dec": "b_dec"}, where), tensors, where)
     if kind == "MatryoshkaBatchTopKSAE":
-        return _thresholded(taken(tensors, _PLAIN, where), tensors, where)
+        return _thresholded(taken(tensors, PLAIN, where), tensors, where)
     raise refuse(
         f"{where}: trainer", "dict_class", kind, "one of dictionary_learning's autoencoders"
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from clipsteer.dictionaries.formats.reading import (
+    PLAIN,
     Config,
     first,
     hook_of,
@@ -25,7 +26,6 @@ from clipsteer.errors import ClipsteerError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_PLAIN = {"W_enc": "W_enc", "b_enc": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec"}
 _GATED = ("b_gate", "r_mag", "b_mag")
 #: The library's default became layer norm on 2024-08-27, and the releases of before say null: what is absent is not
 #: known.
@@ -78,7 +78,7 @@ def read(tensors: Mapping[str, Tensor], config: Config, where: str) -> Release:
         return gated(tensors, where)
     if architecture != "standard":
         raise refuse(where, "architecture", architecture, "standard or gated")
-    found = taken(tensors, _PLAIN, where)
+    found = taken(tensors, PLAIN, where)
     if activation == "relu":
         return Release("vanilla", found)
     if activation != "topk":
@@ -102,7 +102,7 @@ def _k(config: Config, where: str) -> int:
 
 def gated(tensors: Mapping[str, Tensor], where: str) -> Release:
     """A gated dictionary by the names that ViT-Prisma and SAELens share; its b_enc, where it has one, is not used."""
-    names = {**_PLAIN, "b_enc": "b_gate"} | {name: name for name in ("r_mag", "b_mag")}
+    names = {**PLAIN, "b_enc": "b_gate"} | {name: name for name in ("r_mag", "b_mag")}
     found = taken(tensors, names, where)
     gain = found.pop("r_mag").double().exp()
     shift = found.pop("b_mag").double() - gain * found["b_enc"].double()

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]
 
+#: Tensors that many releases call as we do, for `taken`.
+PLAIN = {name: name for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+
 _LAYER = re.compile(r"(?<![a-z])(?:blocks|layers?|resblocks|h)[._/-]?(\d+)")
 _HOOKS = (
     ("hook_resid_post", "resid_post"),

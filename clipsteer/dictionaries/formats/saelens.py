@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipsteer.dictionaries.formats.prisma import gated
 from clipsteer.dictionaries.formats.reading import (
+    PLAIN,
     Config,
     first,
     hook_of,
@@ -24,8 +25,6 @@ from clipsteer.dictionaries.release import Claims, Release
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_PLAIN = {"W_enc": "W_enc", "b_enc": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec"}
 
 
 def claims(config: Config, where: str) -> Claims:
@@ -76,11 +75,11 @@ def read(tensors: Mapping[str, Tensor], config: Config, where: str) -> Release:
         found.subtracts_b_dec = subtracts
         return found
     if architecture == "jumprelu":
-        names = {**_PLAIN, "threshold": "threshold"}
+        names = {**PLAIN, "threshold": "threshold"}
         return Release("jumprelu", taken(tensors, names, where), subtracts_b_dec=subtracts)
     if architecture not in ("standard", "topk"):
         raise refuse(where, "architecture", architecture, "standard, topk, jumprelu or gated")
-    weights = taken(tensors, _PLAIN, where)
+    weights = taken(tensors, PLAIN, where)
     if config.get("finetuning_scaling_factor") and "scaling_factor" in tensors:
         # codes are multiplied with it before they are decoded
         weights["W_dec"] = weights["W_dec"] * tensors["scaling_factor"].unsqueeze(1)

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from clipsteer.dictionaries.formats.reading import Config, first, refuse, taken, whole
+from clipsteer.dictionaries.formats.reading import PLAIN, Config, first, refuse, taken, whole
 from clipsteer.dictionaries.release import Claims, Release
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_PLAIN = {"W_enc": "W_enc", "b_enc": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec"}
 _SCHEMAS = (1, 2, 3, 4, 5)
 
 
@@ -30,7 +29,7 @@ def read(tensors: Mapping[str, Tensor], config: Config, where: str) -> Release:
     schema = config.get("schema")
     if schema is not None and schema not in _SCHEMAS:
         raise refuse(where, "schema", schema, "none, or 1 to 5")
-    found = taken(tensors, _PLAIN, where)
+    found = taken(tensors, PLAIN, where)
     activation: Any = _settings(config).get("activation") or {}
     kind = str(
         first(activation, ("key", "name", "type"))

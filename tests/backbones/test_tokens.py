@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipsteer.activations.tokens import Tokens, refuse_without_cls, token_span, tokens_meant
+from clipsteer.backbones.tokens import Tokens, refuse_without_cls, token_span, tokens_meant
 from clipsteer.errors import ClipsteerError
 
 
