@@ -6,6 +6,7 @@ has one thread, so a fork is safe. It ends when the run does, its forks when the
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -56,6 +57,7 @@ def serve(line: socket.socket, listener: socket.socket) -> None:
         if request["python"] != sys.executable:
             return  # another environment, with packages of its own
         warm(request)
+        gc.freeze()  # no fork is to look through what is imported whenever it collects its own garbage
         if threads() > 1:
             return  # a package has started some: a fork would lack them, and keep their locks
         line.settimeout(None)

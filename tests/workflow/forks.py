@@ -6,6 +6,7 @@ Another stands by with the packages that a warm worker imports, and becomes the 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import runpy
@@ -39,6 +40,7 @@ def main() -> None:
         import_module(name)
     own = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     packages = [place for place in sys.path if place not in own]
+    gc.freeze()  # forks neither look through what is imported nor take it down at their end
     for line in sys.stdin:
         order = json.loads(line)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
