@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.workflow.real_trees import celeba_tree, make_model, real_config
-from tests.workflow.runs import DROPPING, Outcome, WorkingCopy, making, merged, nested
+from tests.workflow.runs import DROPPING, Outcome, WorkingCopy, making
 
 Share = Callable[[str, Callable[[WorkingCopy], Outcome]], WorkingCopy]
 
@@ -43,11 +43,10 @@ def finished(share: Share) -> WorkingCopy:
 
 @pytest.fixture(scope="session")
 def dropping(share: Share) -> WorkingCopy:
-    """The same from nothing, but that shards go, in jobs without a warm worker and on other threads."""
+    """The same from nothing, but that shards go, and on other numbers of threads."""
     threads = ["pretrain_clip=1", "extract_activations=2", "train_dictionary=2"]
-    config = merged(DROPPING, nested("runtime.warm_worker", False))
     return share(
-        "dropping", lambda copy: copy.run(config=config, options=["--set-threads", *threads])
+        "dropping", lambda copy: copy.run(config=DROPPING, options=["--set-threads", *threads])
     )
 
 

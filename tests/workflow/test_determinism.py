@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+from clipsteer.store.actions import ActionStore
 from tests.workflow.runs import WorkingCopy, merged, nested
 
 # A training large enough that torch uses two threads where it is given two.
@@ -19,7 +21,7 @@ def objects(store: Path) -> set[str]:
 
 
 def test_two_runs_from_scratch(finished: WorkingCopy, dropping: WorkingCopy) -> None:
-    """Another store, no warm worker, other numbers of threads, another order: equal pointers and files."""
+    """Another store, other numbers of threads, another order: equal pointers and files."""
     first, second = finished.pointers(), dropping.pointers()
     assert {"celeba/table.json", "model/model.json", TOPK} <= set(first)
     assert {name: second[name] for name in first} == first
@@ -27,6 +29,18 @@ def test_two_runs_from_scratch(finished: WorkingCopy, dropping: WorkingCopy) -> 
     # not only what the pointers name: every blob of the second store is in the first
     assert objects(dropping.store)
     assert objects(dropping.store) <= objects(finished.store)
+
+
+def test_jobs_without_a_warm_worker(twin: WorkingCopy) -> None:
+    """One of each kind of computation is done anew in its job's own process, and comes to the same bytes."""
+    actions, before = ActionStore(twin.store), twin.pointers()
+    records = [(key, actions.get(key) or {}) for key in list(actions.keys())]
+    for step in ("pretrain_clip", "extract_activations", "train_dictionary", "ablate_features"):
+        actions.forget(min(key for key, record in records if record["step"] == step))
+    shutil.rmtree(twin.folder / "artifacts")
+    alone = nested("runtime.warm_worker", False)
+    assert twin.run(config=alone).ok().counts == (4, len(records) - 4)
+    assert twin.pointers() == before
 
 
 def test_shards_threads_and_parts_do_not_reach_the_dictionary(twin: WorkingCopy) -> None:

@@ -13,9 +13,9 @@ from tests.workflow.real_trees import celeba_tree, make_model, real_config
 from tests.workflow.released_trees import imported, prisma_layer
 from tests.workflow.runs import WorkingCopy, merged, nested
 
-# Python runs this at the start of every job, as the checkout is on its path.
+# Python runs this at the start of every job and of the warm worker, as the checkout is on their path.
 TRACER = """
-import atexit, json, os, sys, threading
+import atexit, json, os, runpy, sys, threading
 
 seen = set()
 
@@ -35,12 +35,26 @@ def tell():
         json.dump([sys.argv[0], recipe["modules"], recipe["code"], told], file)
 
 
-if any("workflow_scripts" in word for word in sys.orig_argv):
-    atexit.register(tell)
+def trace():
     threading.settrace(look)
     sys.settrace(look)
+
+
+def run_path(script, **options):
+    # in a fork of the worker, which ends without a word
+    trace()
+    try:
+        return untraced(script, **options)
+    finally:
+        tell()
+
+
+if any("workflow_scripts" in word for word in sys.orig_argv):
+    atexit.register(tell)
+    trace()
+elif "clipsteer.runner.warmer" in sys.orig_argv:
+    untraced, runpy.run_path = runpy.run_path, run_path
 """
-IN_ITSELF = nested("runtime.warm_worker", False)  # forks of the worker would not be traced
 EVERY_STEP = {
     "activations": {"layers": [0], "keep": False},
     "model": {"tiny": {"steps": 6}},
@@ -65,18 +79,21 @@ def test_every_function_that_ran_counts(tmp_path: Path) -> None:
     (scene.clone / "sitecustomize.py").write_text(tracer)
     copy = WorkingCopy(scene.clone, scene.store, base=scene.clone)
     theirs = nested("dictionaries.theirs", imported(prisma_layer(tmp_path / "theirs", 0)))
-    copy.run(*TABLES, config=merged(merged(IN_ITSELF, EVERY_STEP), theirs)).ok()
+    started = 'exec "$@"'  # as a process of its own, whose worker is one too
+    copy.run(*TABLES, config=merged(EVERY_STEP, theirs), script=started).ok()
     # once more with files of the user's, which take other ways
     files = real_config(make_model(tmp_path / "clip"), celeba_tree(tmp_path / "celeba"))
     pointers = [f"artifacts/refs/{name}.json" for name in ("model/model", "celeba/manifest")]
-    copy.run(*pointers, config=merged(IN_ITSELF, files)).ok()
+    copy.run(*pointers, config=files, script=started).ok()
 
-    steps = set()
+    jobs: dict[tuple[str, tuple[str, ...], str], set[Ran]] = {}
     for path in place.iterdir():
         script, modules, planned, told = json.loads(path.read_text())
+        jobs.setdefault((script, tuple(modules), planned), set()).update(Ran.of(*t) for t in told)
+    steps = set()
+    for (script, modules, planned), ran in jobs.items():
         code = inspect_code(Path(script), scene.clone, modules)
         assert code.fingerprint == planned
-        ran = [Ran.of(*item) for item in told]
         assert left_out(code, ran, scene.clone, Path(script)) == [], script
         steps |= {Path(script).stem for item in ran if item.name in ("compute", "effect")}
     assert steps == {path.stem for path in (scene.clone / "workflow_scripts").glob("*.py")}
