@@ -42,9 +42,11 @@ def _released(place: Path, maker: str) -> None:
 
 
 def _with_released(place: Path) -> dict[str, Any]:
-    """The configuration of a table that has them too."""
+    """The configuration of a table that has them too, and of nothing that shows the same steps again."""
     theirs = nested("dictionaries.theirs", imported(place / "theirs/layer_{layer}"))
-    return merged(merged(SHUFFLED, theirs), {"tables": {"celeba": ["topk", "theirs", "neurons"]}})
+    return merged(
+        merged(SHUFFLED, theirs), {"tables": {"celeba": ["topk", "theirs"], "waterbirds": []}}
+    )
 
 
 @pytest.fixture(scope="session")
