@@ -6,8 +6,14 @@ import signal
 import hypothesis
 import pytest
 
-# The same examples everywhere and always: what a failure in CI shows can be seen at home.
-hypothesis.settings.register_profile("same", derandomize=True, database=None)
+# The same examples everywhere and always: what a failure in CI shows can be seen at home. A busy machine is none.
+hypothesis.settings.register_profile(
+    "same",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("same")
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would everything that tests start.

@@ -43,7 +43,7 @@ class Numbered:
         return values if out is None else filled(out, values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     start=st.integers(0, 40),
     images=st.integers(1, 90),

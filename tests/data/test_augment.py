@@ -40,7 +40,7 @@ def test_the_image_itself_is_left_alone() -> None:
     assert image.tobytes() == before
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**62), st.integers(1, 2**31), st.integers(1, 100))
 def test_each_copy_is_one_that_the_paper_names(seed: int, index: int, copy: int) -> None:
     """Some flip, listed rotation, crop and contrast in range give exactly these pixels."""

@@ -76,7 +76,7 @@ SMALL = {"train": (3, 1, 1, 2), "validation": (2, 2, 1, 1), "test": (4, 3, 2, 1)
 
 
 @given(order=st.permutations(rows_of(SMALL)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_each_image_has_the_group_of_its_own_labels_in_whatever_order_they_are_listed(
     order: list[Row],
 ) -> None:
@@ -155,7 +155,7 @@ sizes_and_count = st.integers(1, 6).flatmap(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes_and_count)
 def test_balanced_evaluation_is_exact_and_repeatable(
     case: tuple[int, tuple[int, ...], int],
@@ -184,7 +184,7 @@ def level(paths: list[str], count: int, seed: int) -> int:
     return math.ceil(-4 * math.log2(draws[count - 1])) - 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 30), st.integers(0, 60), st.integers(0, 60), st.integers(0, 2**32))
 def test_appended_images_leave_the_choice_unless_the_threshold_falls(
     count: int, more: int, appended: int, seed: int

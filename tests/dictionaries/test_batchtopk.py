@@ -41,7 +41,7 @@ def kept(pre: np.ndarray, count: int) -> np.ndarray:
     return found.reshape(pre.shape) & (pre > 0)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     rows=st.lists(st.lists(st.integers(-3, 4), min_size=7, max_size=7), min_size=1, max_size=6),
     k=st.integers(1, 7),

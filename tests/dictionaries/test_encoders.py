@@ -67,7 +67,7 @@ def test_topk_with_k_equal_m_is_vanilla() -> None:
     torch.testing.assert_close(everything, helpers.make("vanilla").encode(x))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(st.lists(st.integers(-2, 3), min_size=9, max_size=9), min_size=1, max_size=6),
     k=st.integers(1, 9),

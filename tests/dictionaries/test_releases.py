@@ -199,7 +199,7 @@ def test_saev_of_a_later_schema_does_not_subtract_b_dec(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------ folding
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     norms=st.lists(st.floats(0, 4, width=32), min_size=FEATURES, max_size=FEATURES),
     scale=st.floats(0.0625, 16, width=32),

@@ -82,7 +82,7 @@ def whole(kind: str, buffers: str) -> tuple[tuple[Any, ...], dict[int, bytes]]:
 
 @pytest.mark.parametrize("buffers", BUFFERS)
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=12, deadline=None, database=None, derandomize=True)
+@settings(max_examples=12)
 @given(stops=st.lists(st.integers(1, STEPS), max_size=4), every=st.integers(1, 9))
 def test_killed_at_any_steps_it_ends_in_the_same_bytes(
     kind: str, buffers: str, stops: list[int], every: int

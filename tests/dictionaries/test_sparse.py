@@ -103,7 +103,7 @@ def test_the_screens_precision_does_not_reach_the_bytes() -> None:
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(st.lists(st.integers(-2, 3), min_size=32, max_size=32), min_size=1, max_size=6),
     k=st.integers(1, 9),

@@ -144,9 +144,6 @@ def tries(count: int) -> settings:
     """So many mixtures, the same ones each time; a failing one is said as it is, as each takes seconds."""
     return settings(
         max_examples=count,
-        derandomize=True,
-        deadline=None,
-        database=None,
         phases=(Phase.explicit, Phase.generate),
         suppress_health_check=list(HealthCheck),
     )

@@ -239,9 +239,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @settings(
     max_examples=250,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[HealthCheck.data_too_large],
 )
 @given(files=packages(), choice=st.integers(0, 10**6))
 def test_random_packages(places: Iterator[Path], files: dict[str, str], choice: int) -> None:

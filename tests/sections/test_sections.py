@@ -107,7 +107,7 @@ def valid(draw: st.DrawFn) -> dict[str, Any]:
     return config
 
 
-few = settings(deadline=None, derandomize=True, max_examples=150)
+few = settings(max_examples=150)
 
 
 @few
@@ -194,7 +194,7 @@ OTHERS = st.recursive(
 )
 
 
-@settings(deadline=None, derandomize=True, max_examples=1500)
+@settings(max_examples=1500)
 @given(st.sampled_from(KEYS), OTHERS)
 def test_jsonschema_is_of_the_same_opinion(path: Path_, value: object) -> None:
     """Of the schema that is committed."""

@@ -214,7 +214,7 @@ def test_the_empty_set_is_no_intervention(error_term: ErrorTerm, sizes: list[int
     assert not filled or (edited != untouched).any()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 50), st.integers(0, 100), st.lists(st.integers(0, M), min_size=1, max_size=6))
 def test_batch_size_and_place_leave_predictions(size: int, start: int, sizes: list[int]) -> None:
     dictionary, x = make("topk"), data()

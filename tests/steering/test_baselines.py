@@ -42,7 +42,7 @@ def validation(seed: int = 0, evaluator: Evaluator | None = None) -> Validation:
     return Validation(targets, 2 * targets + rng.integers(0, 2, N), 4, RULES, evaluator)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000))
 def test_the_best_option_is_found_by_brute_force_and_the_smaller_of_equals(seed: int) -> None:
     rng, choice = np.random.default_rng(seed), validation(seed)

@@ -82,7 +82,7 @@ def brute_force(
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(world=worlds())
 @example(world=((180,) * 4, (170, 150, 175, 100), [(175, 150, 175, 100), (170, 150, 175, 101)]))
 def test_choice_is_the_brute_forces(
@@ -92,7 +92,7 @@ def test_choice_is_the_brute_forces(
     assert taken(rule, images, base, *rows) == brute_force(rule, images, base, rows)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(worlds())
 def test_what_holds_by_construction(
     world: tuple[tuple[int, ...], tuple[int, ...], list[tuple[int, ...]]],

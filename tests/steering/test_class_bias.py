@@ -23,7 +23,7 @@ def sample(seed: int, classes: int, n: int = 60) -> tuple[np.ndarray, np.ndarray
     return np.round(8 * scores) / 8, targets, groups  # with ties, and sums that are exact
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 500), st.integers(2, 4), st.data())
 def test_each_candidate_counts_what_its_bias_predicts(
     seed: int, classes: int, more: st.DataObject

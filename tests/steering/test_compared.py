@@ -121,7 +121,7 @@ def test_no_share_of_a_gap_under_a_point() -> None:
         compare(trials[:1], images, UNCONCERNED, n_groups=4, rules=RULES)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000))
 def test_a_methods_place_is_its_best_on_validation_whatever_the_order(seed: int) -> None:
     rng = np.random.default_rng(seed)

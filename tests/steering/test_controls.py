@@ -19,7 +19,7 @@ from clipsteer.steering.controls import (
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 200), st.data())
 def test_all_draws_without_replacement(m: int, data: st.DataObject) -> None:
     size = data.draw(st.integers(0, m))
@@ -52,7 +52,7 @@ def test_all_is_uniform() -> None:
     assert 23.9 < chi_square < 85.4
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31), st.integers(1, 30))
 def test_alive_is_living_untargeted_and_of_like_frequency(seed: int, size: int) -> None:
     rng = np.random.default_rng(seed)

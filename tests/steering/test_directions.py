@@ -156,7 +156,7 @@ def test_leace_is_that_of_its_authors(kind: Any) -> None:
     assert float((mine - rows.reshape(-1, D)).abs().max()) > 0.1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 1000), st.sampled_from(BALANCES))
 def test_leace_makes_the_means_of_a_and_not_a_equal(seed: int, balance: Balance) -> None:
     x, targets, in_a = world(seed)

@@ -60,7 +60,7 @@ def test_an_affine_edit_is_its_formula(tokens: Tokens) -> None:
         np.testing.assert_allclose(after, moved(edit, image, tokens), rtol=0, atol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, D), st.integers(0, 1000))
 def test_a_projection_leaves_nothing_of_its_span_and_is_idempotent(rank: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

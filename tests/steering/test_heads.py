@@ -14,7 +14,7 @@ def unit(*shape: int, seed: int) -> torch.Tensor:
     return torch.nn.functional.normalize(drawn, dim=-1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(0, 6), st.integers(0, 999))
 def test_a_code_holds_the_class_and_every_other_heads_answer(
     k: int, others: int, seed: int

@@ -133,7 +133,7 @@ def test_top_k_is_not_taken_again() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, M - 1), unique=True), st.integers(0, 5), st.integers(1, 4))
 def test_blocks_change_rounding_only(features: list[int], seed: int, block: int) -> None:
     x, dictionary = activations(seed), make("vanilla")

@@ -62,7 +62,7 @@ def brute_difference(split: Split, code: np.ndarray, value: int, balance: Balanc
     return np.asarray(np.mean(parts, axis=0))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(2, 6), st.integers(2, 6), st.integers(0, 999))
 def test_the_numbering_is_read_from_labels(k: int, s: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

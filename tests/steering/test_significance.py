@@ -30,7 +30,7 @@ tails = st.sampled_from([0.025, 0.025 / 4, 0.1, 0.001])
 
 
 @given(shares, tails)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_wilson_is_scipys(pair: tuple[int, int], tail: float) -> None:
     expected = stats.binomtest(*pair).proportion_ci(1 - 2 * tail, method="wilson")
     assert wilson(*pair, tail) == pytest.approx((expected.low, expected.high), abs=1e-12)
@@ -45,7 +45,7 @@ def test_wilson_of_the_papers_baseline() -> None:
 
 
 @given(st.lists(shares, min_size=1, max_size=6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_interval_of_the_minimum_by_its_definition(groups: list[tuple[int, int]]) -> None:
     bounds = [
         [stats.binomtest(*g).proportion_ci(level, method="exact") for g in groups]
@@ -72,7 +72,7 @@ def test_newcombes_published_examples() -> None:
 
 
 @given(shares, shares, tails)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_unpaired_bounds_are_the_formula_from_scipys_wilson(
     after: tuple[int, int], before: tuple[int, int], tail: float
 ) -> None:
@@ -150,7 +150,7 @@ def _bracketed(found: Bounds, tail: float) -> None:
 
 
 @given(discordant, shares, shares, st.floats(1e-4, 0.49))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_p_values_and_bounds_agree(
     pairs: tuple[int, int, int], after: tuple[int, int], before: tuple[int, int], tail: float
 ) -> None:
@@ -172,7 +172,7 @@ trials = st.integers(2, 5).flatmap(
 
 
 @given(trials)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_gain_by_intersection_and_union(
     images: list[tuple[int, bool, bool]],
 ) -> None:
@@ -243,7 +243,7 @@ def test_six_images_of_180_cannot_do_better_than_0031() -> None:
 
 
 @given(st.lists(st.sampled_from([0.0, 0.001, 0.01, 0.02, 0.3, 0.9, 1.0]), max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_holm_is_the_closure_of_bonferroni(values: list[float]) -> None:
     """A test's adjusted p is the largest of Bonferroni's over all families that it is in."""
     found = holm(dict(enumerate(values)))
@@ -265,7 +265,7 @@ def test_holm_of_a_textbook() -> None:
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_mean_difference_is_students(values: list[float]) -> None:
     found = mean_difference(np.array(values))
     assert found.share == pytest.approx(sum(values) / len(values), abs=1e-12)

@@ -167,7 +167,7 @@ def test_many_features_are_thread_stable() -> None:
     assert tables[0].equals(tables[1])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.permutations(range(N)))
 def test_order_of_images_leaves_the_figures(order: list[int]) -> None:
     dictionary = make("topk")

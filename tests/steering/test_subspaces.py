@@ -19,7 +19,7 @@ from clipsteer.steering.subspaces import (
 from tests.steering.test_ablation import D, Network, data, evaluating, make
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2 * D), st.integers(0, 100))
 def test_a_span_is_projected_off_as_least_squares_says(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -111,7 +111,7 @@ def test_images_values_and_heat_maps_are_those_of_a_plain_loop(kind: str, cls: i
     assert kept > 5 * len(features)  # features that never fire would show nothing
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(at_most=st.integers(1, N), kind=st.sampled_from(["vanilla", "topk"]))
 def test_batches_leave_no_trace(at_most: int, kind: str) -> None:
     dictionary, (x, groups) = make(kind), data()

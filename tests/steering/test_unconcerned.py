@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from clipsteer.steering.unconcerned import Unconcerned, balanced_accuracies, collateral
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 4), st.integers(2, 30), st.integers(0, 9999))
 def test_balanced_accuracies_by_plain_counting(n_names: int, n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -204,7 +204,7 @@ def test_the_record_is_durable_before_its_name(
 # ---- damage
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0), st.integers(1, 255))
 def test_any_changed_byte_is_harmless(where: int, flip: int) -> None:
     with quick_folder() as folder:

@@ -171,9 +171,6 @@ def search(
     @settings(
         max_examples=examples,
         phases=phases,
-        derandomize=True,
-        database=None,
-        deadline=None,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )

@@ -104,7 +104,7 @@ def test_a_file_in_place_of_a_folder_of_the_root(tmp_path: Path) -> None:
 # ---- round trips
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.binary(max_size=2000), max_size=20))
 def test_round_trip_by_every_way_in(blobs: list[bytes]) -> None:
     with quick_folder() as folder:
@@ -250,7 +250,7 @@ def test_forgetting(store: ObjectStore) -> None:
 # ---- damage
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(min_size=1, max_size=300), st.integers(0), st.integers(1, 255))
 def test_any_changed_byte_is_found(data: bytes, where: int, flip: int) -> None:
     with quick_folder() as folder:

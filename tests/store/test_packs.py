@@ -72,7 +72,7 @@ names = st.text("abc/.é", min_size=1, max_size=6).filter(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(files=st.dictionaries(names, st.binary(max_size=40), max_size=12), data=st.data())
 def test_equal_files_give_equal_bytes_that_another_library_reads(
     files: dict[str, bytes], data: st.DataObject

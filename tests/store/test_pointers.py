@@ -88,7 +88,6 @@ def test_the_bytes_of_a_pointer() -> None:
     )
 
 
-@settings(deadline=None)
 @given(POINTERS)
 def test_round_trip(pointer: Pointer) -> None:
     with quick_folder() as folder:
@@ -99,7 +98,6 @@ def test_round_trip(pointer: Pointer) -> None:
         assert os.listdir(path.parent) == ["a.json"]
 
 
-@settings(deadline=None)
 @given(POINTERS, st.randoms())
 def test_equal_content_gives_equal_bytes(pointer: Pointer, random: Any) -> None:
     def turned(mapping: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +126,7 @@ def test_no_place_or_time_gets_in(tmp_path: Path) -> None:
     assert str(tmp_path).encode() not in written[0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0), st.integers(1, 255))
 def test_any_changed_byte_is_found(where: int, flip: int) -> None:
     bad = bytearray(pointer_bytes(POINTER))

@@ -172,7 +172,7 @@ def drop_clashes(files: dict[str, bytes]) -> dict[str, bytes]:
 FILES = st.dictionaries(PATHS, st.binary(max_size=40), max_size=12).map(drop_clashes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(FILES, st.data())
 def test_random_trees_round_trip(files: dict[str, bytes], data: st.DataObject) -> None:
     with quick_folder() as folder:
@@ -303,7 +303,7 @@ def test_a_missing_blob_raises(store: ObjectStore, shard: Path) -> None:
     assert [tree_complete(store, digest, depth) for depth in (0, 1)] == [True, False]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0), st.integers(1, 255))
 def test_any_changed_byte_of_a_tree_is_found(where: int, flip: int) -> None:
     with quick_folder() as folder:

@@ -171,7 +171,7 @@ def test_a_lost_object_that_nothing_makes_is_a_fault(world: World) -> None:
     assert not found.sound
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 @given(st.integers(0), st.integers(0), st.integers(1, 255))
 def test_any_changed_byte_anywhere_is_found(which: int, where: int, bits: int) -> None:
     with quick_folder() as folder:
