@@ -22,7 +22,7 @@ rule list_shards:
 
 rule extract_activations:
     input:
-        model=MODEL,
+        model=INPUTS.model,
         shards=f"{REFS}/{{dataset}}/activations/{{split}}/shards.json",
         world=INPUTS.world,
     output:

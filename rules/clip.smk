@@ -1,4 +1,4 @@
-# The CLIP itself, and its zero-shot heads.
+# The models themselves, and their zero-shot heads.
 
 
 if OUTLINE.tiny:
@@ -7,7 +7,7 @@ if OUTLINE.tiny:
         input:
             INPUTS.learnt_from(),
         output:
-            MODEL,
+            MODEL.format(model=FIRST),
         log:
             "logs/pretrain_clip.log",
         conda:
@@ -23,30 +23,30 @@ if OUTLINE.tiny:
             + COMMANDS.learnt_from()
             + " --pointer {output}"
 
-else:
 
-    rule import_clip:
-        output:
-            MODEL,
-        log:
-            "logs/import_clip.log",
-        conda:
-            "../envs/clip.yaml"
-        resources:
-            **needs("import_clip"),
-        params:
-            recipe=RECIPES.of("import_clip"),
-            chain=expected_chain,
-            source=SOURCES.model,
-        shell:
-            shell_words("import_clip")
-            + ("--raw token={params.source:q} " if OUTLINE.local_model else "")
-            + "--name model --pointer {output}"
+rule import_clip:
+    output:
+        MODEL,
+    log:
+        "logs/import_clip/{model}.log",
+    wildcard_constraints:
+        model=one_of(OUTLINE.taken_models),
+    conda:
+        "../envs/clip.yaml"
+    resources:
+        **needs("import_clip"),
+    params:
+        recipe=RECIPES.of("import_clip"),
+        chain=expected_chain,
+        source=SOURCES.model,
+        words=SOURCES.words,
+    shell:
+        shell_words("import_clip") + "{params.words:q} --pointer {output}"
 
 
 rule build_head:
     input:
-        model=MODEL,
+        model=INPUTS.model,
     output:
         f"{REFS}/{{dataset}}/head.json",
     log:

@@ -10,6 +10,7 @@ import sys
 from snakemake.exceptions import WorkflowError
 
 from clipsteer.config.check import validate
+from clipsteer.config.used import FIRST
 from clipsteer.errors import ClipsteerError
 from clipsteer.slurm import check_profile
 from clipsteer.store.roots import REFS
@@ -53,7 +54,7 @@ wildcard_constraints:
     dictionary=one_of(OUTLINE.dictionaries),
     split="train|train_augmented|validation|test",
     part=one_of(OUTLINE.parts),
-    block=one_of(OUTLINE.blocks),
+    block=one_of(OUTLINE.every_block),
     hook_point=one_of(OUTLINE.every_hook_point),
 
 

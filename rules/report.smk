@@ -120,7 +120,7 @@ rule baseline_table:
 
 rule storage_effect:
     input:
-        model=MODEL,
+        model=INPUTS.model,
         head=f"{REFS}/{{dataset}}/head.json",
         shards=f"{REFS}/{{dataset}}/activations/test/shards.json",
         world=INPUTS.world,
@@ -156,7 +156,7 @@ rule storage_effect:
 
 rule feature_page:
     input:
-        model=MODEL,
+        model=INPUTS.model,
         manifest=f"{REFS}/{{dataset}}/manifest.json",
         shards=f"{REFS}/{{dataset}}/activations/{config['explorer']['split']}/shards.json",
         world=INPUTS.world,
@@ -186,7 +186,7 @@ rule feature_page:
 
 rule top_images_figure:
     input:
-        model=MODEL,
+        model=INPUTS.model,
         manifest=f"{REFS}/{{dataset}}/manifest.json",
         shards=f"{REFS}/{{dataset}}/activations/{config['explorer']['split']}/shards.json",
         selection=INPUTS.of_table("selection"),

@@ -28,7 +28,7 @@ rule feature_statistics:
 
 rule select_features:
     input:
-        model=MODEL,
+        model=INPUTS.model,
         head=f"{REFS}/{{dataset}}/head.json",
         manifest=f"{REFS}/{{dataset}}/manifest.json",
         dictionary=INPUTS.trained,
@@ -57,7 +57,7 @@ rule select_features:
 
 rule ablate_features:
     input:
-        model=MODEL,
+        model=INPUTS.model,
         head=f"{REFS}/{{dataset}}/head.json",
         manifest=f"{REFS}/{{dataset}}/manifest.json",
         dictionary=INPUTS.trained,
@@ -87,7 +87,7 @@ rule ablate_features:
 
 rule shuffle_control:
     input:
-        model=MODEL,
+        model=INPUTS.model,
         head=f"{REFS}/{{dataset}}/head.json",
         manifest=f"{REFS}/{{dataset}}/manifest.json",
         dictionary=INPUTS.trained,
@@ -121,7 +121,7 @@ rule shuffle_control:
 rule unconcerned_attributes:
     input:
         world=INPUTS.world,
-        model=MODEL,
+        model=INPUTS.model,
         manifest=f"{REFS}/{{dataset}}/manifest.json",
     output:
         f"{REFS}/{{dataset}}/unconcerned.json",
@@ -167,7 +167,7 @@ rule fit_directions:
 
 rule evaluate_directions:
     input:
-        model=MODEL,
+        model=INPUTS.model,
         head=f"{REFS}/{{dataset}}/head.json",
         unconcerned=INPUTS.unconcerned,
         manifest=f"{REFS}/{{dataset}}/manifest.json",
@@ -197,7 +197,7 @@ rule evaluate_directions:
 
 rule evaluate_subspaces:
     input:
-        model=MODEL,
+        model=INPUTS.model,
         head=f"{REFS}/{{dataset}}/head.json",
         unconcerned=INPUTS.unconcerned,
         manifest=f"{REFS}/{{dataset}}/manifest.json",

@@ -1,4 +1,4 @@
-"""Takes a transformers CLIP (a folder or a hub name) into the store."""
+"""Takes a transformers CLIP or SigLIP (a folder or a hub name) into the store."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def compute(run: Run) -> None:
 
     hub = run.recipe["hub"]
     if hub is None:
-        folder, commit = resolve(str(run.runtime.roots["model"]), None)
+        folder, commit = resolve(str(run.runtime.roots[run.runtime.name]), None)
     else:
         folder, commit = resolve(hub["source"], hub["revision"])
     if found := faults(folder):  # a hub's files, or ones that changed since the run began
         raise ClipsteerError("\n".join(found))
-    scanned = cached_digests(CACHES / "scan-model") if hub is None else {}
+    scanned = cached_digests(CACHES / f"scan-{run.runtime.name}") if hub is None else {}
     entries = {}
     for name in relevant_files(folder):
         path = Path(folder) / name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clipsteer.config.used import FIRST
 from clipsteer.runner.declared import ALL, SCRIPTS, Declaration, declared
 
 # What actions see besides the settings of their step: their layer, and what a scan found in the user's folder.
@@ -42,6 +43,9 @@ def config_key(step: str, name: str, path: str) -> str:
 
 
 def _named(key: str, name: str) -> str:
+    section, *below = key.split(".")
+    if section == FIRST and name.startswith(f"{FIRST}-"):  # a job on one of several models
+        return ".".join((f"models.{name.removeprefix(f'{FIRST}-')}", *below))
     return key.format(name=name) if name else key.replace(".{name}", "")
 
 

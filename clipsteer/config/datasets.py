@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from clipsteer.config.used import Config, needed_datasets
+from clipsteer.config.used import Config, dictionary_model, model_of, models, needed_datasets
 from clipsteer.data.forms import name_faults, option_faults
 from clipsteer.errors import close_match
 
@@ -23,6 +23,14 @@ def dataset_faults(config: Config, base: Path) -> Iterator[str]:
         elif dataset["root"] == "painted" and name in needed:
             yield from _painted_faults(dataset, f"datasets.{name}")
         yield from option_faults(f"datasets.{name}", dataset, _folder_of(dataset, base))
+        yield from not_a_model(config, f"datasets.{name}.model", dataset["model"])
+
+
+def not_a_model(config: Config, key: str, model: str) -> Iterator[str]:
+    """That a key names a model which is not there."""
+    there = models(config)
+    if model not in there:
+        yield f"{key}: found {model}, expected {' or '.join(there)}." + close_match(model, there)
 
 
 def _painted_faults(dataset: Config, key: str) -> Iterator[str]:
@@ -103,3 +111,21 @@ def table_faults(config: Config, table: str) -> Iterator[str]:
                 f"tables.{table}: found {name}, expected one of {', '.join(dictionaries)}."
                 + close_match(name, list(dictionaries))
             )
+        elif name not in neurons and dictionary_model(config, name) != model_of(config, table):
+            yield _another_model(config, table, name)
+
+
+def _another_model(config: Config, table: str, dictionary: str) -> str:
+    """That a dictionary belongs to another model than the one that sees the table's images."""
+    settings = config["dictionaries"][dictionary]
+    is_imported, of = settings["architecture"] == "imported", dictionary_model(config, dictionary)
+    if not is_imported:
+        why = f"it learns from {settings['trained_on']}"
+    elif "model" in settings:
+        why = f"dictionaries.{dictionary}.model"
+    else:
+        why = f"the first table that it stands in has it; dictionaries.{dictionary}.model may say another"
+    return (
+        f"tables.{table}: {dictionary} is of the model {of} ({why}), but datasets.{table}.model is "
+        f"{model_of(config, table)}, expected dictionaries of that model. Take one, or another data set."
+    )

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from clipsteer.config.datasets import not_a_model
 from clipsteer.config.lengths import length_faults
 from clipsteer.config.model import layers_of, vision
-from clipsteer.config.used import Config
+from clipsteer.config.used import FIRST, Config, dictionary_model, models
 from clipsteer.dictionaries.sources import KEYS as IMPORT_KEYS
 from clipsteer.dictionaries.sources import source_faults
 from clipsteer.errors import ClipsteerError, close_match
@@ -35,9 +36,12 @@ def dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
         for extra in ("training", "trained_on"):
             if extra in dictionary:
                 yield f"{key}.{extra}: has no effect, the neuron basis is not trained; remove it."
+    model = dictionary_model(config, name)
     if dictionary["architecture"] == "imported":
-        with suppress(ClipsteerError):  # told of model.source, or of activations.layers
-            yield from source_faults(dictionary, layers_of(config, base), base, key)
+        yield from not_a_model(config, f"{key}.model", dictionary.get("model", FIRST))
+        if model in models(config):
+            with suppress(ClipsteerError):  # told of the model's source, or of its layers
+                yield from source_faults(dictionary, layers_of(config, base, model), base, key)
         return
     for extra in IMPORT_KEYS:
         if extra in dictionary:
@@ -65,9 +69,11 @@ def dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
     prefixes = training.get("prefixes", [1])
     if prefixes != sorted(set(prefixes)) or prefixes[-1] != 1:
         yield f"{key}.training.prefixes: found {prefixes}, expected ascending shares, the last 1."
+    if model not in models(config):  # told of the data set
+        return
     try:
-        tower = vision(config, base)
-    except ClipsteerError:  # told of model.source
+        tower = vision(config, base, model)
+    except ClipsteerError:  # told of the model's source
         return
     if tower is None:
         return

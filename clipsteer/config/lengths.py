@@ -10,7 +10,14 @@ from pathlib import Path
 from clipsteer.activations.chunks import buffer_fault, shuffled_images
 from clipsteer.backbones.shape import Shape
 from clipsteer.config.model import vision
-from clipsteer.config.used import Config, painted_count, used_dictionaries
+from clipsteer.config.used import (
+    FIRST,
+    Config,
+    dictionary_model,
+    painted_count,
+    used_dictionaries,
+    used_models,
+)
 from clipsteer.errors import ClipsteerError
 from clipsteer.training_length import training_steps, without_effect
 
@@ -50,13 +57,13 @@ def config_warnings(config: Config, base: Path) -> list[str]:
 
     Of images that are not painted, the job that trains counts them, and says the same in its log.
     """
-    tower = vision(config, base)
     found: list[str] = []
-    if config["model"]["source"] == "tiny":
+    if config["model"]["source"] == "tiny" and FIRST in used_models(config):
         tiny = config["model"]["tiny"]
         found += without_effect(tiny, tiny["steps"], "model.tiny")
     for name in used_dictionaries(config):
         training = config["dictionaries"][name].get("training")
+        tower = vision(config, base, dictionary_model(config, name)) if training else None
         if training and tower:
             images = _painted_images(config["datasets"][config["dictionaries"][name]["trained_on"]])
             if images is not None:

@@ -1,4 +1,4 @@
-"""The vision tower of `model.source`, as far as it is known before anything runs, and what `model` says amiss."""
+"""The vision towers of a configuration's models, as far as they are known before anything runs, and what is amiss."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clipsteer.backbones.shape import FAMILIES, Shape, read_shape
-from clipsteer.config.used import Config
+from clipsteer.config.used import FIRST, Config, models, section_of, used_models
 from clipsteer.errors import ClipsteerError, close_match
 
 _HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
-def vision(config: Config, base: Path) -> Shape | None:
-    """The shape of the vision tower of `model.source`; None where only the hub knows it.
+def vision(config: Config, base: Path, model: str = FIRST) -> Shape | None:
+    """The shape of a model's vision tower; None where only the hub knows it.
 
-    Raises ClipsteerError where `model.source` is a folder that is not a model's, or nothing at all.
+    Raises ClipsteerError where its `source` is a folder that is not a model's, or nothing at all.
     """
-    source = config["model"]["source"]
-    if source == "tiny":
+    source, key = models(config)[model]["source"], f"{section_of(model)}.source"
+    if source == "tiny" and model == FIRST:
         tiny = config["model"]["tiny"]
         sizes = (tiny[key] for key in ("vision_layers", "vision_width", "image_size", "patch_size"))
         return Shape("clip", *sizes)
@@ -28,102 +28,155 @@ def vision(config: Config, base: Path) -> Shape | None:
         try:
             return read_shape(folder)
         except ClipsteerError as error:
-            raise ClipsteerError(f"model.source: {error}") from None
+            raise ClipsteerError(f"{key}: {error}") from None
     if _HUB_NAME.match(source) and not source.startswith("."):
         return None
+    tiny = "`tiny`, " if model == FIRST else ""  # only one is trained here
     raise ClipsteerError(
-        f"model.source: found {source}, expected `tiny`, the folder of a transformers CLIP or SigLIP (with "
+        f"{key}: found {source}, expected {tiny}the folder of a transformers CLIP or SigLIP (with "
         "config.json and model.safetensors), or a hub name such as openai/clip-vit-base-patch32. "
         f"There is no folder {folder}."
     )
 
 
-def model_shape(config: Config, base: Path) -> tuple[int | None, int | None]:
+def model_shape(config: Config, base: Path, model: str = FIRST) -> tuple[int | None, int | None]:
     """(number of layers, width) of the vision tower; (None, None) where only the hub knows.
 
     Raises as `vision`.
     """
-    found = vision(config, base)
+    found = vision(config, base, model)
     return (found.n_layers, found.width) if found else (None, None)
 
 
-def layers_of(config: Config, base: Path) -> list[int]:
-    """The layers that are extracted and edited, ascending. Raises ClipsteerError where only the hub knows them."""
-    chosen = config["activations"]["layers"]
-    if chosen != "all":
+def layers_of(config: Config, base: Path, model: str = FIRST) -> list[int]:
+    """The layers of a model that are extracted and edited, ascending.
+
+    Raises ClipsteerError where only the hub knows them.
+    """
+    key, chosen = _chosen_layers(config, model)
+    if chosen is not None:
         return sorted(chosen)
-    layers, _ = model_shape(config, base)
+    layers, _ = model_shape(config, base, model)
     if layers is None:
         raise ClipsteerError(
-            "activations.layers: found all, expected numbers, as only the hub knows how many layers there are."
+            f"{key}: found all, expected numbers, as only the hub knows how many layers there are."
         )
     return list(range(layers))
 
 
+def _chosen_layers(config: Config, model: str) -> tuple[str, list[int] | None]:
+    """Which layers of a model count: the dotted key that says it, and their numbers, None for all."""
+    settings = models(config)[model]
+    key = f"{section_of(model)}.layers" if "layers" in settings else "activations.layers"
+    chosen = settings.get("layers", config["activations"]["layers"])
+    return key, None if chosen == "all" else chosen
+
+
+# ------------------------------------------------------------------------------ faults
+
+
 def model_faults(config: Config, base: Path) -> Iterator[str]:
-    """Sizes that do not divide, a model that is not there, and layers that it does not have."""
-    model = config["model"]
-    if model["source"] == "tiny":
-        if "tiny" not in model:
+    """Sizes that do not divide, models that are not there or have no use, and layers that they do not have."""
+    if config["model"]["source"] == "tiny":
+        if "tiny" not in config["model"]:
             yield "model.tiny: missing, but model.source is `tiny`."
             return
-        tiny = model["tiny"]
-        for world in tiny["worlds"]:
-            if world not in config["datasets"]:
-                yield f"model.tiny.worlds: found {world}, no such key in datasets." + close_match(
-                    world, list(config["datasets"])
-                )
-        for part, whole in (
-            ("patch_size", "image_size"),
-            ("vision_heads", "vision_width"),
-            ("text_heads", "text_width"),
-        ):
-            if tiny[whole] % tiny[part]:
-                yield f"model.tiny.{part}: {tiny[part]} does not divide {whole} = {tiny[whole]}."
-    if model["revision"] and (
-        model["source"] == "tiny" or (base / Path(model["source"]).expanduser()).is_dir()
+        yield from _tiny_faults(config)
+    yield from _named_faults(config)
+    used = (_source_faults(config, model, base) for model in used_models(config))
+    yield from dict.fromkeys(fault for faults in used for fault in faults)
+
+
+def _tiny_faults(config: Config) -> Iterator[str]:
+    """Worlds that are no data sets, and sizes that do not divide."""
+    tiny = config["model"]["tiny"]
+    for world in tiny["worlds"]:
+        if world not in config["datasets"]:
+            yield f"model.tiny.worlds: found {world}, no such key in datasets." + close_match(
+                world, list(config["datasets"])
+            )
+    for part, whole in (
+        ("patch_size", "image_size"),
+        ("vision_heads", "vision_width"),
+        ("text_heads", "text_width"),
     ):
+        if tiny[whole] % tiny[part]:
+            yield f"model.tiny.{part}: {tiny[part]} does not divide {whole} = {tiny[whole]}."
+
+
+def _named_faults(config: Config) -> Iterator[str]:
+    """What is amiss of the section `models` by itself: names, labels, and who uses them."""
+    named = {dataset.get("model", FIRST) for dataset in config["datasets"].values()}
+    labels: dict[str, str] = {}
+    for model, settings in models(config).items():
+        if settings["name"] in labels:
+            yield (
+                f"models.{model}.label: found {settings['name']}, which {labels[settings['name']]} has too, expected "
+                "another one: tables tell models apart by it."
+            )
+        labels.setdefault(
+            settings["name"], "model.name" if model == FIRST else f"models.{model}.label"
+        )
+    misnamed = named - set(models(config))  # told of the data sets
+    for model in config["models"]:
+        if model == FIRST:
+            yield (
+                "models.model: found the name of the section `model`, which is one of the models already, expected "
+                "another. Rename it, or put its keys into that section."
+            )
+        elif model not in named and not misnamed:
+            yield (
+                f"models.{model}: found no data set of this model, expected one with datasets.<name>.model: {model}. "
+                "Name it there, or remove it."
+            )
+
+
+def _source_faults(config: Config, model: str, base: Path) -> Iterator[str]:
+    """A model that is not there, and what it does not have."""
+    settings, section = models(config)[model], section_of(model)
+    source = settings["source"]
+    if settings["revision"] and (source == "tiny" or (base / Path(source).expanduser()).is_dir()):
         yield (
-            f"model.revision: found {model['revision']!r}, but model.source is not a hub name, so it has no "
-            "effect; set it to null."
+            f"{section}.revision: found {settings['revision']!r}, but {section}.source is not a hub name, so it has "
+            "no effect; set it to null."
         )
     try:
-        tower = vision(config, base)
+        tower = vision(config, base, model)
     except ClipsteerError as error:
         yield str(error)
         return
     layers = tower.n_layers if tower else None
     if tower:
-        yield from _family_faults(config, tower)
-    chosen = config["activations"]["layers"]
-    if layers is None and chosen == "all":
+        yield from _family_faults(config, model, tower)
+    key, chosen = _chosen_layers(config, model)
+    if layers is None and chosen is None:
         yield (
-            f"model.source: found {model['source']}. There is no folder {base / model['source']}; put a "
+            f"{section}.source: found {source}. There is no folder {base / source}; put a "
             "transformers CLIP or SigLIP there (config.json, model.safetensors, tokenizer and processor files). Or, if "
-            "it is a hub name, set activations.layers to a list such as [0, 1, 2]: how many layers it has "
+            f"it is a hub name, set {key} to a list such as [0, 1, 2]: how many layers it has "
             "is not known before it is downloaded."
         )
-    for layer in [] if chosen == "all" else chosen:
+    for layer in chosen or []:
         if layer < 0 and layers is None:
-            yield f"activations.layers: found {layer}; layers count from 0, the last of N is N - 1."
+            yield f"{key}: found {layer}; layers count from 0, the last of N is N - 1."
         elif layers is not None and not 0 <= layer < layers:
             yield (
-                f"activations.layers: layer {layer} is out of range; {model['source']} has layers 0 "
-                f"to {layers - 1}, counted from 0."
+                f"{key}: layer {layer} is out of range; {source} has layers 0 to {layers - 1}, counted from 0."
             )
 
 
-def _family_faults(config: Config, tower: Shape) -> Iterator[str]:
+def _family_faults(config: Config, model: str, tower: Shape) -> Iterator[str]:
     """What the model's family does not have."""
-    source = config["model"]["source"]
+    settings = models(config)[model]
+    source, crop = settings["source"], settings["crop"]
     for key in ("aggregate", "tokens"):
         if tower.cls is None and config["steering"][key] == "cls":
             yield (
                 f"steering.{key}: found cls, but {source} is a {tower.family} and has no CLS token; expected "
                 "another value."
             )
-    if config["model"]["crop"] != "transformers" and not FAMILIES[tower.family].crops:
+    if crop != "transformers" and not FAMILIES[tower.family].crops:
         yield (
-            f"model.crop: {config['model']['crop']} has no effect on {source}: a {tower.family} does not crop "
+            f"{section_of(model)}.crop: {crop} has no effect on {source}: a {tower.family} does not crop "
             "images; expected transformers."
         )

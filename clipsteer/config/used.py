@@ -1,4 +1,7 @@
-"""What of a configuration is used: the dictionaries and data sets that some table needs, images to paint."""
+"""What of a configuration is used: the dictionaries, data sets and models that some table needs, images to paint.
+
+The section `model` is the model of the data sets that name none; further ones stand in `models`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,72 @@ from collections.abc import Mapping
 from typing import Any
 
 Config = Mapping[str, Any]
+
+FIRST = "model"
+"""What the section `model` is called among the models."""
+
+
+# ------------------------------------------------------------------------------ models
+
+
+def models(config: Config) -> dict[str, Config]:
+    """The settings of every model by its name, the section `model` first; tables print `name` of each."""
+    others = {
+        name: {**settings, "name": settings["label"]}
+        for name, settings in config.get("models", {}).items()
+        if name != FIRST  # a fault
+    }
+    return {FIRST: config["model"], **others}
+
+
+def section_of(model: str) -> str:
+    """The section of a model, in dotted keys."""
+    return FIRST if model == FIRST else f"models.{model}"
+
+
+def job_name(model: str) -> str:
+    """What a model is called among jobs and the user's folders: no data set's name has a dash."""
+    return FIRST if model == FIRST else f"{FIRST}-{model}"
+
+
+def model_of(config: Config, dataset: str) -> str:
+    """The name of the model that sees a data set."""
+    return str(config["datasets"].get(dataset, {}).get("model", FIRST))
+
+
+def dictionary_model(config: Config, dictionary: str) -> str:
+    """The model of a dictionary: that of the data set it learns from.
+
+    One that others have trained says its own, or has that of the first table that it stands in.
+    """
+    settings = config["dictionaries"][dictionary]
+    learnt_from = learns_from(settings)
+    if learnt_from is not None:
+        return model_of(config, learnt_from)
+    if "model" in settings:
+        return str(settings["model"])
+    tables = (table for table, names in config["tables"].items() if dictionary in names)
+    return model_of(config, next(tables, ""))
+
+
+def job_model(config: Config, wildcards: Mapping[str, str]) -> str:
+    """The model of a job by its wildcards: its own, that of its data set, or else of its dictionary."""
+    if "model" in wildcards:
+        return wildcards["model"]
+    if "dataset" in wildcards:
+        return model_of(config, wildcards["dataset"])
+    if "dictionary" in wildcards:
+        return dictionary_model(config, wildcards["dictionary"])
+    return FIRST
+
+
+def used_models(config: Config) -> list[str]:
+    """The models that tables need, in the order of the config; the section `model` where there is no table."""
+    used = {model_of(config, dataset) for dataset in _seen_datasets(config)}
+    return [name for name in models(config) if name in used] or [FIRST]
+
+
+# ------------------------------------------------------------------------------ dictionaries and data sets
 
 
 def used_dictionaries(config: Config) -> list[str]:
@@ -23,12 +92,18 @@ def learns_from(dictionary: Config) -> str | None:
 
 def needed_datasets(config: Config) -> list[str]:
     """Data sets that some table needs: the ones it edits, and the ones its dictionaries and the CLIP learn from."""
-    needed = {table for table, names in config["tables"].items() if names}
-    for name in used_dictionaries(config):
-        needed |= {learns_from(config["dictionaries"][name])} - {None}
-    if config["model"]["source"] == "tiny":
+    needed = _seen_datasets(config)
+    if config["model"]["source"] == "tiny" and FIRST in used_models(config):
         needed |= set(config["model"].get("tiny", {}).get("worlds", []))
     return sorted(needed)
+
+
+def _seen_datasets(config: Config) -> set[str]:
+    """Data sets that a model sees for some table: the ones it edits, and the ones its dictionaries learn from."""
+    seen = {table for table, names in config["tables"].items() if names}
+    for name in used_dictionaries(config):
+        seen |= {learns_from(config["dictionaries"][name])} - {None}
+    return seen
 
 
 def painted_count(dataset: Config, split: str) -> int:

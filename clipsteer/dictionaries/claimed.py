@@ -136,7 +136,7 @@ def settle(claims: Claims, expected: Expected, where: str, key: str) -> Settled:
         )
     if not expected.allow_other_model and _differ(claims.model, expected.model):
         raise ClipsteerError(
-            f"{where}: says that it was made for {claims.model}, but model.source is {expected.model}; another CLIP "
+            f"{where}: says that it was made for {claims.model}, but {key} has it for {expected.model}; another CLIP "
             f"of the same shape gives no error and no sense. Take that one, or set {key}.allow_other_model: true where "
             "they are the same under two names."
         )

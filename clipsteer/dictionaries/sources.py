@@ -28,6 +28,7 @@ _NO_WEIGHTS = (
 LAYER = "{layer}"
 #: Keys of a dictionary of the config that only a released one has.
 KEYS = (
+    "model",
     "source",
     "sources",
     "revision",

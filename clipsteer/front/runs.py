@@ -91,9 +91,11 @@ class Run:
 
     # ---- model and heads
 
-    def model(self, *, device: str = "auto", dtype: str = "float32") -> Backbone:
-        """The model, ready to run."""
-        return load_backbone(self._model_folder(), device=device, dtype=dtype)
+    def model(
+        self, name: str = "model", *, device: str = "auto", dtype: str = "float32"
+    ) -> Backbone:
+        """A model, ready to run: that of the section `model`, or another by its name in `models`."""
+        return load_backbone(self._model_folder(name), device=device, dtype=dtype)
 
     def head(self, dataset: str) -> torch.Tensor:
         """The zero-shot head of a data set: unit rows (classes, p)."""
@@ -108,10 +110,13 @@ class Run:
 
     # ---- dictionaries and feature sets
 
-    def dictionary(self, name: str, layer: int, *, hook_point: str = "resid_post") -> Placed:
-        """A dictionary by its name in the configuration; `hook_point` is read for the neuron basis alone."""
+    def dictionary(
+        self, name: str, layer: int, *, hook_point: str = "resid_post", model: str = "model"
+    ) -> Placed:
+        """A dictionary by its name in the configuration; `hook_point` and `model` are read for neurons alone."""
         if name == "neurons":
-            return Placed(NeuronBasis(read_shape(self._model_folder()).width), layer, hook_point)
+            width = read_shape(self._model_folder(model)).width
+            return Placed(NeuronBasis(width), layer, hook_point)
         member = self._layer(f"dictionaries/{name}", "", name, layer)
         return read_placed(self._unfolded(member, "dictionary"), None, None)
 
@@ -256,8 +261,8 @@ class Run:
         )
         return Activations(reader, trees)
 
-    def _model_folder(self) -> Path:
-        return self._unfolded(self._member("model/model.json"), "model")
+    def _model_folder(self, name: str) -> Path:
+        return self._unfolded(self._member(f"model/{name}.json"), "model")
 
     def _unfolded(self, member: Member, output: str) -> Path:
         return unfolded(self.store, member.outputs[output].digest)

@@ -12,12 +12,12 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from clipsteer.config.model import layers_of, vision
-from clipsteer.config.used import painted_count
+from clipsteer.config.used import job_model, models, painted_count, section_of
 from clipsteer.number_formats import stored_dtype
 from clipsteer.runner.code import loaded
 from clipsteer.runner.declared import SCRIPTS
@@ -82,6 +82,9 @@ class Model:
 
     def __init__(self, config: Config, base: Path, images: Images) -> None:
         self.config, self.base, self.images = config, base, images
+        # of each model, once: every job asks
+        self.shape = cache(self._shape)
+        self.layers = cache(lambda model: layers_of(config, base, model))
 
     def cost(self, step: str, names: Mapping[str, str], *, gpu: bool = False) -> Cost:
         """What a job of `step` takes; `names` are its wildcards. `gpu`: it has one.
@@ -94,10 +97,9 @@ class Model:
         memory = found.memory_mb + _CUDA * gpu
         return Cost(found.seconds, memory, found.disk_mb, job.known, tuple(job.notes))
 
-    @cached_property
-    def shape(self) -> tuple[dict[str, int], str]:
-        """Layers, width, tokens of an image and side of the pictures of the vision tower, and what was assumed."""
-        tower = vision(self.config, self.base)
+    def _shape(self, model: str) -> tuple[dict[str, int], str]:
+        """Layers, width, tokens of an image and side of the pictures of a vision tower, and what was assumed."""
+        tower = vision(self.config, self.base, model)
         if tower:
             return {
                 "layers": tower.n_layers,
@@ -105,15 +107,10 @@ class Model:
                 "tokens": tower.n_tokens,
                 "pixels": tower.image_size,
             }, ""
-        source = self.config["model"]["source"]
+        source = models(self.config)[model]["source"]
         return dict(_CLIP_B32), (
-            f"model.source: how large {source} is, only the hub knows; ViT-B/32 is assumed"
+            f"{section_of(model)}.source: how large {source} is, only the hub knows; ViT-B/32 is assumed"
         )
-
-    @cached_property
-    def layers(self) -> list[int]:
-        """The layers that are extracted and edited."""
-        return layers_of(self.config, self.base)
 
 
 class Sizes:
@@ -172,9 +169,14 @@ class Sizes:
     # ---- the model and its activations
 
     @property
+    def model(self) -> str:
+        """The job's model."""
+        return job_model(self.config, self.names)
+
+    @property
     def vision(self) -> dict[str, int]:
         """`layers`, `width`, `tokens` of an image, and `pixels` of a side, of the vision tower."""
-        found, note = self._model.shape
+        found, note = self._model.shape(self.model)
         if note:
             self.notes[note] = None
         return found
@@ -193,13 +195,13 @@ class Sizes:
     @property
     def extracted(self) -> int:
         """Number of layers that are extracted."""
-        return len(self._model.layers)
+        return len(self._model.layers(self.model))
 
     @property
     def block(self) -> int:
         """Number of layers in the job's block, such as layers_00-02."""
         first, last = map(int, self.names["block"].removeprefix("layers_").split("-"))
-        return sum(first <= layer <= last for layer in self._model.layers)
+        return sum(first <= layer <= last for layer in self._model.layers(self.model))
 
     @property
     def features(self) -> int:

@@ -12,7 +12,7 @@ Above its first function a script of `workflow_scripts/` may have three tuples o
                                      key in brackets is the one that people are told of
       model_shape()                  the same, where no single key says it
 
-  `datasets` and `dictionaries` are the data set and the dictionary that the job is about.
+  `datasets`, `dictionaries` and `model` are the data set, the dictionary and the model that the job is about.
 - `CUT`: what says only which part of the step's work a job does, such as the layers of its block; methods of
   `Derived` too. It stands in the recipe beside the settings, and no action sees it.
 - `IMPORTS`: modules that the step imports by a name in its settings: `clipsteer.data.painters.{world}`. Of a

@@ -163,7 +163,7 @@ class Run:
             return target
         tree = self.tree(name)
         paths = tree.paths()
-        shown = self._origin(name, paths)
+        shown = self._origin(name, tree)
         self._shown[str(target)] = shown
         for path in paths:
             place = target / path
@@ -175,12 +175,14 @@ class Run:
                 self.store.verify(tree.digest(path))
         return target
 
-    def _origin(self, name: str, paths: Sequence[str]) -> str:
+    def _origin(self, name: str, tree: StoreTree) -> str:
         """What people know an input tree by: the user's own folder, as long as it has these files."""
         kind = name.rpartition("/")[2]
-        root = self.runtime.roots.get(kind)
-        if root is not None and all((root / path).is_file() for path in paths):
-            return str(root)
+        for called, root in self.runtime.roots.items():
+            if called == kind or called.startswith(f"{kind}-"):  # one of several models
+                files = [(root / path, tree.size(path)) for path in tree.paths()]
+                if all(file.is_file() and file.stat().st_size == size for file, size in files):
+                    return str(root)
         return f"<{kind} {self.inputs[name][:15]}>"
 
     def for_people(self, text: str) -> str:

@@ -13,6 +13,7 @@ from clipsteer.sections.values import (
     WHOLE,
     Absent,
     Count,
+    Name,
     Null,
     Once,
     Option,
@@ -79,6 +80,12 @@ class Dataset(Section):
 
     layout: Literal["celeba", "waterbirds", "imagenet", "folder"] = key(
         "how the folder is read, see [real data](#real-data)", "build_manifest"
+    )
+    model: Name = key(
+        "which model sees the images, see [two models in one run](#two-models-in-one-run)",
+        "build_head, extract_activations and all that follows",
+        default="model",
+        allowed="`model`, which is the section of that name, or a name in `models`",
     )
     root: SomeText = key(
         "where the images are. Moving a folder and changing its path here recomputes nothing",

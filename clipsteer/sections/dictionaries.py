@@ -118,6 +118,13 @@ class Dictionary(Section):
         default=Absent,
         allowed="a folder, a file, `hub:ORGANISATION/NAME`, the address of its page, or `prisma:FAMILY`",
     )
+    model: Name = key(
+        "the model that a released dictionary is for; without it that of the first table that it stands in. Any other "
+        "one is for the model of the data set that it learns from",
+        _IMPORT,
+        default=Absent,
+        allowed="`model`, or a name in `models`",
+    )
     sources: dict[LayerKey, SomeText] = key(
         "layers that are from elsewhere", _IMPORT, default=Absent, allowed="layer: source"
     )

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from clipsteer.sections.general import Layers
 from clipsteer.sections.values import (
     WHOLE,
     Absent,
@@ -64,6 +65,15 @@ class Tiny(Section):
     max_logit_scale: Rate = key("bound of the learned temperature", _AGAIN)
 
 
+_VISION = (
+    "extract_activations, select_features, ablate_features, shuffle_control, evaluate_directions, "
+    "evaluate_subspaces, storage_effect"
+)
+_FOLLOWS = "extract_activations and all that follows"
+Dtype = Literal["float32", "bfloat16", "float16"]
+Crop = Literal["transformers", "openai"]
+
+
 class Model(Section):
     """The CLIP or SigLIP whose vision tower is steered."""
 
@@ -77,13 +87,27 @@ class Model(Section):
         "branch, tag or commit of a hub name; null is its main branch. Read for hub names only",
         "import_clip",
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = key(
-        "precision of the vision tower's forward pass; text embeddings are always float32",
-        "extract_activations, select_features, ablate_features, shuffle_control, evaluate_directions, "
-        "evaluate_subspaces, storage_effect",
+    dtype: Dtype = key(
+        "precision of the vision tower's forward pass; text embeddings are always float32", _VISION
     )
-    crop: Literal["transformers", "openai"] = key(
+    crop: Crop = key(
         "whose centre crop a CLIP's images get, see below; numbers differ by one pixel's shift",
-        "extract_activations and all that follows",
+        _FOLLOWS,
     )
     tiny: Tiny = part(Absent)
+
+
+class OtherModel(Section):
+    """A model beside the one of the section `model`."""
+
+    label: SomeText = key("stands in the tables, as `model.name`", "make_table")
+    source: SomeText = key("as `model.source`", "import_clip", allowed="a folder, or a hub name")
+    revision: Annotated[Text | None, Null] = key("as `model.revision`", "import_clip", default=None)
+    dtype: Dtype = key("as `model.dtype`", _VISION, default="float32")
+    crop: Crop = key("as `model.crop`", _FOLLOWS, default="transformers")
+    layers: Layers = key(
+        "its own `activations.layers`, which counts where this is left out",
+        "as `activations.layers`",
+        default=Absent,
+        allowed="`all`, or a list such as `[7, 8, 9]`",
+    )

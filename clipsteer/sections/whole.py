@@ -10,7 +10,7 @@ from clipsteer.sections.data import Dataset
 from clipsteer.sections.dictionaries import Dictionary
 from clipsteer.sections.explorer import Explorer
 from clipsteer.sections.general import Activations, Jobs, Raw, Runtime, Steering, Store
-from clipsteer.sections.model import Model
+from clipsteer.sections.model import Model, OtherModel
 from clipsteer.sections.values import WHOLE, Name, Once, Section, key, part
 
 
@@ -30,6 +30,7 @@ class Configuration(Section):
     raw: Raw
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
     model: Model
+    models: dict[Name, OtherModel] = Field(default={})
     activations: Activations
     dictionaries: Annotated[dict[Name, Dictionary], Field(min_length=1)]
     steering: Steering

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from clipsteer.config.used import job_name
 from clipsteer.dictionaries.sources import Local, member
 from clipsteer.store.roots import REFS
 from clipsteer.workflow.outline import Outline
@@ -30,12 +31,13 @@ class Commands:
             if not self._outline.is_painted(dataset):
                 words += ["--root", f"{dataset}={self._outline.root(dataset)}"]
         for dictionary in self._outline.used_imported:
-            for layer in self._outline.layers:
+            for layer in self._outline.layers(self._outline.dictionary_model(dictionary)):
                 source = self._outline.source(dictionary, layer)
                 if isinstance(source, Local):
                     words += ["--root", f"{member(dictionary, layer)}={source.path}"]
-        if self._outline.local_model:
-            words += ["--root", f"model={self._outline.local_model}"]
+        for model in self._outline.models:
+            if folder := self._outline.local_model(model):
+                words += ["--root", f"{job_name(model)}={folder}"]
         return (
             f"PYTHONPATH={quoted(base)} "
             + " ".join(quoted(word) for word in words)

@@ -30,7 +30,7 @@ class Derived:
 
     def layers(self, wildcards: Any) -> list[int]:
         """Those of the job's block."""
-        return self._outline.blocks[wildcards.block]
+        return self._outline.block(wildcards)
 
     def split(self, wildcards: Any) -> str:
         """The split as a rule names it: `train_augmented` for the copies."""
@@ -79,16 +79,18 @@ class Derived:
 
     def hub_name(self, wildcards: Any) -> dict[str, Any] | None:
         """What the hub calls the model; None of a folder, which counts by what its token says of its files."""
-        model = self._outline.config["model"]
-        return None if self._outline.local_model else {k: model[k] for k in ("source", "revision")}
+        name = self._outline.model_of(wildcards)
+        local, model = self._outline.local_model(name), self._outline.models[name]
+        return None if local else {k: model[k] for k in ("source", "revision")}
 
     def model_shape(self, wildcards: Any) -> list[int | None]:
         """Layers and width."""
-        return list(model_shape(self._outline.config, self._outline.folder))
+        model = self._outline.model_of(wildcards)
+        return list(model_shape(self._outline.config, self._outline.folder, model))
 
     def all_layers(self, wildcards: Any) -> list[int]:
         """Those that are extracted."""
-        return self._outline.layers
+        return self._outline.layers(self._outline.model_of(wildcards))
 
     def with_resid_post(self, wildcards: Any) -> list[str]:
         """The hook points, and the one that evaluation resumes from."""
@@ -141,7 +143,8 @@ class Derived:
 
     def images_from(self, wildcards: Any) -> str:
         """What tables say of where the images are from; a tiny CLIP makes no real result either."""
-        painted = self._outline.tiny or self._outline.is_painted(wildcards.dataset)
+        tiny = self._outline.model_of(wildcards) not in self._outline.taken_models
+        painted = tiny or self._outline.is_painted(wildcards.dataset)
         return "painted" if painted else "real"
 
     def papers_attributes(self, wildcards: Any) -> bool:

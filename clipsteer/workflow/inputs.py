@@ -12,7 +12,7 @@ from typing import Any
 
 from clipsteer.data.forms import unconcerned
 from clipsteer.store.roots import REFS
-from clipsteer.workflow.outline import DIRECTED, Outline
+from clipsteer.workflow.outline import DIRECTED, MODEL, Outline
 
 DROPPED = f"{REFS}/{{table}}/dropped/{{result}}/{{dataset}}/{{split}}.json"
 """Says that the activations of a split have been dropped, as far as one result of a table goes."""
@@ -30,7 +30,11 @@ class Inputs:
     def __init__(self, outline: Outline) -> None:
         self._outline = outline
 
-    # ---- images and activations
+    # ---- models, images and activations
+
+    def model(self, wildcards: Any) -> str:
+        """The pointer of the job's model."""
+        return MODEL.format(model=self._outline.model_of(wildcards))
 
     def world(self, wildcards: Any) -> list[str]:
         """The pointer of a painted world; nothing where the user has the images."""
@@ -75,7 +79,7 @@ class Inputs:
         return [
             pointer
             for dictionary in self._outline.tables.get(wildcards.dataset, [])
-            for block in self._outline.blocks
+            for block in self._outline.blocks(wildcards.dataset)
             for pointer in self._dictionary(wildcards.dataset, dictionary, block)
         ]
 
@@ -108,7 +112,7 @@ class Inputs:
         return [
             f"{DIRECTED}/{kind}.json".format(dataset=table, hook_point=hook_point, block=block)
             for hook_point in self._outline.hook_points(table)
-            for block in self._outline.blocks
+            for block in self._outline.blocks(table)
         ]
 
     def _steered(
@@ -118,7 +122,7 @@ class Inputs:
             f"{REFS}/{table}/{dictionary}/{block}/{kind}.json"
             for dictionary in self._outline.tables.get(table, [])
             if counts(dictionary)
-            for block in self._outline.blocks
+            for block in self._outline.blocks(table)
         ]
 
     # ---- dropping activations that nothing reads
@@ -133,7 +137,7 @@ class Inputs:
         for dictionary in self._outline.tables.get(table, []):
             is_sae = self._outline.is_trained(dictionary)
             trained_on = self._outline.learns_from(dictionary)
-            for block in self._outline.blocks:
+            for block in self._outline.blocks(table):
                 place = f"{REFS}/{table}/{dictionary}/{block}"
                 if self._outline.is_imported(dictionary):
                     read(table, "validation", f"{place}/check.json")

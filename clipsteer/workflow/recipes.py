@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from clipsteer.config.used import FIRST
 from clipsteer.errors import ClipsteerError
 from clipsteer.runner.code import FINGERPRINTS
 from clipsteer.runner.declared import ALL, declared
@@ -81,11 +82,13 @@ class Recipes:
         return getattr(self._derived, function)(wildcards)
 
     def _configured(self, script: Path, key: str, wildcards: Any) -> Any:
-        """The value of a dotted key, of the job's own data set or dictionary where such sections have several."""
+        """The value of a dotted key, of the job's own data set, dictionary or model where there are several."""
         section, *path = key.split(".")
         if section in _NAMED:
             path.insert(0, getattr(wildcards, _NAMED[section]))
         value = self._outline.config
+        if section == FIRST:
+            value = {section: self._outline.models[self._outline.model_of(wildcards)]}
         for name in (section, *path):
             if name not in value:
                 raise ClipsteerError(

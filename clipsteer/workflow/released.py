@@ -17,13 +17,13 @@ from clipsteer.workflow.outline import Outline
 
 def expected(outline: Outline, dictionary: str) -> dict[str, Any]:
     """What the configuration expects of a dictionary, whichever the layer: `Expected` but for that."""
-    settings = outline.dictionaries[dictionary]
+    settings, model = outline.dictionaries[dictionary], outline.dictionary_model(dictionary)
     family = FAMILIES.get(settings.get("source", "").removeprefix("prisma:"))
     tokens = family.tokens if family and settings["source"].startswith("prisma:") else None
     return {
         "hook_point": settings["hook_point"],
-        "width": model_shape(outline.config, outline.folder)[1],
-        "model": _model(outline),
+        "width": model_shape(outline.config, outline.folder, model)[1],
+        "model": _called(outline, model),
         "format": settings.get("format", "auto"),
         "tokens": settings.get("tokens", tokens),
         "normalize": settings.get("normalize"),
@@ -38,7 +38,7 @@ def released(outline: Outline, dictionary: str, caches: Path) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     faults: list[str] = []
-    for layer in outline.layers:
+    for layer in outline.layers(outline.dictionary_model(dictionary)):
         try:
             found[str(layer)] = _layer(outline, dictionary, layer, caches)
         except ClipsteerError as error:
@@ -69,10 +69,13 @@ def _layer(outline: Outline, dictionary: str, layer: int, caches: Path) -> dict[
     return {"files": looked_at.digests}
 
 
-def _model(outline: Outline) -> str | None:
-    """What the CLIP is called: on the hub, or by the folder's own configuration; None of one that is trained here."""
-    if outline.tiny:
+def _called(outline: Outline, model: str) -> str | None:
+    """What a CLIP is called: on the hub, or by its folder's own configuration; None of one that is trained here."""
+    if model not in outline.taken_models:
         return None
-    if outline.local_model is None:
-        return str(outline.config["model"]["source"])
-    return own_name(outline.folder / outline.local_model)
+    folder = outline.local_model(model)
+    return (
+        str(outline.models[model]["source"])
+        if folder is None
+        else own_name(outline.folder / folder)
+    )

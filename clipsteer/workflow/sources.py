@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from clipsteer.config.used import job_name, section_of
 from clipsteer.data.forms import FORMS
 from clipsteer.data.watched import named_files
 from clipsteer.errors import ClipsteerError
@@ -21,7 +22,6 @@ from clipsteer.workflow.outline import MODEL, Outline
 from clipsteer.workflow.recipes import Recipes
 from clipsteer.workflow.released import released
 
-_MODEL = "model"  # its name among the folders; a data set's is its own
 _DICTIONARY = "dictionary-"  # before an imported one's: no data set has a dash in its name
 
 
@@ -44,20 +44,27 @@ class Sources:
         return "" if painted else self.token(wildcards.dataset)
 
     def model(self, wildcards: Any, output: object = None) -> str | None:
-        """What stands for the model: the files of a folder, or the commit that was taken from the hub.
+        """What stands for a model: the files of a folder, or the commit that was taken from the hub.
 
         None where none was taken yet for this name and revision. As it asks for `output`, Snakemake does
         not take note of it: a commit is known after the run that took it, which makes nothing stale.
         """
-        if self._outline.local_model:
-            return self.token(_MODEL)
+        name = self._outline.model_of(wildcards)
+        if self._outline.local_model(name):
+            return self.token(job_name(name))
         with suppress(ClipsteerError, KeyError):  # no pointer, or one of something else
-            model = read_pointer(MODEL)
+            model = read_pointer(MODEL.format(model=name))
             commit = canonical_json({"commit": model.members["all"].facts.get("commit")})
             recipe = self._recipes.of("import_clip")(wildcards)
             if model.chain == chain_key(recipe, [digest_bytes(commit)]):
                 return commit.decode()
         return None
+
+    def words(self, wildcards: Any) -> list[str]:
+        """The words that say to a job which model it takes, and what stands for it where that is a folder."""
+        model = self._outline.model_of(wildcards)
+        name, local = job_name(model), self._outline.local_model(model)
+        return [*(["--raw", f"token={self.token(name)}"] if local else []), "--name", name]
 
     def dictionary(self, wildcards: Any) -> str:
         """What stands for a block of layers of a released dictionary: digests of files, or commits of the hub.
@@ -65,13 +72,13 @@ class Sources:
         Canonical JSON, by layer. Raises ClipsteerError where there is none, or not what the configuration takes it for.
         """
         known = json.loads(self.token(f"{_DICTIONARY}{wildcards.dictionary}"))
-        layers = map(str, self._outline.blocks[wildcards.block])
+        layers = map(str, self._outline.block(wildcards))
         return canonical_json({layer: known[layer] for layer in layers}).decode()
 
     # ---- scans
 
     def token(self, name: str) -> str:
-        """What stands for the folder of a data set, or of the model: canonical JSON.
+        """What stands for the folder of a data set, of a model or of a dictionary: canonical JSON.
 
         Raises ClipsteerError where it is not as its layout has it or cannot be read.
         """
@@ -95,8 +102,9 @@ class Sources:
             found = released(self._outline, name.removeprefix(_DICTIONARY), CACHES)
             self._scanned[name] = found
             return canonical_json(found).decode()
-        key = "model.source" if name == _MODEL else f"datasets.{name}.root"
-        folder = self._model_folder(key) if name == _MODEL else self._folder(name, key)
+        model = {job_name(model): model for model in self._outline.models}.get(name)
+        key = f"{section_of(model)}.source" if model else f"datasets.{name}.root"
+        folder = self._model_folder(model, key) if model else self._folder(name, key)
         progress = Progress(Log(), f"looking at {key}", None, "files hashed")
         try:
             looked_at = scan(
@@ -122,11 +130,11 @@ class Sources:
             named=named_files(settings),
         )
 
-    def _model_folder(self, key: str) -> Folder:
-        """The model's, once it is seen to be one."""
+    def _model_folder(self, model: str, key: str) -> Folder:
+        """A model's, once it is seen to be one."""
         from clipsteer.backbones.weights import PATTERNS, faults  # seldom needed
 
-        folder = self._outline.local_model
+        folder = self._outline.local_model(model)
         assert folder is not None
         if found := [f"{key}: {fault}" for fault in faults(folder)]:
             raise ClipsteerError("\n".join(found))

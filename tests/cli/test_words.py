@@ -163,6 +163,12 @@ def test_config_keys(step: str, path: str, key: str) -> None:
     assert config_key(step, "n", path) == key
 
 
+def test_the_key_of_one_of_several_models_is_of_its_own_section() -> None:
+    assert config_key("import_clip", "model", "hub.source") == "model.source"
+    assert config_key("import_clip", "model-large", "hub.source") == "models.large.source"
+    assert config_key("import_clip", "model-large", "token") == "models.large.source"
+
+
 def test_the_key_of_a_step_on_all_tables_names_none_of_them() -> None:
     assert config_key("best_per_layer", "", "datasets") == "tables"
     reason = Reason("config", "datasets", ["celeba", "birds"], ["celeba"])

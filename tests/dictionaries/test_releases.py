@@ -272,7 +272,7 @@ def test_no_normalisation_has_many_spellings(tmp_path: Path, found: str | None) 
         ({"normalize_activations": "layer_norm"}, {}, r"normalised by 'layer_norm', which depends on each token"),
         ({"normalize_activations": "constant_norm_rescale"}, {}, "normalised by 'constant_norm_rescale'"),
         ({"normalize_activations": "layer_norm"}, {"normalize": "none"}, "says layer_norm .* says none"),
-        ({}, {"model": "openai/clip-vit-base-patch32"}, "made for open-clip:laion/CLIP.*but model.source is openai"),
+        ({}, {"model": "openai/clip-vit-base-patch32"}, "made for open-clip:laion/CLIP.*has it for openai"),
         ({}, {"model": "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"}, "another CLIP of the same shape"),
         ({"activation_fn_str": "absent"}, {}, "activation_fn_str: missing"),
         ({"activation_fn_str": "gelu"}, {}, "activation_fn_str: found 'gelu', expected relu or topk"),

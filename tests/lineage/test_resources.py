@@ -14,7 +14,14 @@ import yaml
 from clipsteer.cli.budget_words import lines
 from clipsteer.lineage.budget import Share, budget, total
 from clipsteer.lineage.foreseen import DagJob, Forecast, PlannedAction, PlannedJob, Remade
-from clipsteer.lineage.resources import GPU_STEPS, Cost, Model, asks_for_gpu, known_images
+from clipsteer.lineage.resources import (
+    GPU_STEPS,
+    Cost,
+    Model,
+    Sizes,
+    asks_for_gpu,
+    known_images,
+)
 
 BASE = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((BASE / "config.yaml").read_text(encoding="utf-8"))
@@ -217,6 +224,31 @@ def test_what_nobody_knows_is_said_to_be_unknown(tmp_path: Path) -> None:
     evaluated = found.cost("extract_activations", {**JOB, "split": "test"})
     assert (evaluated.known, evaluated.notes) == (True, ())  # the config says how many it draws
     assert found.cost("make_table", JOB).known
+
+
+def test_each_model_has_costs_of_its_own(tmp_path: Path) -> None:
+    """Half as many layers of twice the width: of the work of a layer and of the numbers to be stored."""
+    shape = {"num_hidden_layers": 3, "hidden_size": 192, "image_size": 64, "patch_size": 16}
+    content = {"model_type": "clip", "vision_config": shape}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    config = copy.deepcopy(DEFAULT)
+    config["models"] = {"wide": {"label": "wide", "source": str(tmp_path)}}
+    config["datasets"]["faces"] = {**config["datasets"]["celeba"], "model": "wide"}
+    config["dictionaries"]["of_wide"] = {**config["dictionaries"]["topk"], "trained_on": "faces"}
+    found = Model(config, BASE, known_images(config, Path("nowhere")))
+    first, second = (
+        Sizes(found, {**JOB, "dataset": name}, gpu=False) for name in ("celeba", "faces")
+    )
+    assert (first.model, second.model) == ("model", "wide")
+    assert [sizes.vision for sizes in (first, second)] == [
+        {"layers": 6, "width": 96, "tokens": 17, "pixels": 64},
+        {"layers": 3, "width": 192, "tokens": 17, "pixels": 64},
+    ]
+    assert second.stored(10, 1) == 2 * first.stored(10, 1)
+    assert (first.extracted, second.extracted) == (6, 3)
+    trained = Sizes(found, {"dictionary": "of_wide", "block": "layers_00-02"}, gpu=False)
+    assert (trained.model, trained.block) == ("wide", 3)
+    assert Sizes(found, {"model": "wide"}, gpu=False).weights_mb == 2 * first.weights_mb
 
 
 def test_a_model_of_the_hub_is_taken_for_the_papers() -> None:

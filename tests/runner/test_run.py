@@ -60,6 +60,24 @@ def test_an_input_that_is_no_longer_there_is_called_by_its_digest(
     assert says(bench, clip, "model", other, "{link} bad") == f"<model {digest}>/weights.bin bad"
 
 
+def test_one_of_several_models_is_called_by_its_own_folder(
+    bench: Bench, clip: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    (other / "sub").mkdir(parents=True)
+    (other / "weights.bin").write_bytes(b"other")
+    (other / "sub/config.json").write_bytes(b"{}")
+
+    def compute(run: Run) -> None:
+        raise ClipsteerError(f"{run.folder('model')}: no")
+
+    executor = bench.executor(roots={"celeba": clip, "model": other, "model-second": clip})
+    digest = put_tree(bench.objects, clip)
+    with pytest.raises(ClipsteerError) as caught:
+        bench.act("make", {"model": digest}, compute, executor)
+    assert str(caught.value) == f"{clip}: no"
+
+
 def test_what_else_is_in_scratch_is_called_by_its_store(bench: Bench, clip: Path) -> None:
     said = says(bench, clip, "model", clip, "{scratch}/shard: full, '{scratch}'")
     store = bench.objects.root

@@ -13,6 +13,12 @@ from tests.workflow.runs import DROPPING, Outcome, WorkingCopy, making
 Share = Callable[[str, Callable[[WorkingCopy], Outcome]], WorkingCopy]
 
 
+@pytest.fixture
+def one_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No code is looked at: what a recipe has of the configuration is at issue."""
+    monkeypatch.setattr("clipsteer.workflow.recipes.code_fingerprint", lambda *words: "code")
+
+
 @pytest.fixture(scope="session")
 def common(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A temporary folder that all workers of pytest-xdist share."""

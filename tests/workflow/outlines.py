@@ -52,7 +52,7 @@ RESULTS = [file for body in RULES.values() for file in re.findall(r'="(results/[
 def jobs(made: Outline) -> Iterator[Job]:
     """All jobs of all rules that could be asked for; a rule's log names its wildcards."""
     for step, body in RULES.items():
-        if step == ("import_clip" if made.tiny else "pretrain_clip"):
+        if step == "pretrain_clip" and not made.tiny:
             continue
         log = re.search(r'log:\s*"([^"]+)"', body)
         assert log, step
@@ -69,8 +69,8 @@ def jobs(made: Outline) -> Iterator[Job]:
         elif step == "unconcerned_attributes":
             datasets = [name for name, of in made.datasets.items() if of.get("unconcerned")]
         values: dict[str, Iterable[object]] = {
-            **{"dataset": datasets, "dictionary": made.dictionaries, "block": made.blocks},
-            **{"hook_point": ["resid_post"]},
+            **{"dataset": datasets, "dictionary": made.dictionaries, "block": made.every_block},
+            **{"hook_point": ["resid_post"], "model": made.taken_models},
             **{"split": SPLITS, "part": made.parts, "table": ["celeba"], "result": ["table"]},
         }
         for chosen in itertools.product(*(values[name] for name in names)):
@@ -78,7 +78,10 @@ def jobs(made: Outline) -> Iterator[Job]:
             of_dataset = made.tables.get(at.get("dataset", ""), made.trained)
             if among := re.search(r"dictionary=one_of\(OUTLINE\.(\w+)\)", body):
                 of_dataset = [name for name in of_dataset if name in getattr(made, among[1])]
-            if "dictionary" not in at or at["dictionary"] in of_dataset:
+            there = "block" not in at or at["block"] in made.blocks_of(
+                made.model_of(wildcards(**at))
+            )
+            if there and ("dictionary" not in at or at["dictionary"] in of_dataset):
                 yield step, tuple(at.items())
 
 

@@ -40,7 +40,7 @@ CONFIG = yaml.safe_load((BASE / "config.yaml").read_text(encoding="utf-8"))
 SCHEMA = yaml.safe_load((BASE / "schemas/config.schema.yaml").read_text(encoding="utf-8"))
 TEXT = (BASE / "docs/configuration.md").read_text(encoding="utf-8")
 # Sections whose first level below are names that the user gives.
-NAMED = ("datasets", "dictionaries", "tables")
+NAMED = ("datasets", "models", "dictionaries", "tables")
 OPTIONS = "datasets.<name>.options"
 
 

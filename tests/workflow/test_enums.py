@@ -63,7 +63,12 @@ def row(number: int, mine: Path) -> dict[str, Any]:
     point = word["dictionaries.<name>.hook_point"]
     own = {"layout": "folder", "root": str(mine), "class_names": ["cat", "dog"]}
     birds = config["datasets"]["waterbirds"]
-    config = merged(config, {"datasets": {"mine": {**birds, **own}}})
+    # data that no table needs, of another model
+    layers = [0, 2] if number % 2 else word["models.<name>.layers"]
+    other = {key: word[f"models.<name>.{key}"] for key in ("dtype", "crop")}
+    config["models"] = {"other": {"label": "other", "source": "a/clip", "layers": layers, **other}}
+    unseen = {**config["datasets"]["general"], "model": "other"}
+    config = merged(config, {"datasets": {"mine": {**birds, **own}, "unseen": unseen}})
     del config["datasets"]["mine"]["painted"]
     for dictionary in config["dictionaries"].values():
         dictionary["hook_point"] = point

@@ -83,12 +83,6 @@ OTHERWISE = {
 WORD = {"datasets.<name>.layout": "folder", "dictionaries.<name>.architecture": "vanilla_too"}
 
 
-@pytest.fixture
-def one_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No code is looked at: what a recipe has of the configuration is at issue."""
-    monkeypatch.setattr("clipsteer.workflow.recipes.code_fingerprint", lambda *words: "code")
-
-
 def leaves(part: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     if isinstance(part, dict) and path[-1:] != ("unconcerned",):  # its names are the user's
         for name, below in part.items():
@@ -239,7 +233,7 @@ def test_a_model_counts_by_its_name_on_the_hub_or_by_its_files(tmp_path: Path) -
     def settings(**model: Any) -> Any:
         words = {"activations": {"layers": [0, 1]}, "model": model}
         found = recipes(outline(words, tmp_path))
-        return json.loads(found["import_clip", ()])["config"]
+        return json.loads(found["import_clip", (("model", "model"),)])["config"]
 
     assert settings(source="some/clip", revision="v1") == {
         "hub": {"source": "some/clip", "revision": "v1"}

@@ -91,8 +91,9 @@ def test_a_hub_model_counts_by_the_commit_that_was_taken() -> None:
         {"all": Member({}, facts={"commit": "abc"})},
         chain_key(recipe, [digest_bytes(commit.encode())]),
     )
-    Path(MODEL).parent.mkdir(parents=True)
-    write_pointer(MODEL, pointer)
+    place = Path(MODEL.format(model="model"))
+    place.parent.mkdir(parents=True)
+    write_pointer(place, pointer)
     assert found.model(wildcards()) == commit
     # another revision's commit says nothing of this one
     config["model"]["revision"] = "v2"
@@ -149,7 +150,9 @@ def test_a_dictionary_of_another_clip_is_refused_where_both_have_a_name(
     if fits:
         sources(**config).dictionary(at)
     else:
-        with pytest.raises(ClipsteerError, match=r"made for open-clip:who/tiny, .* is who/other"):
+        with pytest.raises(
+            ClipsteerError, match=r"made for open-clip:who/tiny, .* has it for who/other"
+        ):
             sources(**config).dictionary(at)
         config["dictionaries"]["theirs"]["allow_other_model"] = True
         sources(**config).dictionary(at)
