@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from clipsteer.workflow.commands import Commands
 from clipsteer.workflow.inputs import Inputs
 from clipsteer.workflow.outline import Outline
 from clipsteer.workflow.recipes import Recipes
-from tests.workflow.outlines import DEFAULT, jobs, recipes, wildcards
+from tests.workflow.outlines import DEFAULT, RESULTS, RULES, jobs, recipes, wildcards
 from tests.workflow.real_trees import make_model, real_config
 from tests.workflow.runs import BASE, TINY, WorkingCopy, merged
 
@@ -144,6 +145,22 @@ def test_a_released_dictionary_is_held_against_its_own_model(tmp_path: Path) -> 
     shape(tmp_path / "some/clip", hidden_size=32)  # a folder of that name comes first
     recipe = Recipes(outlined(config, tmp_path)).of("import_dictionary")
     assert json.loads(recipe(here))["config"]["release"]["width"] == 32
+
+
+def test_every_result_of_a_data_set_is_of_its_own_model(fresh: WorkingCopy) -> None:
+    """A dry run of all that there is of a data set names no other model among its jobs' inputs."""
+    whole = merged(DEFAULT, yaml.safe_load(TINY.read_text()))
+    config = with_second(whole, source="who/clip", layers=[0, 1])
+    config = merged(config, {"runtime": {"terminal": "full"}})
+    del config["store"]
+    wanted = [file.format(dataset="faces") for file in RESULTS if "{dataset}" in file]
+    outcome = fresh.run(*wanted, config=config, overlays=(), options=["--dry-run"]).ok()
+    assert set(re.findall(rf"{REFS}/model/(\w+)\.json", outcome.text)) == {"second"}
+    made = set(re.findall(r"^rule (\w+):", outcome.text, re.M))
+    assert set(RULES) - made == {
+        *("pretrain_clip", "best_per_layer", "drop_activations"),
+        *("import_dictionary", "check_dictionary"),
+    }
 
 
 def test_what_is_shared_is_restored_and_the_rest_computed(
