@@ -17,6 +17,25 @@ rule paint_world:
         shell_words("paint_world") + "--name {wildcards.dataset} --pointer {output}"
 
 
+# The test images' pairs, only where results/<dataset>_baselines.csv is asked for.
+
+
+rule paint_pairs:
+    output:
+        f"{REFS}/{{dataset}}/painted_pairs.json",
+    log:
+        "logs/paint_pairs/{dataset}.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("paint_pairs"),
+    params:
+        recipe=RECIPES.of("paint_pairs"),
+        chain=expected_chain,
+    shell:
+        shell_words("paint_pairs") + "--name {wildcards.dataset} --pointer {output}"
+
+
 rule build_manifest:
     input:
         INPUTS.world,

@@ -93,6 +93,7 @@ rule baseline_table:
         readout=f"{REFS}/{{dataset}}/readout.json",
         directed=INPUTS.directed,
         steered=INPUTS.of_trained("baselines"),
+        pairs=INPUTS.pairs,
         dropped=INPUTS.dropped("baselines"),
     output:
         csv="results/{dataset}_baselines.csv",
@@ -114,8 +115,32 @@ rule baseline_table:
         shell_words("baseline_table")
         + "--name {wildcards.dataset} --input readout={input.readout}"
         " --inputs directed {input.directed} --inputs steered {input.steered}"
+        " --inputs pairs {input.pairs}"
         " --export all/csv={output.csv} all/markdown={output.markdown} all/figure={output.figure}"
         " --pointer {output.pointer}"
+
+
+rule pairs_figure:
+    input:
+        baselines=f"{REFS}/{{dataset}}/baselines.json",
+    output:
+        figure="results/{dataset}_pairs.png",
+        pointer=f"{REFS}/{{dataset}}/pairs_figure.json",
+    log:
+        "logs/pairs_figure/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.paired),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("pairs_figure"),
+    params:
+        recipe=RECIPES.of("pairs_figure"),
+        chain=expected_chain,
+    shell:
+        shell_words("pairs_figure")
+        + "--name {wildcards.dataset} --input baselines={input.baselines}"
+        " --export all/figure={output.figure} --pointer {output.pointer}"
 
 
 rule storage_effect:

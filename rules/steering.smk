@@ -142,6 +142,31 @@ rule unconcerned_attributes:
         " --inputs source {input.world} --raw source={params.source:q} --pointer {output}"
 
 
+rule pair_margins:
+    input:
+        model=MODEL,
+        head=f"{REFS}/{{dataset}}/head.json",
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        painted=INPUTS.painted_pairs,
+    output:
+        f"{REFS}/{{dataset}}/pairs.json",
+    log:
+        "logs/pair_margins/{dataset}.log",
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("pair_margins"),
+    params:
+        recipe=RECIPES.of("pair_margins"),
+        chain=expected_chain,
+    shell:
+        shell_words("pair_margins")
+        + "--name {wildcards.dataset} --input model={input.model} --input head={input.head}"
+        " --input manifest={input.manifest} --inputs painted {input.painted} --pointer {output}"
+
+
 rule fit_directions:
     input:
         manifest=f"{REFS}/{{dataset}}/manifest.json",

@@ -16,8 +16,10 @@ USES = (
     "images_from() as source",
     "model.name as model",
     "datasets.group_names",
+    "names_given(datasets.class_names) as class_names",
     "trained(tables) as dictionaries",
     "steering.balance",
+    "steering.attribute_value",
     "steering.strict",
     "steering.strict_slack",
     "steering.relaxed_drop",
@@ -34,6 +36,8 @@ def plan(job: Job) -> dict[str, Action]:
         **job.of_members("steered", "trials", "steered"),
     }
     inputs |= {name: job.output("readout", name) for name in ("trials", "images", "unconcerned")}
+    if job.inputs["pairs"].members:
+        inputs["pairs"] = job.output("pairs", "pairs")
     return {"all": Action(job.recipe, inputs)}
 
 
@@ -43,19 +47,24 @@ def compute(run: Run) -> None:
     from clipsteer.report.table import csv_text
     from clipsteer.steering.choose import rules
     from clipsteer.steering.compared import compare
+    from clipsteer.steering.contenders import effects
+    from clipsteer.steering.pairs import Pairs
     from clipsteer.steering.unconcerned import balanced_accuracies
-    from clipsteer.tables import read_parquet
+    from clipsteer.tables import parquet_bytes, read_parquet
 
     recipe = run.recipe
     names = recipe["group_names"]
     unconcerned = read_parquet(run.blob("unconcerned"))
+    trials, images = _trials(run), read_parquet(run.blob("images"))
+    pairs = None
+    if "pairs" in run.inputs:
+        pairs = Pairs.of(images, read_parquet(run.blob("pairs")), recipe["attribute_value"])
     found = compare(
-        _trials(run),
-        read_parquet(run.blob("images")),
-        unconcerned,
-        n_groups=len(names),
-        rules=rules(recipe),
+        trials, images, unconcerned, n_groups=len(names), rules=rules(recipe), pairs=pairs
     )
+    if pairs is not None:
+        shown = effects(trials, rules(recipe), recipe["balance"], pairs)
+        run.put_bytes("effects", parquet_bytes(shown))
     labels = {key: recipe[key] for key in ("dataset", "source", "model")}
     table = baselines_table(found, **labels, group_names=names)
     run.put_bytes("csv", csv_text(table).encode())
@@ -64,6 +73,7 @@ def compute(run: Run) -> None:
         table,
         balance=recipe["balance"],
         group_names=names,
+        class_names=recipe["class_names"],
         attributes=balanced_accuracies(*counts),
     )
     run.put_bytes("markdown", page.encode())

@@ -46,6 +46,7 @@ def compute(run: Run) -> None:
     from clipsteer.steering.heads import Heads
     from clipsteer.steering.intervention import ClassBias, ReadoutEdit, predict_readout
     from clipsteer.steering.logistic import fit_probe
+    from clipsteer.steering.pairs import margins
     from clipsteer.tables import parquet_bytes, read_parquet
 
     recipe = run.recipe
@@ -69,6 +70,7 @@ def compute(run: Run) -> None:
     baseline = choice.counts(unmodified)
 
     trials, predictions = list[Trial](), list[np.ndarray]()
+    tested = labels["test"]["target"].to_numpy()
     zero = ClassBias(torch.zeros(len(head), dtype=torch.float64))
     for condition, rule in choice.rules.items():
         found = choose_bias(scores["validation"], targets, groups["validation"], baseline, rule)
@@ -92,18 +94,25 @@ def compute(run: Run) -> None:
     counts = choice.counts(predict_readout(probe, embeddings["validation"], head))
     trials.append(Trial(REFERENCE, None, None, counts, baseline, Option(probe)))
 
+    effects = list[np.ndarray | None]()
     for trial in trials:
-        assert isinstance(trial.option.intervention, ReadoutEdit)
-        predictions.append(predict_readout(trial.option.intervention, embeddings["test"], head))
+        edit = trial.option.intervention
+        assert isinstance(edit, ReadoutEdit)
+        predictions.append(predict_readout(edit, embeddings["test"], head))
+        biased = edit.scores(embeddings["test"], head) if isinstance(edit, ClassBias) else None
+        # a probe's scores are no cosines
+        effects.append(None if biased is None else margins(biased.numpy(), tested))
     unconcerned = open_unconcerned(run, len(embeddings["test"]))
     heads = Heads(head, unconcerned.heads)
     others = unconcerned.counts(heads.others(heads.codes(embeddings["test"])))
     run.put_bytes("unconcerned", parquet_bytes(others))
     # nothing that stands behind the model changes what other heads say of its embeddings
     same = np.tile(others["correct"].to_numpy(), (len(trials), 1))
-    run.put_bytes("trials", parquet_bytes(trials_frame(trials, np.stack(predictions), same)))
+    frame = trials_frame(trials, np.stack(predictions), same, effects)
+    run.put_bytes("trials", parquet_bytes(frame))
     images = labels["test"].with_columns(
-        pl.Series("baseline", scores["test"].argmax(axis=1), pl.Int16)
+        pl.Series("baseline", scores["test"].argmax(axis=1), pl.Int16),
+        pl.Series("margin", margins(scores["test"], tested), pl.Float64),
     )
     run.put_bytes("images", parquet_bytes(images))
     run.fact("balanced_probe_images", len(sample))

@@ -47,12 +47,9 @@ def compute(run: Run) -> None:
     import numpy as np
 
     from clipsteer.backbones.device import one_thread
-    from clipsteer.steering.baselines import (
-        SAE,
-        Trial,
-        random_subspaces,
-    )
+    from clipsteer.steering.baselines import Trial, random_subspaces
     from clipsteer.steering.choose import rules
+    from clipsteer.steering.compared import SAE
     from clipsteer.steering.controls import random_orders
     from clipsteer.steering.inputs import AblationSetting, chosen_on, tested
     from clipsteer.steering.moments import possible_balances

@@ -119,28 +119,20 @@ def extract_shard(
     layouts[EMBEDDING] = ArrayLayout((tower.projection_dim,), "float32")
 
     def batches() -> Iterator[dict[str, NDArray[np.generic]]]:
-        for first, pixels in _decoded(tower, images, batch_size, decode_threads):
-            with torch.inference_mode():
-                row = first % batch_size
-                whole = pixels
-                if len(pixels) < batch_size:
-                    # Rows outside the shard repeat the nearest image inside it.
-                    rows = torch.arange(batch_size).sub(row).clamp(0, len(pixels) - 1)
-                    whole = pixels[rows.to(pixels.device)]
-                embedding, taps = tower.run(whole, kept.hook_points)
-                inside = slice(row, row + len(pixels))
-                batch: dict[str, NDArray[np.generic]] = {}
-                for hook, layer in wanted:
-                    batch[array_name(hook, layer)] = _checked(
-                        taps[hook][layer][inside], dtype, first, f"{hook} of layer {layer}",
-                        describe,
-                    )  # fmt: skip
-                batch[EMBEDDING] = _checked(
-                    embedding[inside], "float32", first, "the image embedding", describe
-                )
+        passes = _passes(tower, images, kept.hook_points, batch_size, decode_threads)
+        for first, inside, embedding, taps in passes:
+            batch: dict[str, NDArray[np.generic]] = {}
+            for hook, layer in wanted:
+                batch[array_name(hook, layer)] = _checked(
+                    taps[hook][layer][inside], dtype, first, f"{hook} of layer {layer}",
+                    describe,
+                )  # fmt: skip
+            batch[EMBEDDING] = _checked(
+                embedding[inside], "float32", first, "the image embedding", describe
+            )
             yield batch
             if progress is not None:
-                progress(len(pixels))
+                progress(inside.stop - inside.start)
 
     return write_shard(
         folder,
@@ -150,6 +142,42 @@ def extract_shard(
         codec=kept.codec,
         attributes={**(attributes or {}), "start": images.start, "stop": images.stop},
     )
+
+
+def embed(
+    tower: Tower,
+    images: Images,
+    *,
+    batch_size: int,
+    decode_threads: int = 2,
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """The image embeddings (images, p) alone, as `extract_shard` has them."""
+    found = []
+    for first, inside, embedding, _ in _passes(tower, images, (), batch_size, decode_threads):
+        whole = _checked(
+            embedding[inside], "float32", first, "the image embedding", images.describe
+        )
+        found.append(whole.astype(np.float32))
+        if progress is not None:
+            progress(len(whole))
+    return np.concatenate(found)
+
+
+def _passes(
+    tower: Tower, images: Images, hook_points: Sequence[str], batch_size: int, threads: int
+) -> Iterator[tuple[int, slice, Tensor, dict[str, list[Tensor]]]]:
+    """Forward passes of one shape: (first image, its rows of the batch, embeddings, what the hook points have)."""
+    for first, pixels in _decoded(tower, images, batch_size, threads):
+        with torch.inference_mode():
+            row = first % batch_size
+            whole = pixels
+            if len(pixels) < batch_size:
+                # Rows outside the shard repeat the nearest image inside it.
+                rows = torch.arange(batch_size).sub(row).clamp(0, len(pixels) - 1)
+                whole = pixels[rows.to(pixels.device)]
+            embedding, taps = tower.run(whole, hook_points)
+        yield first, slice(row, row + len(pixels)), embedding, taps
 
 
 def _check_request(tower: Tower, images: Images, kept: Kept, batch_size: int) -> None:

@@ -123,6 +123,16 @@ _WITH_OTHERS = ("celeba", "folder")
 _MOST_OTHERS = 20  # a class and the answers for all of them are one number
 
 
+def may_pair(dataset: Mapping[str, Any]) -> bool:
+    """Whether a data set's test images can have pairs: the layout `folder` may name them.
+
+    Of a painted world they are painted, where the spurious attribute is the one that its painter changes.
+    """
+    if dataset["root"] != "painted":
+        return bool(dataset["layout"] == "folder")
+    return bool(dataset["layout"] == "waterbirds") or papers_attributes(dataset)
+
+
 def unconcerned(dataset: Mapping[str, Any]) -> dict[str, Sequence[str]]:
     """The attributes that edits are not meant to concern, with their two prompts.
 

@@ -23,6 +23,7 @@ SCHEMA = pl.Schema(
         "text": pl.String(),
         "digest": pl.String(),
         "evaluate": pl.Boolean(),
+        "pair": pl.String(),
     }
 )
 _MOST = 128  # classes, and spurious values
@@ -44,7 +45,8 @@ def build_manifest(
 
     Args:
         rows: columns path, split, target, spurious, class, text in the data set's own order; paths as
-            they are in `tree`.
+            they are in `tree`. A column `pair`, if there is one: the path of another row, whose image
+            differs from this one in the spurious attribute alone; null where there is none.
         tree: where the images lie; asked for the digests that `digests` lacks.
         per_group: for `validation` and `test` the number of images of each group that evaluate;
             None or absent: all of them.
@@ -58,17 +60,23 @@ def build_manifest(
     Returns:
         Columns as in `SCHEMA`: train rows, then validation, then test, each in the order given;
         `index` counts from 0; `group` = n * target + spurious for n spurious values; `evaluate` is
-        true for every train row and for the chosen rows of the other splits (balanced evaluation).
+        true for every train row and for the chosen rows of the other splits (balanced evaluation); `pair`
+        is the path of the pair as the manifest has it.
 
     Raises:
         ClipsteerError: a path leaves the root or occurs twice, a split is unknown, a label is
             missing or no number from 0 on, there is only one class or spurious value, a split lacks a
-            group that another has, or a group has fewer images than `per_group`.
+            group that another has, a group has fewer images than `per_group`, or a pair is of another split,
+            another target or the same spurious value.
     """
     frame = _checked(rows)
     frame = frame.with_columns(place=pl.col("path"))
+    _check_pairs(frame)
     if canonical is not None and canonical.n_unique() == frame.height:
         frame = frame.with_columns(path=canonical)
+    frame = frame.with_columns(
+        pair=pl.col("pair").replace_strict(frame["place"], frame["path"], default=None)
+    )
     rank = {split: number for number, split in enumerate(SPLITS)}
     frame = frame.sort(
         pl.col("split").replace_strict(rank, return_dtype=pl.Int8()), maintain_order=True
@@ -212,9 +220,32 @@ def _checked(rows: pl.DataFrame) -> pl.DataFrame:
                 f"{_SOURCE}: {rows['path'][where]!r}: found {name} {label[where]!r}; expected a whole "
                 f"number from 0 to {_MOST - 1} on every row, or the column empty throughout."
             )
-    return rows.select(pl.col(name).cast(dtype) for name, dtype in ROW_SCHEMA.items()).with_columns(
-        pl.col("class").fill_null(""), pl.col("text").fill_null("")
+    pair = pl.col("pair") if "pair" in rows.columns else pl.lit(None).alias("pair")
+    return rows.select(
+        *(pl.col(name).cast(dtype) for name, dtype in ROW_SCHEMA.items()), pair.cast(pl.String())
+    ).with_columns(pl.col("class").fill_null(""), pl.col("text").fill_null(""))
+
+
+def _check_pairs(frame: pl.DataFrame) -> None:
+    """A pair differs in the spurious attribute alone, as far as labels say."""
+    own = frame.filter(pl.col("pair").is_not_null())
+    other = frame.select(pl.col("path").alias("pair"), "split", "target", "spurious")
+    both = own.join(other, on="pair", how="left", suffix="_there", maintain_order="left")
+    wrong = both.filter(
+        pl.col("split").ne_missing(pl.col("split_there"))
+        | pl.col("target").ne(pl.col("target_there")).fill_null(True)
+        | pl.col("spurious").eq(pl.col("spurious_there")).fill_null(True)
     )
+    if wrong.height:
+        row = wrong.row(0, named=True)
+        mine, theirs = (
+            ", ".join(f"{name} {row[name + end]}" for name in ("split", "target", "spurious"))
+            for end in ("", "_there")
+        )
+        raise ClipsteerError(
+            f"{_SOURCE}: {row['path']!r} ({mine}): found the pair {row['pair']!r} ({theirs}); expected an image of the "
+            "same split and target with another spurious value."
+        )
 
 
 def _check_groups(frame: pl.DataFrame) -> None:

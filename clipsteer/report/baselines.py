@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from clipsteer.report.markdown import MISSING, grid, p_text, source_label
+from clipsteer.report.pairs import pair_columns, pairs_of, section
 from clipsteer.steering.choose import CONDITIONS
 from clipsteer.steering.compared import is_taken
 
@@ -41,12 +42,15 @@ _GROUPS = ("worst_group", "worst_group_validation", "largest_fall_group")
 _OTHER = "unconcerned_"
 _PLACE = ("dataset", "source", "model", "hook_point", "layer", "dictionary")
 _ROUNDED = {"scale": ".6g", "threshold": ".6g", "p_gain": ".6g", "p_worst_group": ".6g"}
-_EXACT = {"share_of_gap": ".4f"}
+_EXACT = ("share_of_gap", "true_effect_", "recovery_", "pair_collateral_")
 Row = dict[str, Any]
 
 
-def columns(n_groups: int, attributes: Sequence[str] = ()) -> tuple[str, ...]:
-    """The table's columns for so many groups, and for these attributes that edits are not meant to concern."""
+def columns(n_groups: int, attributes: Sequence[str] = (), n_paired: int = 0) -> tuple[str, ...]:
+    """The table's columns for so many groups, and for these attributes that edits are not meant to concern.
+
+    `n_paired`: how many classes have images with pairs; 0 where images have none.
+    """
     return (
         *_PLACE,
         *("method", "balance", "condition", "draw"),
@@ -59,6 +63,7 @@ def columns(n_groups: int, attributes: Sequence[str] = ()) -> tuple[str, ...]:
         *("share_of_gap", "largest_fall", "largest_fall_group", "n_images"),
         *("collateral_mean_change", "collateral_largest_fall", "collateral_attribute"),
         *(f"unconcerned_{name}" for name in attributes),
+        *pair_columns(n_groups, n_paired),
     )
 
 
@@ -68,7 +73,7 @@ def baselines_table(
     """The table with `columns`, from `clipsteer.steering.compared.compare`.
 
     Rows by method (as in METHODS), balance, condition, place, draw. Accuracies and points have 2 decimals,
-    `share_of_gap` 4, other numbers 6 significant digits; groups by name.
+    `share_of_gap` and what pairs say 4, other numbers 6 significant digits; groups by name.
     """
     order = {method: place for place, method in enumerate(METHODS)}
     rank = pl.col("method").replace_strict(order, return_dtype=pl.Int64)
@@ -82,7 +87,7 @@ def baselines_table(
         *(pl.col(name).replace_strict(names, return_dtype=pl.String) for name in _GROUPS),
     )
     others = [n.removeprefix(_OTHER) for n in compared.columns if n.startswith(_OTHER)]
-    wanted = columns(len(group_names), others)
+    wanted = columns(len(group_names), others, pairs_of(compared))
     cells = [_rounded(styled[name]) for name in wanted]
     return pl.DataFrame(cells)
 
@@ -90,7 +95,8 @@ def baselines_table(
 def _rounded(column: pl.Series) -> pl.Series:
     if not column.dtype.is_float():
         return column
-    style = _ROUNDED.get(column.name) or _EXACT.get(column.name, ".2f")
+    exact = column.name.startswith(_EXACT)
+    style = _ROUNDED.get(column.name, ".4f" if exact else ".2f")
     values = [None if v is None else float(format(v, style)) + 0.0 for v in column.to_list()]
     return pl.Series(column.name, values, pl.Float64)
 
@@ -100,6 +106,7 @@ def render(
     *,
     balance: str,
     group_names: Sequence[str],
+    class_names: Sequence[str],
     attributes: Mapping[str, float | None],
 ) -> str:
     """The page: of each condition the rows at every method's own best place.
@@ -118,9 +125,11 @@ def render(
         + f". Worst on validation: {first['worst_group_validation']}. The balanced probe reaches "
         f"{reference['worst']:.1f} % in its worst group ({reference['worst_group']}).",
     ]
-    for condition in CONDITIONS:
-        rows = [_cells(row) for row in headline_rows(table, condition, group_names)]
-        parts += [f"## {condition.capitalize()} condition", grid(_HEAD, rows)]
+    headlines = {c: headline_rows(table, c, group_names) for c in CONDITIONS}
+    for condition, rows in headlines.items():
+        parts += [f"## {condition.capitalize()} condition", grid(_HEAD, [_cells(r) for r in rows])]
+    shown = {c: [(_named(row), row) for row in rows] for c, rows in headlines.items()}
+    parts += section(shown, group_names, class_names)
     reading = _reading(balance, first["worst_group_validation"], attributes)
     parts += ["## How to read this", "\n".join(f"- {line}" for line in reading)]
     return "\n\n".join(parts) + "\n"
@@ -142,7 +151,8 @@ def headline_rows(table: pl.DataFrame, condition: str, group_names: Sequence[str
         gains = [row[f"acc_after_{hardest}"] - row[f"acc_before_{hardest}"] for row in rows]
         row = dict(rows[0])
         if len(rows) > 1:
-            row |= {name: _mean([other[name] for other in rows]) for name in _MEANS}
+            means = [*_MEANS, *(name for name in row if name.startswith(_EXACT))]
+            row |= {name: _mean([other[name] for other in rows]) for name in means}
             row |= dict.fromkeys(("p_worst_group", "collateral_attribute", *_GROUPS))
             if len({(other["layer"], other["dictionary"]) for other in rows}) > 1:
                 row |= dict.fromkeys(("layer", "dictionary"))
@@ -169,9 +179,7 @@ def _cells(row: Row) -> list[str]:
     share = row["share_of_gap"]
     group = f" ({row['worst_group']})" if row["worst_group"] else ""
     return [
-        METHODS[row["method"]],
-        row["balance"] or MISSING,
-        _place(row, draws),
+        *_named(row),
         MISSING if draws > 1 else _size(row),
         f"{row['overall']:.1f}",
         f"{row['worst']:.1f}{group}",
@@ -180,6 +188,11 @@ def _cells(row: Row) -> list[str]:
         fall,
         _others(row),
     ]
+
+
+def _named(row: Row) -> list[str]:
+    """Method, balance and place."""
+    return [METHODS[row["method"]], row["balance"] or MISSING, _place(row, len(row["own_gains"]))]
 
 
 def _others(row: Row) -> str:

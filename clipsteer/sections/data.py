@@ -35,18 +35,21 @@ Prompts = Annotated[list[SomeText], Field(min_length=2, max_length=2), Once()]
 PerGroup = Annotated[Positive | None, Null]
 
 
+_PAINTS = "paint_world, paint_pairs"
+
+
 class Counts(Section):
     """Images of a painted data set's splits."""
 
     train: Images = key(
         "images. A number is painted with the real correlation, four numbers are images of each group; the general "
         "world takes one number only",
-        "paint_world",
+        _PAINTS,
         allowed="a number, or four",
     )
-    validation: Images = key("images", "paint_world", default=Absent, allowed="as above")
+    validation: Images = key("images", _PAINTS, default=Absent, allowed="as above")
     test: Images = key(
-        "images", "paint_world", default=Absent, allowed="as above; not for the general world"
+        "images", _PAINTS, default=Absent, allowed="as above; not for the general world"
     )
 
 
@@ -55,10 +58,10 @@ class Painted(Section):
 
     world: Literal["faces", "birds", "general"] = key(
         "which painter; its layout is `celeba`, `waterbirds`, `imagenet`, in this order",
-        "paint_world",
+        _PAINTS,
     )
     size: Annotated[int, Field(strict=True, ge=16, le=512), WHOLE] = key(
-        "pixels of a side", "paint_world"
+        "pixels of a side", _PAINTS
     )
     counts: Counts
 

@@ -22,8 +22,9 @@ class Configuration(Section):
     seed: Annotated[int, Field(strict=True, ge=0, le=2_000_000), WHOLE] = key(
         "one seed for painting, the draw of evaluation images, pre-training, augmentation, SAE training, random "
         "controls, shuffles, and the probes' folds and sample",
-        "paint_world, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, make_table, "
-        "fit_directions, evaluate_subspaces, evaluate_readout, top_images; extract_activations for augmented copies",
+        "paint_world, paint_pairs, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, "
+        "make_table, fit_directions, evaluate_subspaces, evaluate_readout, top_images; extract_activations for "
+        "augmented copies",
     )
     store: Store
     runtime: Runtime

@@ -38,8 +38,6 @@ from clipsteer.steering.subspaces import (
     vectors_of,
 )
 
-SAE = "sae"
-
 
 @dataclass(frozen=True, eq=False)
 class Option:
@@ -208,11 +206,15 @@ def random_subspaces(
 
 
 def trials_frame(
-    trials: Sequence[Trial], predictions: np.ndarray, unconcerned: np.ndarray
+    trials: Sequence[Trial],
+    predictions: np.ndarray,
+    unconcerned: np.ndarray,
+    margins: Sequence[np.ndarray | None],
 ) -> pl.DataFrame:
     """One row a trial, with its predictions on the test split (len(trials), N).
 
     `unconcerned`: right answers for other attributes there (`clipsteer.steering.unconcerned`), (len(trials), 2 A).
+    `margins`: class margins there (N,), in cosines (`clipsteer.steering.pairs`); None where scores are none.
 
     Counts on validation by group: `validation` and `validation_baseline` of correct predictions,
     `validation_images`.
@@ -243,7 +245,9 @@ def trials_frame(
         **dict.fromkeys(("validation", "validation_baseline", "validation_images"), counts),
     }
     found = [row.tolist() for row in predictions.astype(np.int16)]
+    effects = [None if row is None else row.astype(np.float32).tolist() for row in margins]
     return pl.DataFrame(rows, schema=schema).with_columns(
         pl.Series("unconcerned", unconcerned.tolist(), counts),
         pl.Series("predictions", found, pl.List(pl.Int16)),
+        pl.Series("margins", effects, pl.List(pl.Float32)),
     )

@@ -1,7 +1,8 @@
 """What each baseline came to on test, beside the SAE: accuracies by group, what was gained and what was lost.
 
 `trials` are rows of `clipsteer.steering.baselines.trials_frame` of all places, with `hook_point`, `layer` and
-`dictionary` (null where a method has none); `images` has one row per test image: `target`, `group`, `baseline`.
+`dictionary` (null where a method has none); `images` has one row per test image: `target`, `spurious`, `group`,
+`baseline`, and `margin`, where pairs are measured.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from clipsteer.steering.choose import Condition, Rule
 from clipsteer.steering.counts import GroupCounts
 from clipsteer.steering.headline import largest_fall
 from clipsteer.steering.outcomes import Outcomes, accuracies, outcomes
+from clipsteer.steering.pairs import Margins, Pairs
 from clipsteer.steering.places import best_place
 from clipsteer.steering.significance import Bools, group_counts, mcnemar_exact
 from clipsteer.steering.unconcerned import collateral
 
-REFERENCE = "balanced_probe"
+SAE, REFERENCE = "sae", "balanced_probe"
 # A share of a gap smaller than this (points) says nothing.
 _LEAST_GAP = 1.0
+LONG = ("predictions", "margins")  # a number for each test image
 _COUNTS = ("validation", "validation_baseline", "validation_images", "unconcerned")
+_OF_PAIRS = ("pairs_acc_", "true_effect_", "recovery_", "pair_collateral_")
 _SIZES = ("n_features", "rank", "scale")
 
 
@@ -34,6 +38,7 @@ def compare(
     *,
     n_groups: int,
     rules: Mapping[Condition, Rule],
+    pairs: Pairs | None = None,
 ) -> pl.DataFrame:
     """The rows with what they came to, accuracies in per cent and differences in points.
 
@@ -46,21 +51,22 @@ def compare(
     - `largest_fall` of any group, and `largest_fall_group`; 0 and null where none falls.
     - `collateral_...` and `unconcerned_<attribute>`: what changed for other attributes
       (`clipsteer.steering.unconcerned.collateral`), of which `unconcerned` has the unmodified model's counts.
+    - With `pairs`: `pairs_acc_<group>`, and by target class how close the row comes to the true effect
+      (`clipsteer.steering.pairs.Pairs.measure`).
 
     Raises ValueError where there is not one balanced probe.
     """
     data = outcomes(trials, images, n_groups)
     before = data.unmodified
     counts = group_counts(data.correct, data.groups, n_groups)
-    references = np.flatnonzero(trials["method"].to_numpy() == REFERENCE)
-    if len(references) != 1:
-        raise ValueError(f"{len(references)} rows of {REFERENCE}, expected 1")
-    unmodified = _validation(trials.row(int(references[0]), named=True), "validation_baseline")
+    probe, unmodified = reference(trials)
     hardest = unmodified.worst_group
-    gap = counts[int(references[0])].worst - before.worst
+    gap = counts[probe].worst - before.worst
     chosen = best_rows(trials, rules, unmodified)
     rows = []
-    for number, row in enumerate(trials.drop("predictions").iter_rows(named=True)):
+    of_pairs = {} if pairs is None else pairs.accuracies(n_groups)
+    n_classes = int(images["target"].cast(pl.Int64).to_numpy().max()) + 1
+    for number, row in enumerate(trials.drop(LONG).iter_rows(named=True)):
         after = counts[number]
         rows.append(
             {
@@ -75,12 +81,14 @@ def compare(
                 **_fall(before, after),
                 **collateral(unconcerned, row["unconcerned"]),
                 "n_images": len(images),
+                **of_pairs,
+                **({} if pairs is None else pairs.measure(margins_of(trials, number), n_classes)),
             }
         )
     floats = [
         name
         for name in rows[0]
-        if name.startswith(("acc_", "p_", "gain", "collateral_", "unconcerned_"))
+        if name.startswith(("acc_", "p_", "gain", "collateral_", "unconcerned_", *_OF_PAIRS))
         or name in ("threshold", "scale", "share_of_gap")
     ]
     types: dict[str, Any] = {
@@ -94,6 +102,24 @@ def compare(
     return pl.DataFrame(rows, schema_overrides=types, infer_schema_length=None)
 
 
+def reference(trials: pl.DataFrame) -> tuple[int, GroupCounts]:
+    """The row of the balanced probe, and the unmodified model's counts on validation, which it knows.
+
+    Raises ValueError where there is not one such row.
+    """
+    found = np.flatnonzero(trials["method"].to_numpy() == REFERENCE)
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} rows of {REFERENCE}, expected 1")
+    row = trials.drop(LONG).row(int(found[0]), named=True)
+    return int(found[0]), validation_counts(row, "validation_baseline")
+
+
+def margins_of(trials: pl.DataFrame, number: int) -> Margins | None:
+    """The class margins (N,) of one row; None where its scores are no cosines."""
+    found = trials["margins"][number]
+    return None if found is None else found.cast(pl.Float64).to_numpy()
+
+
 def best_rows(
     trials: pl.DataFrame, rules: Mapping[Condition, Rule], unmodified: GroupCounts
 ) -> set[int]:
@@ -102,7 +128,7 @@ def best_rows(
     Every place is scored against the unmodified model's counts, so that scores are of one kind.
     """
     families: dict[tuple[Any, ...], list[int]] = {}
-    rows = list(trials.drop("predictions").iter_rows(named=True))
+    rows = list(trials.drop(LONG).iter_rows(named=True))
     for number, row in enumerate(rows):
         key = tuple(row[name] for name in ("method", "balance", "condition", "draw"))
         families.setdefault(key, []).append(number)
@@ -117,7 +143,7 @@ def best_rows(
             continue
         scores = {
             _place(rows[number]): rules[condition].score(
-                _validation(rows[number], "validation"), unmodified
+                validation_counts(rows[number], "validation"), unmodified
             )
             for number in taken
         }
@@ -140,7 +166,8 @@ def is_taken(row: Mapping[str, Any]) -> bool:
     return not sizes or any(sizes)
 
 
-def _validation(row: Mapping[str, Any], name: str) -> GroupCounts:
+def validation_counts(row: Mapping[str, Any], name: str) -> GroupCounts:
+    """Of one row: `name` is `validation`, under the row's intervention, or `validation_baseline`."""
     return GroupCounts(tuple(row[name]), tuple(row["validation_images"]))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ Classify = Callable[[torch.Tensor], np.ndarray]
 Streams = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Iterator[torch.Tensor]]]
 Progress = Callable[[int], None]
 
+_CLASS: np.dtype[Any] = np.dtype(np.int32)
+
 # Predictions of so many images are kept in one array: small ones that stay, between large ones that
 # come and go, would leave gaps in the process's memory that grow with the number of images.
 _BLOCK_IMAGES = 65536
@@ -41,7 +44,8 @@ class Evaluator:
       point is `resid_post`; for `mlp_out` it is the layer's resid_post, to which the change of `hook` is
       added. On the last layer only CLS reaches the embedding, so batches may be cut to (n, 1, d).
     - `embed`: edited resid_post (n, T, d) -> image embeddings (n, p), e.g. the rest of the network.
-    - `classify`: embeddings (n, p) -> class indices (n,), or codes of several heads.
+    - `classify`: embeddings (n, p) -> class indices (n,), or codes of several heads; or what else is read off an
+      embedding, of the type `reads`.
     - `tokens` and `error_term`: of every edit.
     """
 
@@ -52,6 +56,7 @@ class Evaluator:
     tokens: Tokens = "all"
     error_term: ErrorTerm = "keep"
     device: torch.device | str = "cpu"
+    reads: np.dtype[Any] = _CLASS
 
     @property
     def passes(self) -> int:
@@ -67,7 +72,7 @@ class Evaluator:
         images_at_once: Callable[[int], int] = lambda tokens: 2**31,
         progress: Progress | None = None,
     ) -> np.ndarray:
-        """Predictions of each edited stream that `streams` yields, int32 (n_edits, N).
+        """Predictions of each edited stream that `streams` yields, of type `reads`, (n_edits, N).
 
         `nested`: an image is compared with what the edit before made of it, not with the unedited one.
         `images_at_once`: tokens of an image -> images that `streams` is given at most. `progress` is called
@@ -76,7 +81,7 @@ class Evaluator:
         """
         device = torch.device(self.device)
         evaluator: _FullBatches | None = None
-        owners, results = _Columns(n_edits, np.int32), _Columns(1 + n_edits, np.int32)
+        owners, results = _Columns(n_edits, _CLASS), _Columns(1 + n_edits, self.reads)
         expected: int | None = None
         for start, hook, base in self.batches():
             if start != (start if expected is None else expected):
@@ -97,7 +102,7 @@ class Evaluator:
             if progress is not None:
                 progress(len(hook))
         if evaluator is None:
-            return np.zeros((n_edits, 0), dtype=np.int32)
+            return np.zeros((n_edits, 0), dtype=self.reads)
         with torch.inference_mode():
             evaluator.flush()
         return np.take_along_axis(results.all(), owners.all(), axis=0)
@@ -134,7 +139,7 @@ def _evaluate(
 class _Columns:
     """An array (rows, images) that grows by images; what was taken of it stays where it is."""
 
-    def __init__(self, rows: int, dtype: type[np.integer]) -> None:
+    def __init__(self, rows: int, dtype: np.dtype[Any]) -> None:
         self.rows, self.dtype = rows, dtype
         self.blocks: list[np.ndarray] = []
         self.used = 0

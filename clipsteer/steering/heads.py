@@ -24,9 +24,25 @@ class Heads:
                 f"{len(head)} classes and {len(self._others)} other heads have no code"
             )
 
+    @property
+    def readings(self) -> np.dtype[np.void]:
+        """The form of what `read` gives of an image."""
+        return np.dtype([("code", np.int32), ("scores", np.float32, (len(self._head),))])
+
+    def read(self, embeddings: torch.Tensor) -> np.ndarray:
+        """Of embeddings (n, p): (n,) of `readings`, the codes with the cosines that classes are told from."""
+        scores = zero_shot_logits(embeddings, self._head)
+        found = np.empty(len(embeddings), self.readings)
+        found["code"] = self._codes(embeddings, scores)
+        found["scores"] = scores.cpu().numpy()
+        return found
+
     def codes(self, embeddings: torch.Tensor) -> np.ndarray:
         """Of embeddings (n, p): (n,) int64. Each class is the one of the largest cosine, of equals the first."""
-        codes = zero_shot_logits(embeddings, self._head).argmax(dim=-1)
+        return self._codes(embeddings, zero_shot_logits(embeddings, self._head))
+
+    def _codes(self, embeddings: torch.Tensor, scores: torch.Tensor) -> np.ndarray:
+        codes = scores.argmax(dim=-1)
         for place, head in enumerate(self._others):
             # products of their own, as a product's bits may depend on its columns
             answers = zero_shot_logits(embeddings, head).argmax(dim=-1)

@@ -159,11 +159,15 @@ def tested(run: Run, trials: Sequence[Trial], dictionary: Dictionary) -> pl.Data
     from clipsteer.steering.ablation import predict_edits
     from clipsteer.steering.baselines import stream_edits, trials_frame
     from clipsteer.steering.heads import Heads
+    from clipsteer.steering.pairs import margins
 
     test = AblationSetting(run, "test/")
     unconcerned = open_unconcerned(run, test.n_images)
     heads = Heads(test.head, unconcerned.heads)
-    evaluator = replace(test.evaluator, dictionary=dictionary, classify=heads.codes)
-    codes = predict_edits(evaluator, stream_edits(trial.option for trial in trials)).edited
-    answers = heads.others(codes)
-    return trials_frame(trials, heads.classes(codes), unconcerned.correct(answers))
+    evaluator = replace(
+        test.evaluator, dictionary=dictionary, classify=heads.read, reads=heads.readings
+    )
+    found = predict_edits(evaluator, stream_edits(trial.option for trial in trials)).edited
+    answers = heads.others(found["code"])
+    effects = [margins(scores, test.targets) for scores in found["scores"]]
+    return trials_frame(trials, heads.classes(found["code"]), unconcerned.correct(answers), effects)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from clipsteer.data.forms import unconcerned
+from clipsteer.data.forms import may_pair, unconcerned
 from clipsteer.store.roots import REFS
 from clipsteer.workflow.outline import DIRECTED, MODEL, Outline
 
@@ -61,6 +61,16 @@ class Inputs:
         """The pointer of what is known of other attributes; nothing where the data set names none."""
         named = unconcerned(self._outline.datasets[wildcards.dataset])
         return [f"{REFS}/{wildcards.dataset}/unconcerned.json"] if named else []
+
+    def pairs(self, wildcards: Any) -> list[str]:
+        """The pointer of what the model says of the test images' pairs; nothing where they can have none."""
+        paired = may_pair(self._outline.datasets[wildcards.dataset])
+        return [f"{REFS}/{wildcards.dataset}/pairs.json"] if paired else []
+
+    def painted_pairs(self, wildcards: Any) -> list[str]:
+        """The pointer of pairs that are painted; nothing where the user has the images."""
+        painted = self._outline.is_painted(wildcards.dataset)
+        return [f"{REFS}/{wildcards.dataset}/painted_pairs.json"] if painted else []
 
     # ---- dictionaries
 

@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from clipsteer.config.model import layers_of
-from clipsteer.config.used import (
-    FIRST,
-    dictionary_model,
-    job_model,
-    learns_from,
-    model_of,
-    models,
-    used_models,
-)
+from clipsteer.config.used import learns_from
+from clipsteer.data.forms import may_pair
 from clipsteer.dictionaries.sources import Source, source_of
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.roots import REFS
@@ -163,6 +156,11 @@ class Outline:
     def every_hook_point(self) -> list[str]:
         """Those of all tables."""
         return sorted({point for table in self.tables for point in self.hook_points(table)})
+
+    @property
+    def paired(self) -> list[str]:
+        """The tables whose test images may have pairs."""
+        return [table for table in self.tables if may_pair(self.datasets[table])]
 
     def copies(self, dataset: str, split: str) -> int:
         """Augmented copies of each image in a split."""

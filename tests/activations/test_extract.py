@@ -83,6 +83,18 @@ def test_shard_size_does_not_change_values(tmp_path: Path, size: int) -> None:
         np.testing.assert_array_equal(ActivationReader(parts).read(0, 50), whole.read(0, 50))
 
 
+@pytest.mark.parametrize("images", [5, 8, 21])
+def test_embeddings_alone_are_those_of_a_shard(tmp_path: Path, images: int) -> None:
+    done: list[int] = []
+    found = extract.embed(
+        FakeClip(), extract.Images(picture, 0, images), batch_size=8, progress=done.append
+    )
+    run(tmp_path / "a", 0, images)
+    reader = ActivationReader([(0, images, FolderTree(tmp_path / "a" / "embedding"))])
+    np.testing.assert_array_equal(found, reader.read(0, images))
+    assert sum(done) == images
+
+
 def test_only_the_shards_own_images_are_touched(tmp_path: Path) -> None:
     seen: list[int] = []
 

@@ -311,3 +311,30 @@ def test_names_and_more_than_two_values(root: Path) -> None:
     assert rows["class"].to_list() == ["z", "x", "y"]
     with pytest.raises(ClipsteerError, match="found the target 2, but class_names has 2 names"):
         folder.read(FolderTree(root), class_names=("x", "y"))
+
+
+def test_a_row_may_name_its_pair(root: Path, tmp_path: Path) -> None:
+    write(root / "in/one.jpg", jpeg(5))
+    write(root / "in/Two.jpg", jpeg(6))
+    write(root / "in/list.csv", "path,split,PAIR\none.jpg,test,./two.jpg\ntwo.jpg,test,\n")
+    with pytest.warns(UserWarning, match="written otherwise"):
+        rows = folder.read(FolderTree(root), manifest="in/list.csv")
+    assert rows.select("path", "pair").rows() == [
+        ("in/one.jpg", "in/Two.jpg"),
+        ("in/Two.jpg", None),
+    ]
+    # one that is left out is nobody's pair; a column without a value is none
+    write(root / "manifest.csv", "path,split,pair\na.jpg,test,gone.jpg\ngone.jpg,test,a.jpg\n")
+    with pytest.warns(UserWarning, match="left out"):
+        rows = folder.read(FolderTree(root), missing_images="drop")
+    assert rows.select("path", "pair").rows() == [("a.jpg", None)]
+    write(root / "manifest.csv", "path,split,pair\na.jpg,test,\n")
+    assert "pair" not in folder.read(FolderTree(root)).columns
+
+
+def test_a_pair_that_no_row_has_is_named(root: Path) -> None:
+    write(root / "manifest.csv", "path,split,pair\na.jpg,test,b/c.png\nb/c.png,test,b/d.png\n")
+    with pytest.raises(
+        ClipsteerError, match=r"'pair' of 'b/c\.png' \(row 2\): found 'b/d\.png'.*b/c\.png"
+    ):
+        folder.read(FolderTree(root))

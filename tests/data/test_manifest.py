@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -362,3 +363,29 @@ def test_very_many_groups_have_a_wider_number() -> None:
     found = build(rows)
     assert found["group"].max() == 199
     assert found.schema["group"] == pl.Int32()
+
+
+def test_pairs_go_by_the_paths_that_the_manifest_has() -> None:
+    rows = frame(rows_of({split: (2, 2, 1, 1) for split in SPLITS})).with_columns(
+        path=pl.lit("deep/") + pl.col("path"), pair=pl.lit(None, pl.String())
+    )
+    pair = "deep/test/1/1.jpg"
+    first = pl.col("path") == "deep/test/0/0.jpg"
+    named = rows.with_columns(pair=pl.when(first).then(pl.lit(pair)).otherwise(pl.col("pair")))
+    digests = dict.fromkeys(rows["path"], "blake3:0")
+    how: dict[str, Any] = {"per_group": ALL, "seed": 0, "digests": digests}
+    short = rows["path"].str.strip_prefix("deep/")
+    found = build_manifest(named, NoTree(), canonical=short, **how)
+    own = found.filter(pl.col("pair").is_not_null())
+    assert own.select("path", "pair").rows() == [("test/0/0.jpg", "test/1/1.jpg")]
+    assert build_manifest(rows, NoTree(), **how)["pair"].is_null().all()
+
+
+@pytest.mark.parametrize("pair", ["validation/1/0.jpg", "test/3/0.jpg", "test/0/1.jpg"])
+def test_a_pair_of_another_split_class_or_the_same_value_is_refused(pair: str) -> None:
+    rows = frame(rows_of({split: (2, 2, 1, 1) for split in SPLITS}))
+    first = pl.col("path") == "test/0/0.jpg"
+    rows = rows.with_columns(pair=pl.when(first).then(pl.lit(pair)))
+    said = rf"'test/0/0\.jpg' \(split test, target 0, spurious 0\): found the pair '{pair}'"
+    with pytest.raises(ClipsteerError, match=said):
+        build_manifest(rows, NoTree(), per_group=ALL, seed=0, digests={})

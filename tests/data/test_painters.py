@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ import pytest
 from PIL import Image
 
 from clipsteer.data.layouts import celeba, imagenet, waterbirds
-from clipsteer.data.painters import birds, faces, general
-from clipsteer.data.painters.canvas import group_plan, picture_rng
+from clipsteer.data.painters import birds, faces, general, plumage
+from clipsteer.data.painters.canvas import Canvas, group_plan, picture_rng
+from clipsteer.data.painters.portrait import draw_face
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FolderTree
 
@@ -244,3 +247,134 @@ def test_bad_counts_are_named(counts: dict[str, object], words: str, tmp_path: P
 def test_general_refuses_a_test_split(tmp_path: Path) -> None:
     with pytest.raises(ClipsteerError, match="test"):
         general.paint(tmp_path, counts={"test": 3}, seed=0)
+
+
+def drawn(world: object, group: int, index: int, *, pair: bool) -> bytes:
+    """A picture or its pair as `paint_one` gives it."""
+    name = world.__name__.rpartition(".")[2]  # type: ignore[attr-defined]
+    other = picture_rng(3, f"{name}' pairs", "test", index) if pair else None
+    rng = picture_rng(3, name, "test", index)
+    data: bytes = world.paint_one(rng, group, 64, other)[0]  # type: ignore[attr-defined]
+    return data
+
+
+@pytest.fixture
+def unfinished(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pictures as they are drawn, before they are lit: raw pixels. What light and grain come from is noted."""
+    streams: list[float] = []
+
+    def finish(canvas: Canvas, rng: np.random.Generator, **light: float) -> bytes:
+        streams.append(float(rng.random()))
+        return canvas.image.tobytes()
+
+    monkeypatch.setattr(Canvas, "finish", finish)
+    return streams
+
+
+def raw(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, np.uint8).reshape(128, 128, 3)
+
+
+def test_a_faces_pair_differs_in_its_hair_alone(unfinished: list[float]) -> None:
+    """Where the hair's colour shows at all, by painting the same face in two colours that nobody has."""
+    beards = 0
+    for index in range(24):
+        group = index % 4
+        image, pair = (raw(drawn(faces, group, index, pair=p)) for p in (False, True))
+        rng = picture_rng(3, "faces", "test", index)
+        _, face = faces.paint_one(copy.deepcopy(rng), group, 64)
+        other = picture_rng(3, "faces' pairs", "test", index)
+        _, changed = faces.paint_one(copy.deepcopy(rng), group, 64, other)
+        same = {"hair": face.hair, "hair_colour": face.hair_colour}
+        assert replace(changed, **same) == face  # type: ignore[arg-type]
+        assert (face.hair == "blond", changed.hair == "blond") == (group % 2 == 1, group % 2 == 0)
+        masks = []
+        for colour in ((0, 255, 0), (255, 0, 255)):
+            canvas = Canvas(64, (9, 9, 9))
+            draw_face(canvas, np.random.default_rng(0), replace(face, hair_colour=colour))
+            masks.append(np.asarray(canvas.image))
+        # strands are drawn at random, within the hair
+        hair = (masks[0] != masks[1]).any(axis=2)
+        differs = (image != pair).any(axis=2)
+        assert not (differs & ~_grown(hair, 6)).any()
+        assert differs.sum() > 0.5 * hair.sum() > 100
+        # the eyes, and the corners of the background
+        x, y = (128 * (0.5 + face.x), 128 * (0.48 + face.y))
+        assert not differs[int(y - 2) : int(y + 2), int(x - 14) : int(x + 14)].any()
+        assert not differs[:6, :10].any()
+        beards += bool(face.beard)
+    assert beards > 2
+    assert unfinished[::4] == unfinished[1::4]  # the same light and grain
+
+
+def _grown(mask: np.ndarray, by: int) -> np.ndarray:
+    """The mask and all within so many pixels of it, across and down."""
+    wide = np.pad(mask, by)
+    shifts = [
+        np.roll(wide, (dy, dx), (0, 1)) for dy in range(-by, by + 1) for dx in range(-by, by + 1)
+    ]
+    grown: np.ndarray = np.any(shifts, axis=0)[by:-by, by:-by]
+    return grown
+
+
+def test_a_birds_pair_is_the_same_bird(
+    unfinished: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bird covers what it covers on a black ground and on a white one alike."""
+    monkeypatch.setattr(plumage, "_BLADES", plumage._WAVES)  # before a bird that swims or sits
+    for index in range(24):
+        group = index % 4
+        image, pair = (raw(drawn(birds, group, index, pair=p)) for p in (False, True))
+        rng = picture_rng(3, "birds", "test", index)
+        _, species, _ = birds.paint_one(copy.deepcopy(rng), group, 64)
+        birds.pick(rng, birds._BY_TYPE[group >= 2])
+        birds._background(rng, group % 2 == 1, 64)
+        shown = []
+        for on_water in (False, True):
+            for ground in ((0, 0, 0), (255, 255, 255)):
+                canvas = Canvas(64, ground)
+                posed = group % 2 == 1
+                plumage.draw_bird(
+                    canvas, copy.deepcopy(rng), species, on_water=on_water, posed_on_water=posed
+                )
+                shown.append(np.asarray(canvas.image))
+        land, water = (shown[i] == shown[i + 1] for i in (0, 2))
+        bird = (land & water).all(axis=2) & (shown[0] == shown[2]).all(axis=2)
+        differs = (image != pair).any(axis=2)
+        assert bird.mean() > 0.05
+        assert not (differs & bird).any()
+        # all around it there is another place
+        assert differs[~bird].mean() > 0.8
+    assert unfinished[::3] == unfinished[1::3]
+
+
+def test_pairs_have_their_images_names_and_files_of_the_same_kind(tmp_path: Path) -> None:
+    counts = {"train": 2, "test": [2, 1, 2, 2]}
+    for world in (faces, birds):
+        world.paint(tmp_path / "world", counts=counts, seed=7)  # type: ignore[attr-defined]
+        done: list[int] = []
+        for name in ("pairs", "again"):
+            world.paint_pairs(  # type: ignore[attr-defined]
+                tmp_path / name, counts=counts, seed=7, progress=done.append
+            )
+        assert sum(done) == 2 * 7
+    found, pairs = _pictures(_bytes(tmp_path / "world")), _bytes(tmp_path / "pairs")
+    assert pairs == _bytes(tmp_path / "again")
+    assert set(pairs) < set(found)
+    assert len(pairs) == len(found) - 4 == 14
+    for name, data in pairs.items():
+        image = Image.open(io.BytesIO(data))
+        assert (image.format, image.size) == ("JPEG", (64, 64))
+        assert data != found[name]
+
+
+def test_blocks_of_a_jpeg_without_hair_are_its_pairs_too() -> None:
+    """As files too: where nothing of the cause is in a block of 8 x 8 pixels, its pixels are the same."""
+    for index in range(8):
+        image, pair = (
+            np.asarray(Image.open(io.BytesIO(drawn(faces, index % 4, index, pair=p))))
+            for p in (False, True)
+        )
+        blocks = (image != pair).any(axis=2).reshape(8, 8, 8, 8).any(axis=(1, 3))
+        assert not blocks[0, [0, 7]].any()  # above, on both sides
+        assert 10 < blocks.sum() < 54

@@ -26,14 +26,20 @@ TABLE, CONTROL, BASELINES, STORAGE = (
     f"results/celeba_{name}.csv" for name in ("table", "negative_control", "baselines", "storage")
 )
 BEST = "results/table1.csv"
-LOOKS = ("results/celeba_features/index.html", "results/celeba_top_images.png")
+LOOKS = (
+    *("results/celeba_features/index.html", "results/celeba_top_images.png"),
+    "results/celeba_pairs.png",
+)
 SHUFFLED = nested("steering.shuffles", 2)
 # The results that a step writes: what is there of each is to be of one run.
 RESULTS = {
-    "make_table": re.compile(r"celeba_(?!negative_control|baselines|storage|features/|top_images)"),
+    "make_table": re.compile(
+        r"celeba_(?!negative_control|baselines|pairs|storage|features/|top_images)"
+    ),
     "best_per_layer": re.compile(r"table1\."),
     "control_table": re.compile(r"celeba_negative_control"),
     "baseline_table": re.compile(r"celeba_baselines"),
+    "pairs_figure": re.compile(r"celeba_pairs"),
     "storage_effect": re.compile(r"celeba_storage"),
     "feature_page": re.compile(r"celeba_features/"),
     "top_images_figure": re.compile(r"celeba_top_images"),

@@ -195,12 +195,14 @@ def test_random_subspaces_stand_beside_each_edit_and_remove_as_much() -> None:
 def test_the_frame_has_a_row_a_trial_and_its_predictions() -> None:
     bias = Option(ClassBias(torch.zeros(2)), scale=0.25)
     trials = [trial(Option(NoEdit(), 0.5, n_features=7)), trial(bias, None)]
-    frame = trials_frame(trials, np.array([[0, 1, 1], [1, 1, 0]]), np.array([[5, 2], [4, 3]]))
+    predictions, unconcerned = np.array([[0, 1, 1], [1, 1, 0]]), np.array([[5, 2], [4, 3]])
+    frame = trials_frame(trials, predictions, unconcerned, [np.array([0.5, -1.0, 0.25]), None])
     assert frame.to_dicts()[0] == {
         "method": "sae", "balance": "none", "condition": "strict", "draw": None, "threshold": 0.5,
         "n_features": 7, "rank": None, "scale": None, "validation": [3, 4],
         "validation_baseline": [2, 4], "validation_images": [5, 6], "unconcerned": [5, 2],
-        "predictions": [0, 1, 1],
+        "predictions": [0, 1, 1], "margins": [0.5, -1.0, 0.25],
     }  # fmt: skip
+    assert frame["margins"].to_list()[1] is None
     assert frame["scale"].to_list() == [None, 0.25]
     assert frame["predictions"].dtype == pl.List(pl.Int16)

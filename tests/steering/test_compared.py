@@ -18,7 +18,7 @@ RULES: dict[Any, Any] = {"strict": LargestSum(), "relaxed": Relaxed(100.0)}
 TYPES = {
     "hook_point": pl.String, "layer": pl.Int64, "dictionary": pl.String, "draw": pl.Int64,
     "balance": pl.String, "condition": pl.String, "threshold": pl.Float64, "rank": pl.Int64,
-    "n_features": pl.Int64, "scale": pl.Float64,
+    "n_features": pl.Int64, "scale": pl.Float64, "margins": pl.List(pl.Float64),
 }  # fmt: skip
 
 
@@ -41,6 +41,7 @@ def frames(seed: int, rows: list[dict[str, Any]]) -> tuple[pl.DataFrame, pl.Data
     for one in rows:
         flips = rng.random(N) < 0.3
         one["predictions"] = (target ^ (wrong & ~flips)).tolist()
+        one["margins"] = None if one["method"] == REFERENCE else rng.normal(size=N).tolist()
     return pl.DataFrame(rows, schema_overrides=TYPES), images
 
 

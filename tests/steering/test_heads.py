@@ -30,6 +30,10 @@ def test_a_code_holds_the_class_and_every_other_heads_answer(
     for place, row in enumerate(expected):
         np.testing.assert_array_equal(answers[:, place], row)
     np.testing.assert_array_equal(Heads(head).codes(images), heads.classes(codes))
+    read = heads.read(images)
+    np.testing.assert_array_equal(read["code"], codes)
+    units = images.double() / images.double().norm(dim=1, keepdim=True)
+    np.testing.assert_allclose(read["scores"], (units @ head.double().T).numpy(), atol=1e-6)
 
 
 def test_more_heads_than_a_code_can_hold_are_refused() -> None:

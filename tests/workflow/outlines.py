@@ -63,7 +63,8 @@ def jobs(made: Outline) -> Iterator[Job]:
         elif (
             {"dictionary", "hook_point"} & {*names}
             or "dataset=one_of(OUTLINE.tables)" in body
-            or step in ("build_head", "evaluate_readout")
+            or step in ("build_head", "evaluate_readout", "paint_pairs", "pair_margins")
+            or step == "pairs_figure"
         ):
             datasets = made.tables
         elif step == "unconcerned_attributes":

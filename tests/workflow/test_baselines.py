@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 
 from clipsteer.report.baselines import METHODS, columns
 from clipsteer.report.storage import COLUMNS
 from tests.workflow.runs import DROPPING, WorkingCopy, merged, nested
+from tests.workflow.test_real_layouts import outputs_of, parquet
 
 TABLE, TARGET = "results/celeba_table.csv", "results/celeba_baselines.csv"
-STORAGE = "results/celeba_storage.csv"
-# Two layers: directions fitted, directions, the one SAE, readouts, other attributes; the table. What storing changes.
-COMPUTED = 2 + 2 + 2 + 1 + 1 + 1 + 1
+STORAGE, PAIRS = "results/celeba_storage.csv", "results/celeba_pairs.png"
+# Two layers: directions fitted, directions, the one SAE, readouts, other attributes, pairs painted and looked at; the
+# table. The figure of pairs. What storing changes.
+COMPUTED = 2 + 2 + 2 + 1 + 1 + 2 + 1 + 1 + 1
 OTHERS = ("Eyeglasses", "Smiling", "Wearing_Hat")
 
 
@@ -22,7 +25,7 @@ OTHERS = ("Eyeglasses", "Smiling", "Wearing_Hat")
 def compared(finished: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     """The table of baselines, beside the finished ones."""
     twin = finished.twin(tmp_path_factory.mktemp("baselines"))
-    assert twin.run(TARGET, STORAGE).ok().counts == (COMPUTED, 0)
+    assert twin.run(TARGET, PAIRS, STORAGE).ok().counts == (COMPUTED, 0)
     return twin
 
 
@@ -32,7 +35,7 @@ def rows(copy: WorkingCopy) -> pl.DataFrame:
 
 def test_every_method_stands_there_under_both_conditions(compared: WorkingCopy) -> None:
     table = rows(compared)
-    assert table.columns == list(columns(4, OTHERS))
+    assert table.columns == list(columns(4, OTHERS, 2))
     assert table["method"].unique(maintain_order=True).to_list() == list(METHODS)
     assert set(table["source"]) == {"painted"}
     # two layers; both balances and conditions; two draws
@@ -95,8 +98,31 @@ def test_page_and_figure_lie_beside_it(compared: WorkingCopy) -> None:
     page = (compared.folder / "results/celeba_baselines.md").read_text(encoding="utf-8")
     assert "painted (synthetic)" in page
     assert all(words in page for words in METHODS.values())
-    picture = (compared.folder / "results/celeba_baselines.png").read_bytes()
-    assert picture.startswith(b"\x89PNG")
+    for figure in ("results/celeba_baselines.png", PAIRS):
+        assert (compared.folder / figure).read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_pairs_say_of_a_bias_follows_from_margins_alone(compared: WorkingCopy) -> None:
+    """A bias for men moves every margin of a man up and of a woman down by itself."""
+    images = parquet(compared, outputs_of(compared, "celeba/readout.json", "all")["images"])
+    pairs = parquet(compared, outputs_of(compared, "celeba/pairs.json", "all")["pairs"])
+    before, pair = images["margin"].to_numpy(), pairs["margin"].to_numpy()
+    target, blond = images["target"].to_numpy(), images["spurious"].to_numpy() == 1
+    np.testing.assert_array_equal(before > 0, images["baseline"].to_numpy() == target)
+    np.testing.assert_array_equal(pair > 0, pairs["prediction"].to_numpy() == target)
+    assert not np.isin(pair, before).any()
+    for row in rows(compared).filter(pl.col("method") == "class_bias").iter_rows(named=True):
+        after = before + np.where(target == 1, 1, -1) * row["scale"]
+        for c in (0, 1):
+            mine, others = (target == c) & blond, (target == c) & ~blond
+            effect = np.mean((pair - before)[mine] ** 2)
+            left = np.mean((after - pair)[mine] ** 2)
+            assert row[f"recovery_{c}"] == pytest.approx(1 - left / effect, abs=2e-4)
+            moved = np.mean((after - before)[others] ** 2)
+            assert row[f"pair_collateral_{c}"] == pytest.approx(moved / effect, abs=2e-4)
+        for g in range(4):
+            own = images["group"].to_numpy() == g
+            assert row[f"pairs_acc_{g}"] == pytest.approx(100 * (pair > 0)[own].mean(), abs=0.006)
 
 
 def test_what_storing_changes_is_counted_for_every_set_of_the_table(compared: WorkingCopy) -> None:

@@ -216,7 +216,7 @@ def test_columns_of_results_are_explained_in_their_order() -> None:
     # one column a group; the page numbers the groups that every layout has
     assert words == [
         *(*columns(4), *SET_SCHEMA, *control_columns(4), *TABLE1),
-        *baselines.columns(4),
+        *baselines.columns(4, (), 2),
         *STORAGE,
     ]
 

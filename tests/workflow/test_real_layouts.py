@@ -272,9 +272,15 @@ ANIMALS, PLACES = ("cow", "ant", "bee"), ("air", "land", "sea")
 def test_three_classes_and_three_spurious_values(
     real: WorkingCopy, fresh: WorkingCopy, tmp_path: Path
 ) -> None:
-    """Names in the manifest: the table counts every group right, and D_A is one value against the rest."""
+    """Names in the manifest: the table counts every group right, and D_A is one value against the rest.
+
+    Each test image at sea names its pair, the same animal in the air.
+    """
     rows = [
-        {"path": f"{split}/{n}.png", "split": split, "target": animal, "spurious": place}
+        {
+            **{"path": f"{split}/{n}.png", "split": split, "target": animal, "spurious": place},
+            "pair": f"{split}/{n - 2}.png" if (split, place) == ("test", "sea") else None,
+        }
         for split in ("train", "val", "test")
         for n, (animal, place) in enumerate([*product(ANIMALS, PLACES)] * 2)
     ]
@@ -328,6 +334,20 @@ def test_three_classes_and_three_spurious_values(
             for g in range(9):
                 assert row[f"acc_{when}_{g}"] == 100 * right[groups == g].mean()
         assert row["worst"] == min(row[f"acc_after_{g}"] for g in range(9))
+    # the pairs are test images too, so what the model says of them is known
+    margins = parquet(fresh, outputs_of(fresh, "mine/readout.json", "all")["images"])["margin"]
+    pairs = parquet(fresh, outputs_of(fresh, "mine/pairs.json", "all")["pairs"])["margin"]
+    for n, row in enumerate(test):
+        assert (pairs[n] is None) == (row["pair"] is None)
+        if row["pair"]:
+            assert pairs[n] == pytest.approx(margins[n - 2], abs=1e-5)
+    baselines = pl.read_csv(fresh.folder / "results/mine_baselines.csv", infer_schema_length=None)
+    at_sea = groups % 3 == 2
+    for c in range(3):
+        mine = at_sea & (groups // 3 == c)
+        effect = np.mean((pairs.to_numpy() - margins.to_numpy())[mine] ** 2) ** 0.5
+        assert baselines[f"true_effect_{c}"][0] == pytest.approx(effect, abs=1e-4)
+    assert "recovery, bee" in (fresh.folder / "results/mine_baselines.md").read_text()
     assert (
         "D_A: images with the spurious value 2 of 0 to 2"
         in (fresh.folder / "results/mine_table.md").read_text()

@@ -37,6 +37,7 @@ _APPLIED = {
 }
 _CHOSEN = {"evaluate_directions", "evaluate_subspaces"}
 _SHOWN = {"feature_page", "top_images_figure"}
+_PAIRED = {"pair_margins"}
 _RULED = _CHOSEN | {
     *("shuffle_control", "evaluate_readout", "baseline_table", "control_table"),
     "top_images_figure",
@@ -53,7 +54,7 @@ AFTER = {
     "dictionaries.<name>.training.expansion": {"make_table"} | _SHOWN,
     "dictionaries.<name>.training.k": {"make_table"} | _SHOWN,
     "steering.aggregate": {"shuffle_control", "fit_directions", "feature_page"},
-    "steering.attribute_value": {"shuffle_control", "top_images"} | _CHOSEN,
+    "steering.attribute_value": {"shuffle_control", "top_images", "baseline_table"} | _CHOSEN,
     "steering.balance": {"shuffle_control", "evaluate_subspaces", "baseline_table", "top_images"},
     "steering.thresholds.low": {"shuffle_control"} | _CHOSEN,
     "steering.thresholds.high": {"shuffle_control"} | _CHOSEN,
@@ -65,8 +66,10 @@ AFTER = {
     "steering.relaxed_drop": _RULED,
     "steering.random_pool": {"evaluate_subspaces"},
     "steering.random_seeds": {"evaluate_subspaces"},
-    "model.name": {"baseline_table", "storage_effect"} | _SHOWN,
-    "model.crop": {"storage_effect"} | _SHOWN,
+    "model.name": {"baseline_table", "storage_effect", "pairs_figure"} | _SHOWN,
+    "model.crop": {"storage_effect"} | _SHOWN | _PAIRED,
+    "activations.batch_size": _PAIRED,
+    "datasets.<name>.class_names": {"baseline_table", "pairs_figure"},
     "datasets.<name>.group_names": {"baseline_table", "control_table", "feature_page"},
     "explorer.split": _SHOWN,
     **{
@@ -209,7 +212,7 @@ def test_modules_by_name_are_those_of_the_settings() -> None:
     found = {job: json.loads(text)["modules"] for job, text in recipes(outline()).items()}
     for (step, words), modules in found.items():
         at = dict(words)
-        if step == "paint_world":
+        if step in ("paint_world", "paint_pairs"):
             world = DEFAULT["datasets"][at["dataset"]]["painted"]["world"]
             assert modules == [f"clipsteer.data.painters.{world}"]
         elif step in ("build_manifest", "unconcerned_attributes"):

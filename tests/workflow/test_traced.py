@@ -65,6 +65,7 @@ TABLES = (
     "results/celeba_table.csv",
     "results/celeba_negative_control.csv",
     "results/celeba_baselines.csv",
+    "results/celeba_pairs.png",
     "results/celeba_storage.csv",
     "results/table1.csv",
     "results/celeba_features/index.html",

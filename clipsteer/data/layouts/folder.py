@@ -1,8 +1,9 @@
 """People's own data: a folder of images and a manifest, CSV, TSV or Parquet, that lists them.
 
 Columns `path` (relative to the manifest's folder) and `split` (train, validation, test; `val` and
-0, 1, 2 are understood); optional `target` and `spurious` (numbers from 0 on, false and true, or names), `class` and
-`text`. Names of `target` are numbered in the order of `class_names`, where those are the same, others by the alphabet.
+0, 1, 2 are understood); optional `target` and `spurious` (numbers from 0 on, false and true, or names), `class`,
+`text` and `pair` (the path of another row, whose image differs in the spurious attribute alone). Names of `target` are
+numbered in the order of `class_names`, where those are the same, others by the alphabet.
 Others are ignored, but for attributes that `unconcerned` names, and so is the case of names. A CSV's fields may be
 separated by , ; tab or |.
 """
@@ -34,7 +35,9 @@ def read(
     class_names: Sequence[str] | None = None,
     missing_images: str = "error",
 ) -> pl.DataFrame:
-    """Rows (path, split, target, spurious, class, text) in the manifest's order.
+    """Rows (path, split, target, spurious, class, text; pair, where the manifest has any) in the manifest's order.
+
+    The pair of an image that is left out is none.
 
     Args:
         manifest: path of the manifest below the root; by default `manifest.csv` or
@@ -81,8 +84,29 @@ def read(
     )
     # What the manifest names in hidden folders is taken at its word.
     hidden = [path for path in rows["path"] if in_clutter(path) and tree.exists(path)]
+    has_pairs = "pair" in table.columns and not table["pair"].is_null().all()
+    if has_pairs:
+        rows = rows.with_columns(_paired(table["pair"], images, file)).with_row_index("row")
     rows = labels.keep_existing(rows, [*listing, *hidden], file, missing_images)
+    if has_pairs:  # by the paths that the images have, which may be spelt otherwise
+        there = dict(rows.select("row", "path").iter_rows())
+        pair = pl.Series("pair", [there.get(row) for row in rows["pair"]], pl.String())
+        rows = rows.drop("row").with_columns(pair)
     return labels.fill_text(rows, tree, listing)
+
+
+def _paired(pair: pl.Series, images: pl.Series, file: str) -> pl.Series:
+    """The row of each image's pair, null where it has none. Raises ClipsteerError for a path that no row has."""
+    rows = {path: row for row, path in enumerate(images)}
+    found = []
+    for row, path in enumerate(pair.str.strip_prefix("./")):
+        if path is not None and path not in rows:
+            raise ClipsteerError(
+                f"{file}: 'pair' of {images[row]!r} (row {row + 1}): found {path!r}; expected the path of another "
+                f"row, or nothing.{close_match(path, list(rows))}"
+            )
+        found.append(rows.get(path))
+    return pl.Series("pair", found, pl.Int64())
 
 
 def attributes(
@@ -171,7 +195,7 @@ def _read(tree: FileTree, file: str, more: Sequence[str] = ()) -> tuple[pl.DataF
     """
     data = tree.read(file)
     needed = [name.casefold() for name in more]
-    used = [*labels.ROW_SCHEMA, *needed]
+    used = [*labels.ROW_SCHEMA, "pair", *needed]
     table = (
         _parquet(data, file, used)
         if file.lower().endswith(".parquet")

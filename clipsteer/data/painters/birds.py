@@ -8,12 +8,13 @@ landbirds are rounder, with short bills, thin legs and long tails. Plumage overl
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from clipsteer.data.painters.canvas import (
+    PAIRED,
     SPLITS,
     Canvas,
     Count,
@@ -90,14 +91,10 @@ def paint(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
         for number, split in enumerate(SPLITS):
-            plan = group_plan(counts.get(split, 0), 4, f"birds, split {split!r}")
-            for index in range(plan if isinstance(plan, int) else len(plan)):
-                rng = picture_rng(seed, "birds", split, index)
-                group = _draw_group(rng) if isinstance(plan, int) else plan[index]
+            for index, rng, group in _planned(counts, split, seed):
                 data, species, place = paint_one(rng, group, size)
                 img_id = _FIRST[split] + index
-                stem = species.folder.partition(".")[2]
-                name = f"{species.folder}/{stem}_{index + 1:04d}_{img_id}.jpg"
+                name = _name(species, split, index)
                 (root / name).write_bytes(data)
                 place_file = f"/{place[0]}/{place}/{img_id:08d}.jpg"
                 writer.writerow((img_id, name, group // 2, number, group % 2, place_file))
@@ -107,14 +104,67 @@ def paint(
     write_captions(root, captions)
 
 
-def paint_one(rng: np.random.Generator, group: int, size: int) -> tuple[bytes, Species, str]:
-    """One bird of this group: its JPEG, its species and its place."""
+def paint_pairs(
+    folder: Path,
+    *,
+    counts: Mapping[str, Count],
+    size: int = 64,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Paint the pair of each test image, under the image's name: the same bird before the other kind of background.
+
+    Arguments as for `paint`.
+    """
+    check_counts(counts, "birds")
+    root = folder / FOLDER
+    for index, rng, group in _planned(counts, PAIRED, seed):
+        pair = picture_rng(seed, "birds' pairs", PAIRED, index)
+        data, species, _ = paint_one(rng, group, size, pair)
+        path = root / _name(species, PAIRED, index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        if progress is not None:
+            progress(1)
+
+
+def _planned(
+    counts: Mapping[str, Count], split: str, seed: int
+) -> Iterator[tuple[int, np.random.Generator, int]]:
+    """Number, stream and group of each image of a split."""
+    plan = group_plan(counts.get(split, 0), 4, f"birds, split {split!r}")
+    for index in range(plan if isinstance(plan, int) else len(plan)):
+        rng = picture_rng(seed, "birds", split, index)
+        yield index, rng, _draw_group(rng) if isinstance(plan, int) else plan[index]
+
+
+def _name(species: Species, split: str, index: int) -> str:
+    stem = species.folder.partition(".")[2]
+    return f"{species.folder}/{stem}_{index + 1:04d}_{_FIRST[split] + index}.jpg"
+
+
+def paint_one(
+    rng: np.random.Generator, group: int, size: int, pair: np.random.Generator | None = None
+) -> tuple[bytes, Species, str]:
+    """One bird of this group: its JPEG, its species and its place.
+
+    With `pair`, a stream of its own, its pair: a background of the other kind is drawn from that stream, and all else
+    from `rng`, as it is for the bird itself.
+    """
     species = pick(rng, _BY_TYPE[group >= 2])
-    place = pick(rng, _WATER if group % 2 else _LAND)
+    water = group % 2 == 1
+    place, canvas = _background(rng, water, size)
+    if pair is not None:
+        place, canvas = _background(pair, not water, size)
+    draw_bird(canvas, rng, species, on_water=water != (pair is not None), posed_on_water=water)
+    return canvas.finish(rng, gain=0.09, tint=0.02), species, place
+
+
+def _background(rng: np.random.Generator, water: bool, size: int) -> tuple[str, Canvas]:
+    place = pick(rng, _WATER if water else _LAND)
     canvas = Canvas(size, PLACES[place](rng))
     DETAILS[place](canvas, rng)
-    draw_bird(canvas, rng, species, on_water=group % 2 == 1)
-    return canvas.finish(rng, gain=0.09, tint=0.02), species, place
+    return place, canvas
 
 
 def caption(rng: np.random.Generator, species: Species, place: str) -> str:

@@ -7,12 +7,14 @@ that images appended to one split rename none of another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from clipsteer.data.painters.canvas import (
+    PAIRED,
     Canvas,
     Colour,
     Count,
@@ -25,7 +27,7 @@ from clipsteer.data.painters.canvas import (
     write_captions,
 )
 from clipsteer.data.painters.portrait import draw_face
-from clipsteer.data.painters.traits import Face, sample_face
+from clipsteer.data.painters.traits import Face, sample_face, sample_hair
 from clipsteer.errors import ClipsteerError
 
 MALE_SHARE = 0.42
@@ -103,6 +105,7 @@ _ADJECTIVES = {
     "red": ("red-haired",),
     "grey": ("grey-haired",),
 }
+_IMAGES = "img_align_celeba"
 _OPENINGS = ("a photo of", "a photo of", "a portrait of", "a picture of", "a face of")
 
 
@@ -128,27 +131,17 @@ def paint(
             own numbering of that split has room for.
     """
     check_counts(counts, "faces")
-    (folder / "img_align_celeba").mkdir(parents=True, exist_ok=True)
+    (folder / _IMAGES).mkdir(parents=True, exist_ok=True)
     rows: list[str] = []
     partition: list[str] = []
     captions: list[tuple[str, str]] = []
-    for number, (split, first) in enumerate(FIRST.items()):
-        plan = group_plan(counts.get(split, 0), 4, f"faces, split {split!r}")
-        n = plan if isinstance(plan, int) else len(plan)
-        if n > LAST[split] - first + 1:
-            raise ClipsteerError(
-                f"faces, split {split!r}: found {n} images; expected at most "
-                f"{LAST[split] - first + 1}, CelebA's own number. Lower the count."
-            )
-        for index in range(n):
-            rng = picture_rng(seed, "faces", split, index)
-            name = f"{first + index:06d}.jpg"
-            group = _draw_group(rng) if isinstance(plan, int) else plan[index]
+    for number, split in enumerate(FIRST):
+        for _, name, rng, group in _planned(counts, split, seed):
             data, face = paint_one(rng, group, size)
-            (folder / "img_align_celeba" / name).write_bytes(data)
+            (folder / _IMAGES / name).write_bytes(data)
             rows.append(f"{name} " + " ".join(f"{v:2d}" for v in attribute_values(face)))
             partition.append(f"{name} {number}")
-            captions.append((f"img_align_celeba/{name}", caption(rng, face)))
+            captions.append((f"{_IMAGES}/{name}", caption(rng, face)))
             if progress is not None:
                 progress(1)
     # The original's count line and the blank that ends its header.
@@ -158,9 +151,57 @@ def paint(
     write_captions(folder, captions)
 
 
-def paint_one(rng: np.random.Generator, group: int, size: int) -> tuple[bytes, Face]:
-    """One face of this group: its JPEG and its traits."""
-    face = sample_face(rng, male=group >= 2, blond=group % 2 == 1)
+def paint_pairs(
+    folder: Path,
+    *,
+    counts: Mapping[str, Count],
+    size: int = 64,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Paint the pair of each test image, under the image's name: the same face with other hair.
+
+    Arguments as for `paint`. A blond's pair has one of the other colours, with their shares; anyone else's is blond.
+    """
+    check_counts(counts, "faces")
+    (folder / _IMAGES).mkdir(parents=True, exist_ok=True)
+    for index, name, rng, group in _planned(counts, PAIRED, seed):
+        data, _ = paint_one(rng, group, size, picture_rng(seed, "faces' pairs", PAIRED, index))
+        (folder / _IMAGES / name).write_bytes(data)
+        if progress is not None:
+            progress(1)
+
+
+def _planned(
+    counts: Mapping[str, Count], split: str, seed: int
+) -> Iterator[tuple[int, str, np.random.Generator, int]]:
+    """Number, file name, stream and group of each image of a split."""
+    plan = group_plan(counts.get(split, 0), 4, f"faces, split {split!r}")
+    n, most = plan if isinstance(plan, int) else len(plan), LAST[split] - FIRST[split] + 1
+    if n > most:
+        raise ClipsteerError(
+            f"faces, split {split!r}: found {n} images; expected at most {most}, CelebA's own number. "
+            "Lower the count."
+        )
+    for index in range(n):
+        rng = picture_rng(seed, "faces", split, index)
+        group = _draw_group(rng) if isinstance(plan, int) else plan[index]
+        yield index, f"{FIRST[split] + index:06d}.jpg", rng, group
+
+
+def paint_one(
+    rng: np.random.Generator, group: int, size: int, pair: np.random.Generator | None = None
+) -> tuple[bytes, Face]:
+    """One face of this group: its JPEG and its traits.
+
+    With `pair`, a stream of its own, its pair: hair of the other kind is drawn from that stream, and all else from
+    `rng`, as it is for the face itself.
+    """
+    blond = group % 2 == 1
+    face = sample_face(rng, male=group >= 2, blond=blond)
+    if pair is not None:
+        hair, colour = sample_hair(pair, not blond)
+        face = replace(face, hair=hair, hair_colour=colour)
     walls = pick(rng, _WALLS)
     outdoors = rng.random() < 0.2
     if outdoors:

@@ -20,11 +20,26 @@ from clipsteer.data.painters.canvas import (
 )
 from clipsteer.data.painters.species import Species
 
+_WAVES: tuple[Colour, ...] = ((200, 222, 232), (110, 156, 186))
+
+
+_BLADES: tuple[Colour, ...] = ((96, 132, 60), (66, 96, 44))
+"""What lies before a bird that swims, and before one that sits in the grass as it would swim."""
+
 
 def draw_bird(
-    canvas: Canvas, rng: np.random.Generator, species: Species, *, on_water: bool
+    canvas: Canvas,
+    rng: np.random.Generator,
+    species: Species,
+    *,
+    on_water: bool,
+    posed_on_water: bool | None = None,
 ) -> None:
-    """A bird in profile, facing either way, swimming, standing or perched."""
+    """A bird in profile, facing either way, swimming, standing or perched.
+
+    `posed_on_water`: the ground that its pose was drawn for, where it is painted on another, as a pair is. The bird is
+    the same on either; what it stands on, and what lies before it, is the ground's.
+    """
     u = rng.random(8)
     face = 1.0 if u[0] < 0.5 else -1.0
     k = 0.25 + 0.09 * u[1]
@@ -37,7 +52,8 @@ def draw_bird(
         placed: NDArray[np.float64] = np.asarray(points) * [face * k, k] + [x0, y0]
         return placed
 
-    swims = species.water and on_water and u[4] < 0.6
+    posed = on_water if posed_on_water is None else posed_on_water
+    swims = species.water and posed and u[4] < 0.6
     if species.water:
         _stand_waterbird(canvas, at, k, swims, on_water, bill)
         _waterbird(canvas, at, k, species, (back, belly, head, bill), float(u[5]))
@@ -47,7 +63,7 @@ def draw_bird(
                 7,
                 (x0 - 1.1 * k, y0 + 0.34 * k, x0 + 0.7 * k, y0 + 0.5 * k),
                 (0.12, 0.0),
-                ((200, 222, 232), (110, 156, 186)),
+                _WAVES if on_water else _BLADES,
                 0.014,
             )
     else:

@@ -90,9 +90,23 @@ class Face:
     light: float  # from the left (negative) or the right
 
 
+def sample_hair(rng: np.random.Generator, blond: bool) -> tuple[str, Colour]:
+    """A kind of hair, a key of `HAIR`, and its colour."""
+    hair = _kind_of_hair(rng, blond)
+    return hair, _colour_of_hair(rng, hair)
+
+
+def _kind_of_hair(rng: np.random.Generator, blond: bool) -> str:
+    return "blond" if blond else ("black", "brown", "red", "grey")[weighted(rng, DARK_SHARES)]
+
+
+def _colour_of_hair(rng: np.random.Generator, hair: str) -> Colour:
+    return vary(rng, pick(rng, HAIR[hair]), 7)
+
+
 def sample_face(rng: np.random.Generator, male: bool, blond: bool) -> Face:
     """Traits for one person of this sex and hair colour."""
-    hair = "blond" if blond else ("black", "brown", "red", "grey")[weighted(rng, DARK_SHARES)]
+    hair = _kind_of_hair(rng, blond)
     skin = vary(rng, SKINS[weighted(rng, (0.24, 0.26, 0.22, 0.14, 0.08, 0.06))], 6)
     z = rng.standard_normal(10)
     sex = 1.0 if male else -1.0
@@ -108,7 +122,7 @@ def sample_face(rng: np.random.Generator, male: bool, blond: bool) -> Face:
     return Face(
         male=male,
         hair=hair,
-        hair_colour=vary(rng, pick(rng, HAIR[hair]), 7),
+        hair_colour=_colour_of_hair(rng, hair),
         skin=skin,
         clothes=vary(rng, pick(rng, CLOTHES), 12),
         length=float(np.clip((0.16 if male else 0.66) + (0.2 if male else 0.26) * z[1], 0, 1)),

@@ -1,0 +1,49 @@
+"""Paints the pair of every test image of a painted world: the same picture but for the spurious attribute."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from clipsteer.runner.step import Action, Job, Run, main
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = ("datasets.painted.*", "seed")
+IMPORTS = ("clipsteer.data.painters.{world}",)
+
+
+def plan(job: Job) -> dict[str, Action]:
+    return {"all": Action(job.recipe)}
+
+
+def compute(run: Run) -> None:
+    from clipsteer.data.packed import pack_folder
+    from clipsteer.data.painters.canvas import PAIRED
+
+    recipe = run.recipe
+    painter = import_module(f"clipsteer.data.painters.{recipe['world']}")
+    folder = run.scratch / "pairs"
+    count = recipe["counts"].get(PAIRED, 0)
+    progress = run.progress(count if isinstance(count, int) else sum(count), "images")
+    painter.paint_pairs(
+        folder,
+        counts=recipe["counts"],
+        size=recipe["size"],
+        seed=recipe["seed"],
+        progress=progress,
+    )
+    progress.finish()
+    run.put_tree_digest("pairs", run.store.put_bytes(pack_folder(folder)))
+
+
+def cost(job: Sizes) -> Cost:
+    """As painting the test split takes."""
+    images = job.listed("test")
+    pixels = float(job.dataset["painted"]["size"]) ** 2 * images
+    return job.python(pixels / 400e3 / 5, memory_mb=images * 6e-3, disk_mb=images * 3e-3)
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)
