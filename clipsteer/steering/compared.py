@@ -52,7 +52,7 @@ def compare(
     - `collateral_...` and `unconcerned_<attribute>`: what changed for other attributes
       (`clipsteer.steering.unconcerned.collateral`), of which `unconcerned` has the unmodified model's counts.
     - With `pairs`: `pairs_acc_<group>`, and by target class how close the row comes to the true effect
-      (`clipsteer.steering.pairs.Pairs.measure`).
+      (`measure` of `clipsteer.steering.pairs`).
 
     Raises ValueError where there is not one balanced probe.
     """

@@ -132,6 +132,28 @@ def test_scripts_start_light(script: Path) -> None:
         assert not {n.split(".")[0] for n in names} & HEAVY
 
 
+def test_settings_are_chosen_by_nothing_that_an_edit_does() -> None:
+    """Whatever experiments/worlds.py may import, at its top or later, by a name or by a text."""
+    left, seen = [BASE / "experiments/worlds.py"], set[Path]()
+    for prefix, names in BY_NAME.items():
+        left += [BASE / prefix.replace(".", "/") / f"{name}.py" for name in names]
+    while left:
+        path = left.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for name, _ in imports(path):
+            # a function or class is of the module above it
+            here = (name, name.rpartition(".")[0])
+            files = [BASE / f"{module.replace('.', '/')}.py" for module in here]
+            left += [file for file in files if file.is_file()]
+            top = name.split(".")[0]
+            assert top not in ("snakemake", "subprocess", "runpy"), f"{path} imports {name}"
+    rooms = {path.relative_to(BASE).parts[1] for path in seen} - {"worlds.py"}
+    assert {"data", "backbones", "dictionaries"} <= rooms
+    assert not rooms & {"steering", "report", "front", "runner", "lineage", "workflow", "cli"}
+
+
 # Of what rules import: what needs numpy, which Snakemake loads itself, and what needs Snakemake.
 LOADS_NUMPY = {"clipsteer.lineage.resources", "clipsteer.workflow.needs"}
 LOADS_SNAKEMAKE = {"clipsteer.workflow.chains"}
