@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from clipsteer.config.model import layers_of
-from clipsteer.config.used import learns_from
+from clipsteer.config.used import (
+    FIRST,
+    dictionary_model,
+    job_model,
+    learns_from,
+    model_of,
+    models,
+    used_models,
+)
 from clipsteer.data.forms import may_pair
 from clipsteer.dictionaries.sources import Source, source_of
 from clipsteer.errors import ClipsteerError
