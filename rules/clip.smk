@@ -62,3 +62,27 @@ rule build_head:
     shell:
         shell_words("build_head")
         + "--name {wildcards.dataset} --input model={input.model} --pointer {output}"
+
+
+rule embed_vocabulary:
+    input:
+        model=MODEL,
+        captions=INPUTS.captioned,
+    output:
+        VOCABULARY,
+    log:
+        "logs/embed_vocabulary.log",
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("embed_vocabulary"),
+    params:
+        recipe=RECIPES.of("embed_vocabulary"),
+        chain=expected_chain,
+    shell:
+        shell_words("embed_vocabulary")
+        + "--name vocabulary --input model={input.model} "
+        + COMMANDS.captioned()
+        + " --pointer {output}"

@@ -19,7 +19,14 @@ from clipsteer.workflow.commands import Commands, python_of
 from clipsteer.workflow.description import Description
 from clipsteer.workflow.inputs import DROPPED, RESULTS, Inputs
 from clipsteer.workflow.needs import Needs
-from clipsteer.workflow.outline import DIRECTED, MODEL, STEERED, Outline, one_of
+from clipsteer.workflow.outline import (
+    DIRECTED,
+    MODEL,
+    STEERED,
+    VOCABULARY,
+    Outline,
+    one_of,
+)
 from clipsteer.workflow.recipes import Recipes
 from clipsteer.workflow.session import Session
 from clipsteer.workflow.sources import Sources

@@ -242,13 +242,17 @@ class Backbone(ABC):
             found.append(output.pooler_output.float().cpu())
         return torch.cat(found)
 
+    def token_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Each text in tokens, whole: with the marks of its start and end, uncut and not padded."""
+        return [tuple(ids) for ids in self.tokenizer(list(texts), padding=False)["input_ids"]]
+
     @abstractmethod
     def _tokens(self, prompts: list[str]) -> Mapping[str, Tensor]:
         """What the text tower is given: `input_ids` (n, L) and, where it heeds one, `attention_mask`."""
 
     @property
-    def _context(self) -> int:
-        """The most tokens of a text."""
+    def context(self) -> int:
+        """The most tokens of a text, with the marks of its start and end."""
         return int(self.model.config.text_config.max_position_embeddings)
 
 

@@ -59,6 +59,6 @@ class ClipBackbone(Backbone):
         # Padded to the longest: the full 77 tokens would cost ten times as much, and what lies behind the
         # end of a text has no effect under CLIP's causal mask.
         found = self.tokenizer(
-            prompts, padding=True, truncation=True, max_length=self._context, return_tensors="pt"
+            prompts, padding=True, truncation=True, max_length=self.context, return_tensors="pt"
         )
         return {name: found[name] for name in ("input_ids", "attention_mask")}

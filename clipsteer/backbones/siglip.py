@@ -45,7 +45,7 @@ class SiglipBackbone(Backbone):
             prompts,
             padding="max_length",
             truncation=True,
-            max_length=self._context,
+            max_length=self.context,
             return_tensors="pt",
         )
         return {"input_ids": found["input_ids"]}

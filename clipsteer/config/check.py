@@ -20,7 +20,7 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.sections.check import filled
 
 # Folders beside the data sets' in artifacts/refs.
-_RESERVED = {"model", "raw", "dictionaries"}
+_RESERVED = {"model", "raw", "dictionaries", "vocabulary"}
 
 
 def validate(config: Config, base: Path) -> dict[str, Any]:
@@ -44,6 +44,9 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
     yield from model_faults(config, base)
     yield from dataset_faults(config, base)
     yield from root_faults(config, base)
+    words = config["vocabulary"]["source"]
+    if words != "model" and not (base / Path(words).expanduser()).is_file():
+        yield f"vocabulary.source: found no file {words}, expected `model` or a file with an entry a line."
     for name in _RESERVED & set(config["datasets"]):
         yield f"datasets.{name}: this name is taken (artifacts/refs/{name}); choose another."
     for table, names in config["tables"].items():

@@ -10,7 +10,8 @@ from clipsteer.sections.data import Dataset
 from clipsteer.sections.dictionaries import Dictionary
 from clipsteer.sections.explorer import Explorer
 from clipsteer.sections.general import Activations, Jobs, Raw, Runtime, Steering, Store
-from clipsteer.sections.model import Model, OtherModel
+from clipsteer.sections.model import Model
+from clipsteer.sections.steerability import Vocabulary
 from clipsteer.sections.values import WHOLE, Name, Once, Section, key, part
 
 
@@ -36,6 +37,7 @@ class Configuration(Section):
     dictionaries: Annotated[dict[Name, Dictionary], Field(min_length=1)]
     steering: Steering
     explorer: Explorer = part({})
+    vocabulary: Vocabulary = part({})
     tables: dict[Name, Annotated[list[Name], Once()]] = key(
         "`results/<name>_table.csv` for the data set `<name>`: which dictionaries stand in it, at least one of them an "
         "SAE; `[]` = no such table",

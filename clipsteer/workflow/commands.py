@@ -35,9 +35,10 @@ class Commands:
                 source = self._outline.source(dictionary, layer)
                 if isinstance(source, Local):
                     words += ["--root", f"{member(dictionary, layer)}={source.path}"]
-        for model in self._outline.models:
-            if folder := self._outline.local_model(model):
-                words += ["--root", f"{job_name(model)}={folder}"]
+        if self._outline.local_model:
+            words += ["--root", f"model={self._outline.local_model}"]
+        if self._outline.vocabulary is not None:
+            words += ["--root", f"vocabulary={self._outline.vocabulary}"]
         return (
             f"PYTHONPATH={quoted(base)} "
             + " ".join(quoted(word) for word in words)
@@ -47,6 +48,11 @@ class Commands:
     def tables(self) -> str:
         """The pointers of all tables, by their data sets."""
         return _inputs(self._outline.tables, "table")
+
+    def captioned(self) -> str:
+        """The manifests whose captions are the vocabulary, where they are."""
+        outline = self._outline
+        return _inputs(outline.worlds if outline.vocabulary is None else (), "manifest")
 
     def learnt_from(self) -> str:
         """The manifests that the tiny CLIP learns from, and the worlds where their images are painted."""

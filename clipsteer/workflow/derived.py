@@ -96,6 +96,12 @@ class Derived:
         """The hook points, and the one that evaluation resumes from."""
         return sorted({*self._outline.config["activations"]["hook_points"], "resid_post"})
 
+    def words_from(self, wildcards: Any) -> str:
+        """Where the vocabulary is from: `captions`, the model's `tokenizer`, or the digest of the user's file."""
+        if self._outline.vocabulary is not None:
+            return digest_file(self._outline.folder / self._outline.vocabulary)
+        return "captions" if self._outline.tiny else "tokenizer"
+
     # ---- released dictionaries
 
     def release(self, wildcards: Any) -> dict[str, Any]:

@@ -45,6 +45,11 @@ class Inputs:
         names = self._outline.worlds
         return [*(f"{REFS}/{name}/manifest.json" for name in names), *self._worlds(names)]
 
+    def captioned(self, wildcards: Any) -> list[str]:
+        """The manifests whose captions are the vocabulary; none where it is from elsewhere."""
+        own = self._outline.tiny and self._outline.vocabulary is None
+        return [f"{REFS}/{name}/manifest.json" for name in self._outline.worlds] if own else []
+
     def _worlds(self, names: Iterable[str]) -> list[str]:
         return [f"{REFS}/{name}/world.json" for name in names if self._outline.is_painted(name)]
 

@@ -22,6 +22,7 @@ CHAIN = {
     "build_manifest": "input",
     "pretrain_clip": "write",
     "build_head": "error",
+    "embed_vocabulary": "input",
     "list_shards": "pointer",
     "extract_activations": "kill",
     "train_dictionary": "error",

@@ -21,6 +21,7 @@ from tests.faults.scene import (
     SHUFFLED,
     STORAGE,
     TABLE,
+    WORDS,
     Change,
     lay,
 )
@@ -60,7 +61,7 @@ def python(common: Path) -> Path:
 @pytest.fixture(scope="session")
 def painted(finished: WorkingCopy, share: Share) -> Change:
     """From the tiny configuration to another one: a table and what else it has."""
-    targets = (TABLE, CONTROL, BASELINES, STORAGE, BEST, *LOOKS)
+    targets = (TABLE, CONTROL, BASELINES, STORAGE, BEST, *LOOKS, WORDS)
 
     def old(copy: WorkingCopy) -> Outcome:
         lay(copy, finished)

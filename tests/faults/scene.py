@@ -26,10 +26,8 @@ TABLE, CONTROL, BASELINES, STORAGE = (
     f"results/celeba_{name}.csv" for name in ("table", "negative_control", "baselines", "storage")
 )
 BEST = "results/table1.csv"
-LOOKS = (
-    *("results/celeba_features/index.html", "results/celeba_top_images.png"),
-    "results/celeba_pairs.png",
-)
+WORDS = "artifacts/refs/vocabulary/model.json"
+LOOKS = ("results/celeba_features/index.html", "results/celeba_top_images.png")
 SHUFFLED = nested("steering.shuffles", 2)
 # The results that a step writes: what is there of each is to be of one run.
 RESULTS = {

@@ -41,6 +41,7 @@ def test_a_job_is_told_the_runtime_settings_and_the_users_folders(tmp_path: Path
             "runtime": {"device": "cpu", "checkpoint_steps": 7},
             "datasets": {"celeba": {"root": "~/faces"}, "waterbirds": {"root": "/data/birds"}},
             "model": {"source": str(tmp_path / "a clip")},
+            "vocabulary": {"source": "my words.txt"},
         },
         tmp_path,
     )
@@ -55,6 +56,7 @@ def test_a_job_is_told_the_runtime_settings_and_the_users_folders(tmp_path: Path
         f"celeba={Path.home()}/faces",
         "waterbirds=/data/birds",
         f"model={tmp_path}/a clip",
+        "vocabulary=my words.txt",
     ]
 
 

@@ -85,6 +85,13 @@ def test_the_neuron_basis_is_not_trained_and_has_no_control() -> None:
     ]
 
 
+def test_captions_are_the_vocabulary_of_the_tiny_model_alone() -> None:
+    worlds = ("celeba", "waterbirds", "general")
+    assert inputs().captioned(wildcards()) == [f"{REFS}/{name}/manifest.json" for name in worlds]
+    assert inputs(vocabulary={"source": "words.txt"}).captioned(wildcards()) == []
+    assert inputs(model={"source": "some/clip"}).captioned(wildcards()) == []
+
+
 def test_no_inputs_for_a_data_set_without_a_table() -> None:
     found = inputs(tables={"celeba": ["topk"], "waterbirds": []})
     at = wildcards(dataset="waterbirds")

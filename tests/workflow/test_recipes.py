@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from clipsteer.errors import ClipsteerError
 from clipsteer.runner.declared import SCRIPTS, declared
 from clipsteer.runner.fingerprint import code_fingerprint
+from clipsteer.store.digest import digest_file
 from clipsteer.workflow.derived import Derived
 from clipsteer.workflow.outline import Outline, blocks
 from clipsteer.workflow.recipes import Recipes
@@ -81,6 +82,7 @@ AFTER = {
 OTHERWISE = {
     *("model.source", "datasets.<name>.root", "tables.<name>", "dictionaries.<name>.trained_on"),
     *("activations.layers", "model.tiny.vision_layers", "model.tiny.worlds", "model.revision"),
+    "vocabulary.source",
     *("jobs.layers_per_job", "jobs.extraction_parts", "raw.watch"),
 }
 WORD = {"datasets.<name>.layout": "folder", "dictionaries.<name>.architecture": "vanilla_too"}
@@ -246,6 +248,22 @@ def test_a_model_counts_by_its_name_on_the_hub_or_by_its_files(tmp_path: Path) -
     content = {"model_type": "clip", "vision_config": shape}
     (tmp_path / "some/clip/config.json").write_text(json.dumps(content))
     assert settings(source="some/clip", revision=None) == {"hub": None}
+
+
+@pytest.mark.usefixtures("one_code")
+def test_a_vocabulary_counts_by_what_its_file_holds(tmp_path: Path) -> None:
+    def words_from(**overlay: Any) -> Any:
+        made = outline({"activations": {"layers": [0, 1]}, **overlay}, tmp_path)
+        return json.loads(recipes(made)["embed_vocabulary", ()])["config"]["words_from"]
+
+    assert words_from() == "captions"
+    assert words_from(model={"source": "some/clip"}) == "tokenizer"
+    found = []
+    for name, text in (("a.txt", "cat\n"), ("b.txt", "cat\n"), ("b.txt", "dog\n")):
+        (tmp_path / name).write_text(text)
+        found.append(words_from(vocabulary={"source": name}))
+    assert found[0] == found[1] != found[2]
+    assert found[2] == digest_file(tmp_path / "b.txt")
 
 
 @given(st.lists(st.integers(0, 99), unique=True, min_size=1).map(sorted), st.integers(1, 120))

@@ -70,6 +70,7 @@ TABLES = (
     "results/table1.csv",
     "results/celeba_features/index.html",
     "results/celeba_top_images.png",
+    "artifacts/refs/vocabulary/model.json",
 )
 
 
