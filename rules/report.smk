@@ -91,7 +91,7 @@ rule best_per_layer:
 rule baseline_table:
     input:
         readout=f"{REFS}/{{dataset}}/readout.json",
-        directed=INPUTS.directed,
+        directed=INPUTS.of_directions("baselines"),
         steered=INPUTS.of_trained("baselines"),
         pairs=INPUTS.pairs,
         dropped=INPUTS.dropped("baselines"),
@@ -238,3 +238,41 @@ rule top_images_figure:
         " --input shards={input.shards} --inputs world/{wildcards.dataset} {input.world}"
         " --inputs selection {input.selection} --inputs top_images {input.top_images}"
         " --export all/figure={output.figure} --pointer {output.pointer}"
+
+
+# How precisely features steer the model's output: Equations 4 to 8, Figures 5, 6, 7 and 9.
+
+
+rule steerability_table:
+    input:
+        vocabulary=VOCABULARY,
+        steered=INPUTS.of_table("steerability"),
+        random=INPUTS.of_directions("steerability"),
+        dropped=INPUTS.dropped("steerability"),
+    output:
+        csv="results/{dataset}_steerability.csv",
+        layers="results/{dataset}_steerability_layers.csv",
+        markdown="results/{dataset}_steerability.md",
+        curves="results/{dataset}_steerability_curves.png",
+        histogram="results/{dataset}_steerability_histogram.png",
+        by_layer="results/{dataset}_steerability_layers.png",
+        words="results/{dataset}_steerability_words.png",
+        pointer=f"{REFS}/{{dataset}}/steerability.json",
+    log:
+        "logs/steerability_table/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tables),
+    conda:
+        "../envs/clip.yaml"
+    resources:
+        **needs("steerability_table"),
+    params:
+        recipe=RECIPES.of("steerability_table"),
+        chain=expected_chain,
+    shell:
+        shell_words("steerability_table")
+        + "--name {wildcards.dataset} --input vocabulary={input.vocabulary}"
+        " --inputs steered {input.steered} --inputs random {input.random}"
+        " --export all/csv={output.csv} all/layers={output.layers} all/markdown={output.markdown}"
+        " all/curves={output.curves} all/histogram={output.histogram} all/by_layer={output.by_layer}"
+        " all/words={output.words} --pointer {output.pointer}"

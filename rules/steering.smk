@@ -312,3 +312,57 @@ rule top_images:
         " --inputs dictionary {input.dictionary} --input statistics={input.statistics}"
         " --input selection={input.selection} --inputs activations {input.activations}"
         " --pointer {output}"
+
+
+# How precisely features steer the model's output, only where results/<dataset>_steerability.csv is asked for.
+
+
+rule measure_steerability:
+    input:
+        model=MODEL,
+        vocabulary=VOCABULARY,
+        dictionary=INPUTS.trained,
+        activations=INPUTS.activations(config["steerability"]["split"]),
+    output:
+        f"{STEERED}/steerability.json",
+    log:
+        "logs/measure_steerability/{dataset}_{dictionary}_{block}.log",
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("measure_steerability"),
+    params:
+        recipe=RECIPES.of("measure_steerability"),
+        chain=expected_chain,
+    shell:
+        shell_words("measure_steerability")
+        + "--name {wildcards.dictionary} --input model={input.model}"
+        " --input vocabulary={input.vocabulary} --inputs dictionary {input.dictionary}"
+        " --inputs activations {input.activations} --pointer {output}"
+
+
+rule measure_random:
+    input:
+        model=MODEL,
+        vocabulary=VOCABULARY,
+        activations=INPUTS.activations(config["steerability"]["split"]),
+    output:
+        f"{DIRECTED}/steerability.json",
+    log:
+        "logs/measure_random/{dataset}_{hook_point}_{block}.log",
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("measure_random"),
+    params:
+        recipe=RECIPES.of("measure_random"),
+        chain=expected_chain,
+    shell:
+        shell_words("measure_random")
+        + "--name {wildcards.hook_point} --input model={input.model}"
+        " --input vocabulary={input.vocabulary} --inputs activations {input.activations}"
+        " --pointer {output}"

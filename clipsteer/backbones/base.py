@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,17 @@ if TYPE_CHECKING:
 _RUN_TOKENS = 340
 # Attention gives a query the same bits, however many there are, only where they are a multiple of four.
 _QUERIES = 4
+
+
+class Readout(NamedTuple):
+    """An embedding as a layer norm and a projection of one token x (d,): W (gain * (x - mean x) / std x + bias)."""
+
+    gain: Tensor
+    bias: Tensor
+    epsilon: float
+    """Added to the variance."""
+    projection: Tensor
+    """W (p, d)."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +172,10 @@ class Backbone(ABC):
     def tokens_read(self, layer: int) -> slice:
         """The tokens behind a layer on which the embedding depends: `resume` may be given only these."""
         return slice(None)
+
+    def readout(self) -> Readout | None:
+        """How the embedding follows from one token behind the last layer, where it does and in so simple a way."""
+        return None
 
     @property
     def _layers(self) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from clipsteer.backbones.base import Backbone, block
+from clipsteer.backbones.base import Backbone, Readout, block
 
 # A row of a product has the same bits whatever stands beside it, and at any number of threads, but
 # only from a few rows on. Below, more tokens go along.
@@ -32,6 +32,14 @@ class ClipBackbone(Backbone):
     def tokens_read(self, layer: int) -> slice:
         """Behind the last layer only CLS."""
         return slice(0, 1) if layer == self.n_layers - 1 else slice(None)
+
+    def readout(self) -> Readout:
+        """The layer norm behind the last layer, and the projection of CLS."""
+        norm, projection = (
+            self.model.vision_model.post_layernorm,
+            self.model.visual_projection,
+        )
+        return Readout(norm.weight, norm.bias, float(norm.eps), projection.weight)
 
     def _above(self, layer: int, stream: Tensor) -> Tensor:
         """Through the last layer goes only what the CLS token needs.

@@ -44,6 +44,7 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
     yield from model_faults(config, base)
     yield from dataset_faults(config, base)
     yield from root_faults(config, base)
+    yield from _steerability_faults(config["steerability"])
     words = config["vocabulary"]["source"]
     if words != "model" and not (base / Path(words).expanduser()).is_file():
         yield f"vocabulary.source: found no file {words}, expected `model` or a file with an entry a line."
@@ -62,3 +63,14 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
     strict, slack = config["steering"]["strict"], config["steering"]["strict_slack"]
     if slack and strict != "no_group_falls":
         yield f"steering.strict_slack: {slack} has no effect on {strict}; expected 0, or strict: no_group_falls."
+
+
+def _steerability_faults(settings: Config) -> Iterator[str]:
+    """Numbers of `steerability` that mean nothing."""
+    asked = settings["features"]
+    if not isinstance(asked, str) and (asked == 1 or (asked > 1 and asked != int(asked))):
+        yield (
+            f"steerability.features: found {asked:g}, expected `all`, a share below 1, or a whole number from 2."
+        )
+    if max(settings["strengths"]) <= 0:
+        yield "steerability.strengths: found none above 0, expected at least one, as scores are taken there."

@@ -36,6 +36,7 @@ _CLIP_B32 = {"width": 768, "layers": 12, "tokens": 50, "pixels": 224}  # where o
 
 Config = Mapping[str, Any]
 # What is asked for where nobody knows how many images there are: about as many as CelebA has.
+_CAPTION_WORDS = 300  # entries that the painted worlds' captions have, about
 _RELEASED_EXPANSION = 64  # of a released dictionary: how large it is, only its file says
 _ASSUMED = {"train": 160_000, "validation": 20_000, "test": 20_000}
 
@@ -200,8 +201,11 @@ class Sizes:
     @property
     def block(self) -> int:
         """Number of layers in the job's block, such as layers_00-02."""
+        return len(self._layers_of_block())
+
+    def _layers_of_block(self) -> list[int]:
         first, last = map(int, self.names["block"].removeprefix("layers_").split("-"))
-        return sum(first <= layer <= last for layer in self._model.layers(self.model))
+        return [layer for layer in self._model.layers if first <= layer <= last]
 
     @property
     def features(self) -> int:
@@ -252,6 +256,27 @@ class Sizes:
         above = self.vision["layers"] / 2
         cost = self.apply(images, flop=images * times * above * self.layer_flop)
         return Cost(cost.seconds, cost.memory_mb + 3 * self.weights_mb + 100, cost.disk_mb)
+
+    def steered(self, features: int, m: int) -> Cost:
+        """To measure how precisely so many features of a dictionary of m steer, at each layer of the block."""
+        settings, tower = self.config["steerability"], self.vision
+        width, tokens, last = tower["width"], tower["tokens"], tower["layers"] - 1
+        tiny = self.config["model"]["source"] == "tiny"
+        entries = _CAPTION_WORDS if tiny else self.config["vocabulary"]["size"]
+        images = min(settings["images"], self.images(settings["split"]))
+        curves = (min(settings["curves"], features) + 3) * len(settings["strengths"])
+        pairs = float(images * (features + curves))
+        above = 0.0
+        for layer in self._layers_of_block():
+            if layer < last:  # of the last layer CLS alone, with keys and values of all tokens
+                above += (last - 1 - layer) * self.layer_flop + 4.0 * tokens * width**2
+                above += 2.0 * entries * width
+            above += 30.0 * entries  # the softmax and its sums
+        encode = self.block * 2.0 * images * tokens * m * width
+        codes = float(images * features * tokens) * FLOAT / 1e6  # in files, while it works
+        memory = CLIP + 3 * self.weights_mb + 2.0 * m * width * FLOAT / 1e6 + 200
+        memory += 96 * 10.0 * tokens * width * FLOAT / 1e6
+        return Cost(self.seconds(pairs * above + encode), memory, codes)
 
     def compare(self, options: int) -> Cost:
         """To try four threshold grids and six kinds of so many options on validation, and what was taken on test."""

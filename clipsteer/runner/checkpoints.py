@@ -29,6 +29,7 @@ _NAME = re.compile(rf"step-(\d{{12}})-([0-9a-f]{{64}})\.checkpoint-{VERSION}")
 # A checkpoint is written in one go, so a temporary file that nobody touched for so long is a dead writer's.
 _DEAD_AFTER = 3600.0  # seconds
 SAME_WISH = 1.0  # seconds
+_PATIENCE = 60.0  # seconds
 
 
 class Stopped(ClipsteerError):
@@ -118,6 +119,7 @@ class Checkpoints:
     ) -> None:
         self._folder, self._every = folder, every
         self._stops, self._say, self._check = stops or StopSignals(), say, check
+        self._saved = time.monotonic()
 
     @contextlib.contextmanager
     def running(self, progress: Progress) -> Iterator[Callable[[], bytes | None]]:
@@ -167,6 +169,16 @@ class Checkpoints:
         """To be called after each step: saves `content()` where one is due (see `save`)."""
         if self.due(step):
             self.save(step, content())
+
+    def offer_several(self, before: int, step: int, content: Callable[[], bytes]) -> None:
+        """As `offer`, where steps are done several at a time: saves where one after `before` is due.
+
+        And where none was saved for a minute, as such steps may take long; not where checkpoints are switched off.
+        """
+        late = self._every > 0 and time.monotonic() - self._saved > _PATIENCE
+        if late or any(self.due(each) for each in range(before + 1, step + 1)):
+            self.save(step, content())
+            self._saved = time.monotonic()
 
     def save(self, step: int, data: bytes) -> None:
         """Make `data` the progress after `step` steps; older ones but the last go.

@@ -72,7 +72,7 @@ def is_number(value: object) -> bool:
         return False
 
 
-def _spelt(text: str) -> int | float | str:
+def spelt(text: str) -> int | float | str:
     """The number that a text spells; the text where it spells none, or one that no float holds."""
     if not _NUMBER.fullmatch(text):
         return text
@@ -86,12 +86,12 @@ def _spelt(text: str) -> int | float | str:
 
 
 def _whole(value: Any) -> Any:
-    value = _spelt(value) if isinstance(value, str) else value
+    value = spelt(value) if isinstance(value, str) else value
     return int(value) if is_number(value) and value == int(value) else value
 
 
 def _number(value: Any) -> Any:
-    value = _spelt(value) if isinstance(value, str) else value
+    value = spelt(value) if isinstance(value, str) else value
     if is_number(value):
         return float(value) + 0.0  # no minus before a zero
     if type(value) is int:  # which pydantic would take
@@ -150,6 +150,7 @@ Whole = Annotated[int, Field(strict=True), WHOLE]
 Count = Annotated[int, Field(strict=True, ge=0), WHOLE]
 Positive = Annotated[int, Field(strict=True, ge=1), WHOLE]
 _FLOAT = Field(strict=True, allow_inf_nan=False)
+Signed = Annotated[float, _FLOAT, Field(ge=-1e6, le=1e6), BeforeValidator(_number)]
 Amount = Annotated[float, _FLOAT, Field(ge=0), BeforeValidator(_number)]
 Rate = Annotated[float, _FLOAT, Field(gt=0), BeforeValidator(_number)]
 Share = Annotated[float, _FLOAT, Field(ge=0, le=1), BeforeValidator(_number)]

@@ -11,7 +11,7 @@ from clipsteer.sections.dictionaries import Dictionary
 from clipsteer.sections.explorer import Explorer
 from clipsteer.sections.general import Activations, Jobs, Raw, Runtime, Steering, Store
 from clipsteer.sections.model import Model
-from clipsteer.sections.steerability import Vocabulary
+from clipsteer.sections.steerability import Steerability, Vocabulary
 from clipsteer.sections.values import WHOLE, Name, Once, Section, key, part
 
 
@@ -22,10 +22,10 @@ class Configuration(Section):
 
     seed: Annotated[int, Field(strict=True, ge=0, le=2_000_000), WHOLE] = key(
         "one seed for painting, the draw of evaluation images, pre-training, augmentation, SAE training, random "
-        "controls, shuffles, and the probes' folds and sample",
-        "paint_world, paint_pairs, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, "
-        "make_table, fit_directions, evaluate_subspaces, evaluate_readout, top_images; extract_activations for "
-        "augmented copies",
+        "controls, shuffles, the probes' folds and sample, and the samples and bootstrap of steerability",
+        "paint_world, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, make_table, "
+        "fit_directions, evaluate_subspaces, evaluate_readout, top_images, measure_steerability, measure_random, "
+        "steerability_table; extract_activations for augmented copies",
     )
     store: Store
     runtime: Runtime
@@ -38,6 +38,7 @@ class Configuration(Section):
     steering: Steering
     explorer: Explorer = part({})
     vocabulary: Vocabulary = part({})
+    steerability: Steerability = part({})
     tables: dict[Name, Annotated[list[Name], Once()]] = key(
         "`results/<name>_table.csv` for the data set `<name>`: which dictionaries stand in it, at least one of them an "
         "SAE; `[]` = no such table",

@@ -7,7 +7,7 @@ draws were made, or in which order.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ Pool = Literal["all", "alive"]
 
 # First word of the key: what the stream is for.
 _ALL, _ALIVE, _LABELS, _ORDER, _BASIS, _FOLDS, _SAMPLE = range(1, 8)
+_DIRECTIONS, _BOOTSTRAP = 8, 9
 _NEIGHBOURS = 8  # an `alive` control is drawn from this many features nearest in frequency
 
 
@@ -83,6 +84,20 @@ def random_basis(d: int, seed: int) -> np.ndarray:
     with one_thread():  # numpy's own has other last bits with another number of threads
         basis, triangle = torch.linalg.qr(drawn)
     return np.asarray((basis * torch.where(torch.diag(triangle) < 0, -1.0, 1.0)).numpy())
+
+
+def random_directions(count: int, d: int, seed: int) -> np.ndarray:
+    """Unit rows (count, d) float32, uniformly distributed on the sphere; fewer of them are the first ones."""
+    drawn = _generator(_DIRECTIONS, seed, d).standard_normal((count, d))
+    unit = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    return np.asarray(unit.astype(np.float32))
+
+
+def resamples(n: int, count: int, seed: int) -> Iterator[np.ndarray]:
+    """`count` draws of n of n things with replacement, each int64 (n,): the bootstrap's."""
+    generator = _generator(_BOOTSTRAP, seed, n)
+    for _ in range(count):
+        yield (generator.random(n) * n).astype(np.int64)
 
 
 def random_folds(n: int, count: int, seed: int) -> np.ndarray:

@@ -135,6 +135,13 @@ class Derived:
         """Name and hook point of those of the table's dictionaries that are trained, in the table's order."""
         return [[name, hook] for name, hook in self.hook_points(wildcards).items()]
 
+    # ---- steerability
+
+    def stop_below(self, wildcards: Any) -> float | None:
+        """The S_f below which a feature is left early; None where all images are looked at."""
+        settings = self._outline.config["steerability"]
+        return float(settings["gamma"]) if settings["early_stop"] else None
+
     # ---- tables
 
     def places(self, wildcards: Any) -> list[list[str]]:

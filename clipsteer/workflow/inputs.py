@@ -18,7 +18,7 @@ DROPPED = f"{REFS}/{{table}}/dropped/{{result}}/{{dataset}}/{{split}}.json"
 """Says that the activations of a split have been dropped, as far as one result of a table goes."""
 
 _PART = re.compile(rf"{REFS}/([^/]+)/activations/([^/]+)/part_\d+\.json")
-RESULTS = ("table", "negative_control", "baselines", "features")
+RESULTS = ("table", "negative_control", "baselines", "features", "steerability")
 """What a table has of results that each read activations."""
 
 InputFunction = Callable[[Any], list[str]]
@@ -119,9 +119,9 @@ class Inputs:
         """Those of the dictionaries that others have trained."""
         return lambda wildcards: self._steered(wildcards.dataset, kind, self._outline.is_imported)
 
-    def directed(self, wildcards: Any) -> list[str]:
-        """The baselines of every hook point and block of a table that need no dictionary."""
-        return self._directed(wildcards.dataset, "baselines")
+    def of_directions(self, kind: str) -> InputFunction:
+        """Those of every hook point and block of a table, for what needs no dictionary."""
+        return lambda wildcards: self._directed(wildcards.dataset, kind)
 
     def _directed(self, table: str, kind: str) -> list[str]:
         return [
@@ -162,7 +162,8 @@ class Inputs:
                             read(
                                 trained_on, split, f"{REFS}/dictionaries/{dictionary}/{block}.json"
                             )
-                    read(table, "train", f"{place}/statistics.json")
+                    if result != "steerability":
+                        read(table, "train", f"{place}/statistics.json")
                 if result == "table":
                     for kind in ("evaluation", "selection"):
                         read(table, "validation", f"{place}/{kind}.json")
@@ -171,12 +172,18 @@ class Inputs:
                     read(table, "validation", f"{place}/selection.json")
                     split = self._outline.config["explorer"]["split"]
                     read(table, split, f"{place}/top_images.json")
+                elif result == "steerability":
+                    split = self._outline.config["steerability"]["split"]
+                    read(table, split, f"{place}/steerability.json")
                 elif result == "negative_control" and is_sae:
                     for split in ("train", "validation", "test"):
                         read(table, split, f"{place}/control.json")
                 elif is_sae:
                     for split in ("validation", "test"):
                         read(table, split, f"{place}/baselines.json")
+        if result == "steerability" and table in self._outline.tables:
+            split = self._outline.config["steerability"]["split"]
+            read(table, split, *self._directed(table, "steerability"))
         if result == "baselines" and table in self._outline.tables:
             read(table, "train", *self._directed(table, "directions"))
             for split in ("validation", "test"):

@@ -49,6 +49,9 @@ CHAIN = {
     "top_images": "input",
     "feature_page": "pointer",
     "top_images_figure": "write",
+    "measure_steerability": "kill",
+    "measure_random": "write",
+    "steerability_table": "pointer",
     "drop_activations": "write",
 }
 

@@ -19,9 +19,9 @@ from tests.faults.scene import (
     CONTROL,
     LOOKS,
     SHUFFLED,
+    STEERABILITY,
     STORAGE,
     TABLE,
-    WORDS,
     Change,
     lay,
 )
@@ -61,7 +61,7 @@ def python(common: Path) -> Path:
 @pytest.fixture(scope="session")
 def painted(finished: WorkingCopy, share: Share) -> Change:
     """From the tiny configuration to another one: a table and what else it has."""
-    targets = (TABLE, CONTROL, BASELINES, STORAGE, BEST, *LOOKS, WORDS)
+    targets = (TABLE, CONTROL, BASELINES, STORAGE, BEST, *LOOKS, STEERABILITY)
 
     def old(copy: WorkingCopy) -> Outcome:
         lay(copy, finished)

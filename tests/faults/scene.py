@@ -26,13 +26,13 @@ TABLE, CONTROL, BASELINES, STORAGE = (
     f"results/celeba_{name}.csv" for name in ("table", "negative_control", "baselines", "storage")
 )
 BEST = "results/table1.csv"
-WORDS = "artifacts/refs/vocabulary/model.json"
+STEERABILITY = "results/celeba_steerability.csv"
 LOOKS = ("results/celeba_features/index.html", "results/celeba_top_images.png")
 SHUFFLED = nested("steering.shuffles", 2)
 # The results that a step writes: what is there of each is to be of one run.
 RESULTS = {
     "make_table": re.compile(
-        r"celeba_(?!negative_control|baselines|pairs|storage|features/|top_images)"
+        r"celeba_(?!negative_control|baselines|storage|features/|top_images|steerability)"
     ),
     "best_per_layer": re.compile(r"table1\."),
     "control_table": re.compile(r"celeba_negative_control"),
@@ -41,6 +41,7 @@ RESULTS = {
     "storage_effect": re.compile(r"celeba_storage"),
     "feature_page": re.compile(r"celeba_features/"),
     "top_images_figure": re.compile(r"celeba_top_images"),
+    "steerability_table": re.compile(r"celeba_steerability"),
 }
 
 

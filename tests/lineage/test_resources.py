@@ -142,6 +142,18 @@ def test_a_gpu_is_faster_and_its_driver_takes_memory() -> None:
     assert on_gpu.memory_mb > on_cpu.memory_mb + 2000
 
 
+def test_steering_grows_with_features_images_and_the_layers_above() -> None:
+    def seconds(block: str = "layers_00-02", **changes: Any) -> float:
+        names = {**JOB, "block": block}
+        return model(**changes).cost("measure_steerability", names).seconds
+
+    base = {"steerability__features": 400, "steerability__curves": 1}
+    few, many = seconds(**base), seconds(**base | {"steerability__features": 800})
+    assert many > 1.8 * few - 10  # less what it takes to start
+    assert seconds(**base, steerability__images=96) < 0.6 * few + 10
+    assert seconds("layers_03-05", **base) < few / 2
+
+
 def test_every_step_has_a_cost() -> None:
     steps = {path.stem for path in (BASE / "workflow_scripts").glob("*.py")}
     for step in steps:

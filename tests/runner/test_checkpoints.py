@@ -96,6 +96,22 @@ def test_nothing_is_made_where_nothing_is_due(place: Place) -> None:
     assert made == place.steps() == [4, 8]
 
 
+def test_steps_done_several_at_a_time_are_saved_where_one_is_due_or_a_minute_is_over(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now)
+    several, never = place.checkpoints(every=4), place.checkpoints(every=0)
+    for before, step in ((0, 3), (3, 6), (6, 7), (7, 9)):
+        several.offer_several(before, step, lambda step=step: CONTENT[step])  # type: ignore[misc]
+    assert place.steps() == [6, 9]
+    now = 61.0
+    several.offer_several(9, 10, lambda: CONTENT[10])
+    several.offer_several(10, 11, lambda: CONTENT[11])
+    never.offer_several(11, 16, lambda: CONTENT[16])
+    assert place.steps() == [9, 10]
+
+
 @pytest.mark.parametrize("at", [0, 1, 100, 339, -1])
 def test_a_flipped_byte_is_found_and_the_one_before_used(place: Place, at: int) -> None:
     place.save(3, 6)

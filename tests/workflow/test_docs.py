@@ -23,7 +23,7 @@ import yaml
 from clipsteer.config.check import validate
 from clipsteer.data.layouts import folder
 from clipsteer.dictionaries.settings import Settings
-from clipsteer.report import baselines
+from clipsteer.report import baselines, steerability
 from clipsteer.report.best_per_layer import COLUMNS as TABLE1
 from clipsteer.report.feature_sets import SCHEMA as SET_SCHEMA
 from clipsteer.report.negative_control import columns as control_columns
@@ -218,6 +218,8 @@ def test_columns_of_results_are_explained_in_their_order() -> None:
         *(*columns(4), *SET_SCHEMA, *control_columns(4), *TABLE1),
         *baselines.columns(4, (), 2),
         *STORAGE,
+        *steerability.FEATURE_COLUMNS,
+        *steerability.LAYER_COLUMNS,
     ]
 
 

@@ -23,6 +23,7 @@ READS = {
     "control": {"train", "validation", "test"},
     "baselines": {"validation", "test"},
     "top_images": {"validation"},
+    "steerability": {"validation"},
 }
 # Of those, what a result of a table needs, of its trained dictionaries and of the neuron basis.
 OF_TRAINED = {
@@ -30,6 +31,7 @@ OF_TRAINED = {
     "negative_control": {"control"},
     "baselines": {"statistics", "baselines"},
     "features": {"statistics", "selection", "top_images"},
+    "steerability": {"steerability"},
 }
 OF_NEURONS = {**OF_TRAINED, "negative_control": set(), "baselines": set()}
 
@@ -129,6 +131,10 @@ def test_a_split_goes_only_after_all_that_read_it(
             for split in ["train", *augmented]:
                 pointer = f"{REFS}/dictionaries/{name}/{block}.json"
                 expected.setdefault((trained_on, split), set()).add(pointer)
+    if result == "steerability" and names:
+        for block in BLOCKS:
+            pointer = f"{REFS}/waterbirds/directions/resid_post/{block}/steerability.json"
+            expected["waterbirds", "validation"].add(pointer)
     if result == "baselines" and names:
         for block in BLOCKS:
             place = f"{REFS}/waterbirds/directions/resid_post/{block}"

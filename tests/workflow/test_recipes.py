@@ -35,6 +35,7 @@ _APPLIED = {
     *("evaluate_dictionary", "feature_statistics", "select_features", "ablate_features"),
     *("shuffle_control", "make_table", "evaluate_subspaces", "control_table", "storage_effect"),
     *("top_images", "feature_page", "top_images_figure"),
+    *("measure_steerability", "steerability_table"),
 }
 _CHOSEN = {"evaluate_directions", "evaluate_subspaces"}
 _SHOWN = {"feature_page", "top_images_figure"}
@@ -67,10 +68,8 @@ AFTER = {
     "steering.relaxed_drop": _RULED,
     "steering.random_pool": {"evaluate_subspaces"},
     "steering.random_seeds": {"evaluate_subspaces"},
-    "model.name": {"baseline_table", "storage_effect", "pairs_figure"} | _SHOWN,
-    "model.crop": {"storage_effect"} | _SHOWN | _PAIRED,
-    "activations.batch_size": _PAIRED,
-    "datasets.<name>.class_names": {"baseline_table", "pairs_figure"},
+    "model.name": {"baseline_table", "storage_effect", "steerability_table"} | _SHOWN,
+    "model.crop": {"storage_effect"} | _SHOWN,
     "datasets.<name>.group_names": {"baseline_table", "control_table", "feature_page"},
     "explorer.split": _SHOWN,
     **{
@@ -110,7 +109,7 @@ def other(key: str, value: Any) -> Any:
     if isinstance(value, dict):
         return {**value, "Young": ["old", "young"]}
     if isinstance(value, list):
-        return [*value, f"{value[-1]}_too"]
+        return [*value, f"{value[-1]}_too"] if value else [1]
     return 1 if value is None else WORD.get(key, f"{value}_too")
 
 

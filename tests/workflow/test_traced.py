@@ -70,7 +70,7 @@ TABLES = (
     "results/table1.csv",
     "results/celeba_features/index.html",
     "results/celeba_top_images.png",
-    "artifacts/refs/vocabulary/model.json",
+    "results/celeba_steerability.csv",
 )
 
 
