@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from clipsteer.backbones.base import Backbone
     from clipsteer.backbones.tokens import Tokens
-    from clipsteer.front.placed import Edit, Placed
+    from clipsteer.front.placed import Edit, Placed, Vocabulary
     from clipsteer.front.runs import Run
     from clipsteer.steering.intervention import ErrorTerm, Features
 
@@ -33,10 +33,12 @@ __all__ = [
     "features_of",
     "load_dictionary",
     "load_model",
+    "make_vocabulary",
     "open_run",
     "scale",
     "set_to",
     "top_features",
+    "top_words",
     "zero_shot_head",
 ]
 
@@ -215,3 +217,45 @@ def classify(
     from clipsteer.front.passes import classify
 
     return classify(model, images, head, edit, tokens)
+
+
+def make_vocabulary(
+    model: Backbone, words: Sequence[str], template: str = "a photo of a {}."
+) -> Vocabulary:
+    """Words or phrases with their text embeddings; that of a run is `open_run(...).vocabulary()`.
+
+    Raises:
+        ClipsteerError: no words, or a template without `{}`.
+    """
+    from clipsteer.backbones.zero_shot import zero_shot_head
+    from clipsteer.front.placed import Vocabulary
+
+    rows = zero_shot_head(model, words, [template], key="template")
+    return Vocabulary(list(words), rows)
+
+
+def top_words(
+    model: Backbone,
+    images: Images,
+    vocabulary: Vocabulary,
+    edit: Edit | None = None,
+    *,
+    k: int = 5,
+    tokens: Tokens = "all",
+) -> pl.DataFrame:
+    """Of each image the most probable words, under an edit if there is one (Section 6.1 of the paper).
+
+    Args:
+        model: from `load_model` or `Run.model`.
+        images: PIL images in mode RGB, or files.
+        vocabulary: from `make_vocabulary` or `Run.vocabulary`.
+        edit: from `set_to`, which steers a feature, `ablate` or `scale`.
+        k: how many words.
+        tokens: those that are edited: `all`, `spatial` or `cls`.
+
+    Returns:
+        Columns `image`, `word` and `probability`, by falling probability: the softmax over all words.
+    """
+    from clipsteer.front.passes import top_words
+
+    return top_words(model, images, vocabulary, edit, k, tokens)

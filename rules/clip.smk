@@ -66,12 +66,14 @@ rule build_head:
 
 rule embed_vocabulary:
     input:
-        model=MODEL,
+        model=INPUTS.model,
         captions=INPUTS.captioned,
     output:
         VOCABULARY,
     log:
-        "logs/embed_vocabulary.log",
+        "logs/embed_vocabulary/{model}.log",
+    wildcard_constraints:
+        model=one_of(OUTLINE.models),
     priority: 1
     conda:
         "../envs/clip.yaml"
@@ -81,8 +83,7 @@ rule embed_vocabulary:
     params:
         recipe=RECIPES.of("embed_vocabulary"),
         chain=expected_chain,
+        captions=COMMANDS.captioned,
     shell:
         shell_words("embed_vocabulary")
-        + "--name vocabulary --input model={input.model} "
-        + COMMANDS.captioned()
-        + " --pointer {output}"
+        + "--name vocabulary --input model={input.model} {params.captions:q} --pointer {output}"

@@ -245,7 +245,7 @@ rule top_images_figure:
 
 rule steerability_table:
     input:
-        vocabulary=VOCABULARY,
+        vocabulary=INPUTS.vocabulary,
         steered=INPUTS.of_table("steerability"),
         random=INPUTS.of_directions("steerability"),
         dropped=INPUTS.dropped("steerability"),

@@ -144,7 +144,7 @@ rule unconcerned_attributes:
 
 rule pair_margins:
     input:
-        model=MODEL,
+        model=INPUTS.model,
         head=f"{REFS}/{{dataset}}/head.json",
         manifest=f"{REFS}/{{dataset}}/manifest.json",
         painted=INPUTS.painted_pairs,
@@ -319,8 +319,8 @@ rule top_images:
 
 rule measure_steerability:
     input:
-        model=MODEL,
-        vocabulary=VOCABULARY,
+        model=INPUTS.model,
+        vocabulary=INPUTS.vocabulary,
         dictionary=INPUTS.trained,
         activations=INPUTS.activations(config["steerability"]["split"]),
     output:
@@ -345,8 +345,8 @@ rule measure_steerability:
 
 rule measure_random:
     input:
-        model=MODEL,
-        vocabulary=VOCABULARY,
+        model=INPUTS.model,
+        vocabulary=INPUTS.vocabulary,
         activations=INPUTS.activations(config["steerability"]["split"]),
     output:
         f"{DIRECTED}/steerability.json",

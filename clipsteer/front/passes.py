@@ -16,7 +16,8 @@ from clipsteer.backbones.device import check_layer
 from clipsteer.backbones.tokens import Tokens, tokens_meant
 from clipsteer.data.images import decode
 from clipsteer.errors import ClipsteerError
-from clipsteer.front.placed import Edit, Placed
+from clipsteer.front.placed import Edit, Placed, Vocabulary
+from clipsteer.steering.steerability import probabilities
 
 Pictures = Sequence[Image.Image | str | Path]
 # Images of one forward pass.
@@ -71,6 +72,33 @@ def classify(
     return torch.cat(found)
 
 
+def top_words(
+    model: Backbone,
+    images: Pictures,
+    vocabulary: Vocabulary,
+    edit: Edit | None,
+    k: int,
+    tokens: Tokens,
+) -> pl.DataFrame:
+    """See `clipsteer.top_words`."""
+    rows = []
+    number = 0
+    for pixels in _batches(model, images):
+        embeddings = (
+            model.run(pixels, [])[0] if edit is None else _edited(model, pixels, edit, tokens)
+        )
+        with torch.inference_mode():
+            words = vocabulary.embeddings.to(embeddings.device)
+            found = probabilities(embeddings, words, model.logit_scale).cpu()
+        values, places = found.topk(min(k, found.shape[1]), dim=1)
+        for shares, words_there in zip(values.tolist(), places.tolist(), strict=True):
+            for share, word in zip(shares, words_there, strict=True):
+                rows.append((number, vocabulary.words[word], share))
+            number += 1
+    schema = {"image": pl.Int64, "word": pl.String, "probability": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
 def _edited(model: Backbone, pixels: Tensor, edit: Edit, tokens: Tokens) -> Tensor:
     """Image embeddings under an edit: the pass resumes behind the layer that is edited."""
     layer, hook_point = edit.placed.layer, edit.placed.hook_point
@@ -88,10 +116,11 @@ def _batches(model: Backbone, images: Pictures) -> Iterator[Tensor]:
     if not len(images):
         raise ClipsteerError("images: found none, expected at least one.")
     for start in range(0, len(images), _BATCH):
-        yield model.pixels([_picture(image) for image in images[start : start + _BATCH]])
+        yield model.pixels([picture(image) for image in images[start : start + _BATCH]])
 
 
-def _picture(image: Image.Image | str | Path) -> Image.Image:
+def picture(image: Image.Image | str | Path) -> Image.Image:
+    """An image in RGB, of a file or as it is. Raises ClipsteerError for one of another mode, or none."""
     if isinstance(image, Image.Image):
         if image.mode != "RGB":  # what becomes of transparency, say, is not ours to guess
             raise ClipsteerError(

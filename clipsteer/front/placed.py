@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,13 @@ from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.files import describe, load
 from clipsteer.errors import ClipsteerError
 from clipsteer.steering.intervention import ErrorTerm, Features, edit, feature_index
+
+
+class Vocabulary(NamedTuple):
+    """Words or phrases, and their unit embeddings (words, p) in the space shared with images."""
+
+    words: list[str]
+    embeddings: torch.Tensor
 
 
 @dataclass(frozen=True)

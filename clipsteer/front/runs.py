@@ -23,7 +23,7 @@ from clipsteer.backbones.shape import read_shape
 from clipsteer.data.source import ImageSource
 from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.errors import ClipsteerError
-from clipsteer.front.placed import Placed, read_placed
+from clipsteer.front.placed import Placed, Vocabulary, read_placed
 from clipsteer.steering.choose import CONDITIONS
 from clipsteer.store.layout import FORMAT_FILE
 from clipsteer.store.objects import ObjectStore
@@ -107,6 +107,15 @@ class Run:
     def class_names(self, dataset: str) -> list[str]:
         """What its classes are called, in the order of the head's rows."""
         return list(self._member(f"{dataset}/head.json").facts["class_names"])
+
+    def vocabulary(self, model: str = "model") -> Vocabulary:
+        """The words whose probabilities steerability is measured on, with their embeddings."""
+        from safetensors.torch import load
+
+        outputs = self._member(f"vocabulary/{model}.json").outputs
+        words = json.loads(self.store.get_bytes(outputs["words"].digest))
+        rows = load(self.store.get_bytes(outputs["embeddings"].digest))["vocabulary"]
+        return Vocabulary(words, rows)
 
     # ---- dictionaries and feature sets
 

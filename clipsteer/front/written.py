@@ -11,11 +11,11 @@ from typing import Any
 
 import clipsteer
 from clipsteer.backbones.base import Backbone
-from clipsteer.front.placed import Edit, Placed
+from clipsteer.front.placed import Edit, Placed, Vocabulary
 from clipsteer.front.runs import Activations, Run
 
 PAGE = Path(__file__).parents[2] / "docs/api.md"
-CLASSES: tuple[type, ...] = (Run, Activations, Placed, Edit, Backbone)
+CLASSES: tuple[type, ...] = (Run, Activations, Placed, Edit, Vocabulary, Backbone)
 _WIDTH = 118
 _SECTIONS = ("Args:", "Returns:", "Raises:")
 _HEAD = """# Functions and classes

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsteer.config.model import layers_of, vision
-from clipsteer.config.used import job_model, models, painted_count, section_of
+from clipsteer.config.used import FIRST, job_model, models, painted_count, section_of
 from clipsteer.number_formats import stored_dtype
 from clipsteer.runner.code import loaded
 from clipsteer.runner.declared import SCRIPTS
@@ -205,7 +205,8 @@ class Sizes:
 
     def _layers_of_block(self) -> list[int]:
         first, last = map(int, self.names["block"].removeprefix("layers_").split("-"))
-        return [layer for layer in self._model.layers if first <= layer <= last]
+        layers = self._model.layers(self.model)
+        return [layer for layer in layers if first <= layer <= last]
 
     @property
     def features(self) -> int:
@@ -261,7 +262,7 @@ class Sizes:
         """To measure how precisely so many features of a dictionary of m steer, at each layer of the block."""
         settings, tower = self.config["steerability"], self.vision
         width, tokens, last = tower["width"], tower["tokens"], tower["layers"] - 1
-        tiny = self.config["model"]["source"] == "tiny"
+        tiny = self.model == FIRST and self.config["model"]["source"] == "tiny"
         entries = _CAPTION_WORDS if tiny else self.config["vocabulary"]["size"]
         images = min(settings["images"], self.images(settings["split"]))
         curves = (min(settings["curves"], features) + 3) * len(settings["strengths"])

@@ -67,7 +67,7 @@ class Tiny(Section):
 
 _VISION = (
     "extract_activations, select_features, ablate_features, shuffle_control, evaluate_directions, "
-    "evaluate_subspaces, pair_margins, storage_effect"
+    "evaluate_subspaces, pair_margins, storage_effect, measure_steerability, measure_random"
 )
 _FOLLOWS = "extract_activations and all that follows"
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -87,10 +87,8 @@ class Model(Section):
         "branch, tag or commit of a hub name; null is its main branch. Read for hub names only",
         "import_clip",
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = key(
-        "precision of the vision tower's forward pass; text embeddings are always float32",
-        "extract_activations, select_features, ablate_features, shuffle_control, evaluate_directions, "
-        "evaluate_subspaces, storage_effect, measure_steerability, measure_random",
+    dtype: Dtype = key(
+        "precision of the vision tower's forward pass; text embeddings are always float32", _VISION
     )
     crop: Crop = key(
         "whose centre crop a CLIP's images get, see below; numbers differ by one pixel's shift",

@@ -10,7 +10,7 @@ from clipsteer.sections.data import Dataset
 from clipsteer.sections.dictionaries import Dictionary
 from clipsteer.sections.explorer import Explorer
 from clipsteer.sections.general import Activations, Jobs, Raw, Runtime, Steering, Store
-from clipsteer.sections.model import Model
+from clipsteer.sections.model import Model, OtherModel
 from clipsteer.sections.steerability import Steerability, Vocabulary
 from clipsteer.sections.values import WHOLE, Name, Once, Section, key, part
 
@@ -23,9 +23,9 @@ class Configuration(Section):
     seed: Annotated[int, Field(strict=True, ge=0, le=2_000_000), WHOLE] = key(
         "one seed for painting, the draw of evaluation images, pre-training, augmentation, SAE training, random "
         "controls, shuffles, the probes' folds and sample, and the samples and bootstrap of steerability",
-        "paint_world, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, make_table, "
-        "fit_directions, evaluate_subspaces, evaluate_readout, top_images, measure_steerability, measure_random, "
-        "steerability_table; extract_activations for augmented copies",
+        "paint_world, paint_pairs, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, "
+        "make_table, fit_directions, evaluate_subspaces, evaluate_readout, top_images, measure_steerability, "
+        "measure_random, steerability_table; extract_activations for augmented copies",
     )
     store: Store
     runtime: Runtime

@@ -35,8 +35,9 @@ class Commands:
                 source = self._outline.source(dictionary, layer)
                 if isinstance(source, Local):
                     words += ["--root", f"{member(dictionary, layer)}={source.path}"]
-        if self._outline.local_model:
-            words += ["--root", f"model={self._outline.local_model}"]
+        for model in self._outline.models:
+            if folder := self._outline.local_model(model):
+                words += ["--root", f"{job_name(model)}={folder}"]
         if self._outline.vocabulary is not None:
             words += ["--root", f"vocabulary={self._outline.vocabulary}"]
         return (
@@ -49,10 +50,9 @@ class Commands:
         """The pointers of all tables, by their data sets."""
         return _inputs(self._outline.tables, "table")
 
-    def captioned(self) -> str:
-        """The manifests whose captions are the vocabulary, where they are."""
-        outline = self._outline
-        return _inputs(outline.worlds if outline.vocabulary is None else (), "manifest")
+    def captioned(self, wildcards: Any) -> list[str]:
+        """The manifests whose captions are the vocabulary of the job's model, where they are."""
+        return _inputs(self._outline.captioned(wildcards), "manifest").split()
 
     def learnt_from(self) -> str:
         """The manifests that the tiny CLIP learns from, and the worlds where their images are painted."""

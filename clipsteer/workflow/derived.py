@@ -100,7 +100,7 @@ class Derived:
         """Where the vocabulary is from: `captions`, the model's `tokenizer`, or the digest of the user's file."""
         if self._outline.vocabulary is not None:
             return digest_file(self._outline.folder / self._outline.vocabulary)
-        return "captions" if self._outline.tiny else "tokenizer"
+        return "captions" if self._outline.captioned(wildcards) else "tokenizer"
 
     # ---- released dictionaries
 

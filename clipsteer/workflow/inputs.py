@@ -12,7 +12,7 @@ from typing import Any
 
 from clipsteer.data.forms import may_pair, unconcerned
 from clipsteer.store.roots import REFS
-from clipsteer.workflow.outline import DIRECTED, MODEL, Outline
+from clipsteer.workflow.outline import DIRECTED, MODEL, VOCABULARY, Outline
 
 DROPPED = f"{REFS}/{{table}}/dropped/{{result}}/{{dataset}}/{{split}}.json"
 """Says that the activations of a split have been dropped, as far as one result of a table goes."""
@@ -47,8 +47,11 @@ class Inputs:
 
     def captioned(self, wildcards: Any) -> list[str]:
         """The manifests whose captions are the vocabulary; none where it is from elsewhere."""
-        own = self._outline.tiny and self._outline.vocabulary is None
-        return [f"{REFS}/{name}/manifest.json" for name in self._outline.worlds] if own else []
+        return [f"{REFS}/{name}/manifest.json" for name in self._outline.captioned(wildcards)]
+
+    def vocabulary(self, wildcards: Any) -> str:
+        """The pointer of the vocabulary of the job's model."""
+        return VOCABULARY.format(model=self._outline.model_of(wildcards))
 
     def _worlds(self, names: Iterable[str]) -> list[str]:
         return [f"{REFS}/{name}/world.json" for name in names if self._outline.is_painted(name)]

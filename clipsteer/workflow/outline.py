@@ -22,8 +22,12 @@ from clipsteer.dictionaries.sources import Source, source_of
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.roots import REFS
 
-MODEL = f"{REFS}/model/model.json"
-VOCABULARY = f"{REFS}/vocabulary/model.json"
+MODEL = f"{REFS}/model/{{model}}.json"
+"""The pointer of a model."""
+
+VOCABULARY = f"{REFS}/vocabulary/{{model}}.json"
+"""The pointer of the words whose probabilities a model gives."""
+
 STEERED = f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}"
 """The folder of the pointers that belong to a data set, a dictionary and a block of layers."""
 
@@ -34,10 +38,10 @@ DIRECTED = f"{REFS}/{{dataset}}/directions/{{hook_point}}/{{block}}"
 class Outline:
     """A validated configuration in a checkout (`base`) and a working directory (`folder`), as rules see it.
 
-    `tables`: data set -> its dictionaries, of the tables that have any. `blocks`: name -> the layers that
-    one job handles. `parts`: the numbers of the jobs that one split's extraction is cut into. `local_model`:
-    the folder of the user's model; None for one that is pre-trained here (`tiny`) or has a hub name.
-    `vocabulary`: the user's file of entries, None where the model's own words are taken.
+    `tables`: data set -> its dictionaries, of the tables that have any. `parts`: the numbers of the jobs that one
+    split's extraction is cut into. `models`: the settings of each by its name. `tiny`: whether the first of them is
+    pre-trained here, from `worlds`. `vocabulary`: the user's file of entries, None where a model's own words are
+    taken.
     """
 
     def __init__(self, config: Mapping[str, Any], base: Path, folder: Path) -> None:
@@ -47,13 +51,75 @@ class Outline:
         self.dictionaries: Mapping[str, Any] = config["dictionaries"]
         self.tables = {dataset: names for dataset, names in config["tables"].items() if names}
         self.parts = range(config["jobs"]["extraction_parts"])
-        model = config["model"]
-        self.tiny = model["source"] == "tiny"
-        self.worlds: list[str] = model["tiny"]["worlds"] if self.tiny else []
-        source = Path(model["source"]).expanduser()
-        self.local_model = source if not self.tiny and (folder / source).is_dir() else None
+        self.models = models(config)
+        self.tiny = config["model"]["source"] == "tiny"
+        self.worlds: list[str] = config["model"]["tiny"]["worlds"] if self.tiny else []
         words = config["vocabulary"]["source"]
         self.vocabulary = None if words == "model" else Path(words).expanduser()
+        # asked for many times
+        self._layers = cache(lambda model: layers_of(config, folder, model))
+        self._blocks = cache(
+            lambda model: blocks(self._layers(model), config["jobs"]["layers_per_job"])
+        )
+
+    # ---- models
+
+    @property
+    def taken_models(self) -> list[str]:
+        """The models that are taken into the store: all but one that is pre-trained here."""
+        return [name for name in self.models if not (self.tiny and name == FIRST)]
+
+    def local_model(self, model: str) -> Path | None:
+        """The folder of a model of the user's; None for one that is pre-trained here or has a hub name."""
+        source = Path(self.models[model]["source"]).expanduser()
+        local = model in self.taken_models and (self.folder / source).is_dir()
+        return source if local else None
+
+    def captioned(self, wildcards: Any) -> list[str]:
+        """The worlds whose captions are the vocabulary of the job's model; none where it is from elsewhere."""
+        own = self.vocabulary is None and self.model_of(wildcards) == FIRST
+        return self.worlds if own else []
+
+    def model_of(self, wildcards: Any) -> str:
+        """The model of a job."""
+        names = ("model", "dataset", "dictionary")
+        found = {name: str(getattr(wildcards, name)) for name in names if hasattr(wildcards, name)}
+        return job_model(self.config, found)
+
+    def dictionary_model(self, dictionary: str) -> str:
+        """The model that a dictionary is for."""
+        return dictionary_model(self.config, dictionary)
+
+    def layers(self, model: str) -> list[int]:
+        """The layers of a model that are extracted and edited."""
+        return self._layers(model)
+
+    def blocks_of(self, model: str) -> dict[str, list[int]]:
+        """The same by blocks, as many layers as one job handles."""
+        return self._blocks(model)
+
+    def blocks(self, dataset: str) -> list[str]:
+        """The names of the blocks of the model that sees a data set."""
+        return list(self.blocks_of(model_of(self.config, dataset)))
+
+    @cached_property
+    def every_block(self) -> list[str]:
+        """Those of all models that are used."""
+        used = used_models(self.config)
+        return sorted({block for model in used for block in self.blocks_of(model)})
+
+    def block(self, wildcards: Any) -> list[int]:
+        """The layers of a job's block. Raises ClipsteerError where the job's model has none of that name."""
+        model = self.model_of(wildcards)
+        found = self.blocks_of(model)
+        if wildcards.block not in found:
+            raise ClipsteerError(
+                f"{wildcards.block}: found no such block of layers of the model {model}, expected "
+                f"{' or '.join(found)}. Name a result of its own."
+            )
+        return found[wildcards.block]
+
+    # ---- data sets and dictionaries
 
     def is_painted(self, dataset: str) -> bool:
         return bool(self.datasets[dataset]["root"] == "painted")

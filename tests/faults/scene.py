@@ -27,12 +27,15 @@ TABLE, CONTROL, BASELINES, STORAGE = (
 )
 BEST = "results/table1.csv"
 STEERABILITY = "results/celeba_steerability.csv"
-LOOKS = ("results/celeba_features/index.html", "results/celeba_top_images.png")
+LOOKS = (
+    *("results/celeba_features/index.html", "results/celeba_top_images.png"),
+    "results/celeba_pairs.png",
+)
 SHUFFLED = nested("steering.shuffles", 2)
 # The results that a step writes: what is there of each is to be of one run.
 RESULTS = {
     "make_table": re.compile(
-        r"celeba_(?!negative_control|baselines|storage|features/|top_images|steerability)"
+        r"celeba_(?!negative_control|baselines|pairs|storage|features/|top_images|steerability)"
     ),
     "best_per_layer": re.compile(r"table1\."),
     "control_table": re.compile(r"celeba_negative_control"),

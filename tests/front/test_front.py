@@ -114,6 +114,32 @@ def test_an_edit_is_what_a_hook_on_transformers_does(
     assert (after / before).log().abs().max() > 0.05
 
 
+def test_top_words_are_those_of_a_hook(model: Backbone, tmp_path: Path) -> None:
+    """A softmax over the vocabulary, of a SigLIP too."""
+    words, images, found = ["cat", "a dog", "sea", "hat"], photos(3), placed(tmp_path)
+    vocabulary = clipsteer.make_vocabulary(model, words)
+
+    def hook(x: torch.Tensor) -> torch.Tensor:
+        rows = x.flatten(0, 1)
+        by = torch.from_numpy(4.0 - code64(found, rows)[:, 7]).float()
+        return x + (by[:, None] * found.dictionary.W_dec[7]).reshape(x.shape)
+
+    with changed(modules(model.model, "resid_post")[1], hook):
+        embeddings = whole(model, model.pixels(images)).double()
+    rows = torch.nn.functional.normalize(model.text([f"a photo of a {w}." for w in words]).double())
+    cosines = torch.nn.functional.normalize(embeddings) @ rows.T
+    expected = (model.logit_scale * cosines).softmax(dim=1)
+    got = clipsteer.top_words(model, images, vocabulary, clipsteer.set_to(found, [7], 4.0), k=3)
+    for image in range(3):
+        best = expected[image].topk(3)
+        part = got.filter(image=image)
+        assert part["word"].to_list() == [words[i] for i in best.indices]
+        np.testing.assert_allclose(part["probability"], best.values, rtol=1e-4)
+    plain = clipsteer.top_words(model, images, vocabulary, k=9)
+    assert plain.height == 3 * len(words)
+    assert not np.allclose(plain.filter(image=0)["probability"][:3], got["probability"][:3])
+
+
 def test_tokens_are_those_of_the_model(model: Backbone, head: torch.Tensor, tmp_path: Path) -> None:
     """Without CLS, the spatial ones are all of them."""
     edit = clipsteer.set_to(placed(tmp_path), [3], 5.0)

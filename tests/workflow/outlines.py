@@ -71,7 +71,8 @@ def jobs(made: Outline) -> Iterator[Job]:
             datasets = [name for name, of in made.datasets.items() if of.get("unconcerned")]
         values: dict[str, Iterable[object]] = {
             **{"dataset": datasets, "dictionary": made.dictionaries, "block": made.every_block},
-            **{"hook_point": ["resid_post"], "model": made.taken_models},
+            "hook_point": ["resid_post"],
+            "model": made.models if step == "embed_vocabulary" else made.taken_models,
             **{"split": SPLITS, "part": made.parts, "table": ["celeba"], "result": ["table"]},
         }
         for chosen in itertools.product(*(values[name] for name in names)):

@@ -1,32 +1,41 @@
-"""The page and the figure of top images through Snakemake: beside a finished table, only what they need is made."""
+"""What looks at features through Snakemake: page and figure of top images, and steerability.
+
+Beside a finished table only what they need is made.
+"""
 
 from __future__ import annotations
 
 import io
 import json
 import re
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
+import clipsteer
+from clipsteer.__main__ import main
 from clipsteer.activations.reader import ActivationReader
 from clipsteer.dictionaries.files import load
+from clipsteer.steering.controls import random_orders
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import StoreTree
 from tests.workflow.runs import WorkingCopy, merged, nested
 
 PAGE, FIGURE = "results/celeba_features/index.html", "results/celeba_top_images.png"
+STEERABILITY = "results/celeba_steerability.csv"
 PLACES = 2 * 2  # a trained dictionary and the neurons, two layers
 BARE = nested("explorer.thumbnail", 0)
 
 
 @pytest.fixture(scope="module")
 def looked(finished: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
-    """Page and figure, beside the finished table."""
+    """Page, figure and steerability, beside the finished table."""
     twin = finished.twin(tmp_path_factory.mktemp("explorer"))
-    assert twin.run(PAGE, FIGURE).ok().counts == (PLACES + 2, 0)
+    made = PLACES + 2  # and random directions at two layers, the vocabulary and the table
+    assert twin.run(PAGE, FIGURE, STEERABILITY).ok().counts == (made + PLACES + 2 + 2, 0)
     return twin
 
 
@@ -87,3 +96,58 @@ def test_activations_that_are_dropped_leave_the_same_page(looked: WorkingCopy) -
     config = merged(BARE, nested("activations.keep", False))
     assert looked.run(PAGE, FIGURE, config=config).ok().counts[0] == 0
     assert looked.exported() == before
+
+
+def test_steerability_is_that_of_the_models_own_pass(looked: WorkingCopy) -> None:
+    """Of the most steerable features, by the front door, from pictures and not from stored activations."""
+    run = clipsteer.open_run(looked.folder, store=looked.store)
+    table, model, words = run.table("celeba_steerability"), run.model(), run.vocabulary()
+    assert table.group_by("kind").len().sort("kind").rows() == [
+        *(("features", 2 * 128), ("neurons", 2 * 32), ("random", 2 * 12))
+    ]
+    images = [run.image("celeba", "validation", i) for i in sampled_images(32)]
+
+    def shares(edit: Any = None) -> np.ndarray:
+        found = clipsteer.top_words(model, images, words, edit, k=len(words.words))
+        ordered = found.sort("image", "word")["probability"].to_numpy()
+        return ordered.reshape(len(images), -1)
+
+    before = shares()
+    for layer in (0, 2):
+        row = table.filter(layer=layer, kind="features").row(0, named=True)
+        placed = run.dictionary("topk", layer)
+        change = shares(clipsteer.set_to(placed, [row["feature"]], row["strength"])) - before
+        assert row["s_paper"] == pytest.approx((change**2).sum(axis=1).mean(), rel=0.02)
+        assert row["s_prisma"] == pytest.approx((change.mean(axis=0) ** 2).sum(), rel=0.02)
+        mean = (before + change).mean(axis=0)
+        assert row["concept"] == sorted(words.words)[mean.argmax()]
+    page = (looked.folder / "results/celeba_steerability.md").read_text(encoding="utf-8")
+    assert "source: painted (synthetic)" in page
+
+
+def sampled_images(n: int) -> list[int]:
+    """The twelve of n images that the seed 0 draws."""
+    return random_orders(n, [0])[0][:12].tolist()
+
+
+def test_a_feature_is_steered_from_the_command_line(
+    looked: WorkingCopy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(looked.folder)
+    run = clipsteer.open_run(store=looked.store)
+    run.image("celeba", "validation", 3).save("face.png")
+    words = ["face.png", "--place", "topk/2", "--feature", "5", "--strength", "20", "--words", "2"]
+    stored = ["--store", str(looked.store)]
+    assert main(["steer", *words, *stored, "--out", "steered.png"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    edit = clipsteer.set_to(run.dictionary("topk", 2), [5], 20.0)
+    top = clipsteer.top_words(run.model(), ["face.png"], run.vocabulary(), edit, k=2)
+    line = ", ".join(f"{word} {100 * share:.1f} %" for _, word, share in top.rows())
+    assert said[0] == "feature 5 of topk/2 set to 20"
+    assert said[3] == f"  after   {line}"
+    assert said[4] == "steered.png"
+    assert (looked.folder / "steered.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["steer", *words[:3], "--feature", "999", "--strength", "1", *stored]) == 1
+    assert "distinct numbers from 0 to 127" in capsys.readouterr().err
+    assert main(["steer", "face.png", "--place", "topk", *words[3:], *stored]) == 1
+    assert "--place: found 'topk', expected a dictionary and a layer" in capsys.readouterr().err

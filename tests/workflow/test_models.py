@@ -82,9 +82,10 @@ def test_a_second_model_changes_no_job_of_the_first(overlay: str, tmp_path: Path
             for name in ("of_table", "of_trained", "of_imported"):
                 mine, theirs = (getattr(inputs, name)("selection")(at) for inputs in (one, other))
                 assert mine == theirs
-            assert one.directed(at) == other.directed(at)
+            mine, theirs = (inputs.of_directions("baselines")(at) for inputs in (one, other))
+            assert mine == theirs
             assert one.trained_of_table(at) == other.trained_of_table(at)
-    for result in ("table", "negative_control", "baselines", "features"):
+    for result in ("table", "negative_control", "baselines", "features", "steerability"):
         for table in alone.tables:
             assert one.readers(table, result) == other.readers(table, result)
     said, now = (Commands(made, "python").shell_words("build_head") for made in (alone, both))

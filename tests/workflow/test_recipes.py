@@ -68,8 +68,11 @@ AFTER = {
     "steering.relaxed_drop": _RULED,
     "steering.random_pool": {"evaluate_subspaces"},
     "steering.random_seeds": {"evaluate_subspaces"},
-    "model.name": {"baseline_table", "storage_effect", "steerability_table"} | _SHOWN,
-    "model.crop": {"storage_effect"} | _SHOWN,
+    "model.name": {"baseline_table", "storage_effect", "pairs_figure", "steerability_table"}
+    | _SHOWN,
+    "model.crop": {"storage_effect"} | _SHOWN | _PAIRED,
+    "activations.batch_size": _PAIRED,
+    "datasets.<name>.class_names": {"baseline_table", "pairs_figure"},
     "datasets.<name>.group_names": {"baseline_table", "control_table", "feature_page"},
     "explorer.split": _SHOWN,
     **{
@@ -251,12 +254,15 @@ def test_a_model_counts_by_its_name_on_the_hub_or_by_its_files(tmp_path: Path) -
 
 @pytest.mark.usefixtures("one_code")
 def test_a_vocabulary_counts_by_what_its_file_holds(tmp_path: Path) -> None:
-    def words_from(**overlay: Any) -> Any:
+    def words_from(of: str = "model", **overlay: Any) -> Any:
         made = outline({"activations": {"layers": [0, 1]}, **overlay}, tmp_path)
-        return json.loads(recipes(made)["embed_vocabulary", ()])["config"]["words_from"]
+        job = "embed_vocabulary", (("model", of),)
+        return json.loads(recipes(made)[job])["config"]["words_from"]
 
     assert words_from() == "captions"
     assert words_from(model={"source": "some/clip"}) == "tokenizer"
+    second = {"label": "L", "source": "some/clip", "revision": None}
+    assert words_from("second", models={"second": second}) == "tokenizer"
     found = []
     for name, text in (("a.txt", "cat\n"), ("b.txt", "cat\n"), ("b.txt", "dog\n")):
         (tmp_path / name).write_text(text)
