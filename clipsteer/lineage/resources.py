@@ -265,7 +265,8 @@ class Sizes:
         tiny = self.model == FIRST and self.config["model"]["source"] == "tiny"
         entries = _CAPTION_WORDS if tiny else self.config["vocabulary"]["size"]
         images = min(settings["images"], self.images(settings["split"]))
-        curves = (min(settings["curves"], features) + 3) * len(settings["strengths"])
+        curves = min(settings["curves"], features) * sum(s > 0 for s in settings["strengths"])
+        curves += 3 * len(settings["strengths"])
         pairs = float(images * (features + curves))
         above = 0.0
         for layer in self._layers_of_block():

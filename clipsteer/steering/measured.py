@@ -105,7 +105,7 @@ def measure(
         return joined(parts)
 
     few = wanted.sample[: wanted.curves]
-    curve = {strength: score(few, strength) for strength in wanted.strengths}
+    curve = {strength: score(few, strength) for strength in wanted.strengths if strength > 0}
     means = [float(rows.s_paper.mean()) for rows in curve.values()]
     at, reached = asymptote(list(curve), means)
     rest = wanted.sample[len(few) :]
@@ -134,8 +134,8 @@ def _scored(
     with exact_inference():
         for start in range(0, passes.n_images, step):
             stop = min(start + step, passes.n_images)
-            for run in passes.runs(places[left], start, stop, strength):
-                sums.add(int(left[run.place]), run.before, run.total_before, run.after)
+            for part in passes.stretches(places[left], start, stop, strength):
+                sums.add(int(left[part.place]), part.before, part.total_before, part.after)
             if stop_below is not None:
                 left = left[~sums.surely_below(stop_below)[left]]
             if not len(left):

@@ -54,7 +54,7 @@ def measure_place(
     from clipsteer.steering.controls import random_orders
     from clipsteer.steering.measured import Journal, Wanted, frames, measure
     from clipsteer.steering.steerability import distances
-    from clipsteer.steering.steered import Place, passes
+    from clipsteer.steering.steered import SteeredPlace, passes
     from clipsteer.tables import parquet_bytes
 
     recipe = run.recipe
@@ -72,7 +72,7 @@ def measure_place(
     others = [f for f in dict.fromkeys(more) if f < dictionary.m]
     numbers = np.array([*sample.tolist(), *(f for f in others if f not in known)], np.int64)
     steered = passes(
-        Place(backbone, layer, dictionary, token_span(tokens, reader.n_tokens), vocabulary),
+        SteeredPlace(backbone, layer, dictionary, token_span(tokens, reader.n_tokens), vocabulary),
         numbers,
         _batches(run, images),
         run.scratch / "steered",
@@ -85,11 +85,11 @@ def measure_place(
         strengths=recipe["strengths"],
         stop_below=recipe["stop_below"],
     )
-    lines = min(wanted.curves, len(sample)) + 3 + len(others)
-    rest = max(0, len(sample) - wanted.curves)
-    progress = run.progress(
-        lines * len(wanted.strengths) + rest, "features", ("images", len(images))
-    )
+    few = min(wanted.curves, len(sample))
+    grid = few * sum(strength > 0 for strength in wanted.strengths)
+    shown = (3 + len(others)) * len(wanted.strengths)
+    rows = grid + shown + len(sample) - few
+    progress = run.progress(rows, "features", ("images", len(images)))
     with run.checkpoints.running(progress) as resume:
         journal = Journal(resume(), run.checkpoints.offer_several)
         found = measure(steered, wanted, distance, journal, progress)

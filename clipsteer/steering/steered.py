@@ -39,7 +39,7 @@ _CODE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class SteeredPlace:
     """Where is steered, and what is looked at.
 
     `tokens`: those that are edited; `vocabulary`: unit rows (V, p) on the model's device.
@@ -66,7 +66,7 @@ class Place:
 Activations = tuple[NDArray[np.floating], NDArray[np.floating] | None]
 
 
-class Run(NamedTuple):
+class Stretch(NamedTuple):
     """P~_i of consecutive images of one feature."""
 
     place: int
@@ -100,7 +100,7 @@ class Passes(ABC):
 
     def __init__(
         self,
-        place: Place,
+        place: SteeredPlace,
         features: NDArray[np.int64],
         batches: Iterable[Activations],
         folder: Path,
@@ -139,9 +139,9 @@ class Passes(ABC):
         """V."""
         return len(self.place.vocabulary)
 
-    def runs(
+    def stretches(
         self, places: NDArray[np.int64], start: int, stop: int, strength: float
-    ) -> Iterator[Run]:
+    ) -> Iterator[Stretch]:
         """P~ of images start to stop, for each of the features at some places of (J,), in their order.
 
         To be called without autograd.
@@ -153,7 +153,7 @@ class Passes(ABC):
         for place, low, high, after in self._after(features, codes, start, stop, strength):
             if (low, high) not in totals:
                 totals[low, high] = total(before[low:high])
-            yield Run(place, before[low:high], totals[low, high], after)
+            yield Stretch(place, before[low:high], totals[low, high], after)
 
     @abstractmethod
     def _keep(self, stream: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ class ResumedPasses(Passes):
 
     def __init__(
         self,
-        place: Place,
+        place: SteeredPlace,
         features: NDArray[np.int64],
         batches: Iterable[Activations],
         folder: Path,
@@ -273,7 +273,7 @@ class ClosedForm(Passes):
 
     def __init__(
         self,
-        place: Place,
+        place: SteeredPlace,
         readout: Readout,
         features: NDArray[np.int64],
         batches: Iterable[Activations],
@@ -350,7 +350,7 @@ class ClosedForm(Passes):
 
 
 def passes(
-    place: Place, features: NDArray[np.int64], batches: Iterable[Activations], folder: Path
+    place: SteeredPlace, features: NDArray[np.int64], batches: Iterable[Activations], folder: Path
 ) -> Passes:
     """The fastest that there is for a place."""
     readout = place.backbone.readout()

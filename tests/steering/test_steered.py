@@ -28,7 +28,7 @@ from clipsteer.steering import steered
 from clipsteer.steering.controls import random_directions
 from clipsteer.steering.measured import Journal, Measured, Wanted, frames, measure
 from clipsteer.steering.steerability import Sums, distances
-from clipsteer.steering.steered import ClosedForm, Passes, Place, ResumedPasses, passes
+from clipsteer.steering.steered import ClosedForm, Passes, ResumedPasses, SteeredPlace, passes
 from tests.backbones.hooked import changed, modules
 from tests.backbones.tiny import make_tiny, photos
 
@@ -106,7 +106,7 @@ def made(tmp_path: Path) -> Made:
     ) -> Passes:
         hook, base = taken(backbone, hook_point, layer)
         meant = token_span(tokens_meant(tokens, backbone.cls), hook.shape[1])
-        place = Place(backbone, layer, dictionary_of(kind), meant, vocabulary(backbone))
+        place = SteeredPlace(backbone, layer, dictionary_of(kind), meant, vocabulary(backbone))
         batches = [
             (hook[low : low + 3], None if base is None else base[low : low + 3])
             for low in range(0, N, 3)
@@ -126,10 +126,10 @@ def steered_probabilities(found: Passes, strength: float) -> Floats:
     with exact_inference():
         for start in (0, 4):
             stop = min(N, start + 4)
-            for run in found.runs(np.arange(len(found.numbers)), start, stop, strength):
-                low = seen[run.place]
-                after[run.place, low : low + len(run.after)] = run.after.numpy()
-                seen[run.place] += len(run.after)
+            for part in found.stretches(np.arange(len(found.numbers)), start, stop, strength):
+                low = seen[part.place]
+                after[part.place, low : low + len(part.after)] = part.after.numpy()
+                seen[part.place] += len(part.after)
     return after
 
 
@@ -201,7 +201,7 @@ def test_probabilities_are_those_of_a_hook_and_a_whole_pass(
     before, after = oracle(backbone, layer, kind, strength, hook_point, tokens)
     np.testing.assert_allclose(steered_probabilities(found, strength), after, atol=2e-5)
     with exact_inference():
-        (*_, last) = found.runs(np.array([0]), 0, N, strength)
+        (*_, last) = found.stretches(np.array([0]), 0, N, strength)
     np.testing.assert_allclose(last.before.numpy(), before[-len(last.before) :], atol=2e-5)
     moved = np.abs(after - before).max()
     behind_cls = backbone.FAMILY == "clip" and layer == LAST and tokens == "spatial"

@@ -115,7 +115,7 @@ def test_each_data_set_has_its_own_model_layers_and_label(tmp_path: Path) -> Non
         shown = json.loads(recipe.of("make_table")(here))["config"]
         assert (shown["model"], shown["source"]) == (label, "painted")
     # what does not depend on the model is the same work
-    for step in ("paint_world", "build_manifest", "list_shards"):
+    for step in ("paint_world", "paint_pairs", "build_manifest", "list_shards"):
         one, other = (
             json.loads(recipe.of(step)(wildcards(dataset=dataset, split="train")))
             for dataset in ("celeba", "faces")
