@@ -41,27 +41,21 @@ ABOUT = {
 HEAD = """# What an edit makes stale
 
 `python experiments/staleness.py` writes this page. The pipeline ran once, from nothing. For each row, on a copy of that
-state (checkout, working folder, store, image files), something was edited and the same command given again. *Computed*
-are the actions that ran, *restored* those whose jobs ran and found their result in the store; nothing else was looked
-at. An action is named by its step and its data set or dictionary; `*` matches any name, "`a` to `b`" are these steps
-and those between them, and the number of actions is in parentheses. Unless a row says so, the table came out byte for
-byte as in the first run.
-
-Computed actions are observed twice, in the steps' logs and in the store's new records, and the closing line
-`clipsteer: computed=N restored=M` must agree. Seconds are from the command to its end, beside other work. The rows are
-those of `tests/workflow/test_staleness.py`; `--rows NAME` runs some, by the last column; `--default STORE` runs on the
-default, whose results STORE has.
+state, something was edited and the same command given again. *Computed* are the actions that ran, *restored* those
+whose jobs ran and found their result in the store; nothing else was looked at. An action is named by its step and its
+data set or dictionary; `*` matches any name, "`a` to `b`" are these steps and those between them, and the number of
+actions is in parentheses. Unless a row says so, the table came out byte for byte as in the first run. Seconds are from
+the command to its end, beside other work. `--rows NAME` runs some rows, by the last column; `--default STORE` runs on
+the default, whose results STORE has. `tests/workflow/test_staleness.py` has the same rows.
 """
 CHECKED = "Where the table changes, it equals that of a run from nothing, byte for byte."
 TAIL = """## What this rests on
 
 - A step's code counts by the syntax trees of what its names lead to, its settings by its recipe, its inputs by their
-  digests; the store's own code by `STORE_SEMANTICS` ([store-protocol.md](store-protocol.md), section 5). An
-  architecture, a layout or a painter, imported by a name in the configuration, counts as a whole for the steps that
-  name it.
+  digests; the store's own code by `STORE_SEMANTICS` ([store-protocol.md](store-protocol.md), section 5).
 - Where a step's outputs come out with equal bytes, what follows is restored, in the same run; so is everything after a
-  return to an earlier configuration ([how-it-runs.md](how-it-runs.md), which also says how edited files are noticed),
-  and fewer layers than before ([activations.md](activations.md#fewer-layers-or-hook-points)).
+  return to an earlier configuration ([how-it-runs.md](how-it-runs.md)), and fewer layers than before
+  ([activations.md](activations.md#fewer-layers-or-hook-points)).
 - A step takes its fingerprint again before it publishes, so a change while the run is going fails the run.
 - Damaged pointers are mended from their copies; other damaged or deleted objects are made again when, and only when,
   somebody needs their bytes ([store-protocol.md](store-protocol.md), section 11).
