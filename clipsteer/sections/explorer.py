@@ -14,8 +14,7 @@ class Examples(Section):
 
     top: Positive = key("those with the largest activation", _PASS, default=12)
     quantiles: Count = key(
-        "parts of equal size, by activation, of images drawn at random among those on which the feature fires: "
-        "with 3 the highest, the middle and the lowest third; 0 for none",
+        "parts, by activation, of a random draw of images on which the feature fires: with 3 its thirds; 0 for none",
         _PASS,
         default=3,
     )
@@ -35,19 +34,18 @@ class Explorer(Section):
     )
     selected: Positive = key(
         "features of each strict and relaxed set that are shown, those of the largest difference by Eq. 9 first, "
-        "and with them as many controls: living features of like firing frequency, drawn at random",
+        "and as many random controls",
         _PASS,
         default=100,
     )
     ends: Count = key(
-        "features that are shown besides, at each end of Eq. 9: of the largest and of the smallest differences",
+        "features that are shown besides, of the largest and of the smallest differences by Eq. 9",
         _PASS,
         default=10,
     )
     examples: Examples = part({})
     thumbnail: Count = key(
-        "pixels of a picture's longer side, at most those that the model sees; 0: no pictures, only heat maps and "
-        "file names, for images that may not be handed on",
+        "pixels of a picture's longer side; 0: only heat maps and file names, for images that may not be handed on",
         "feature_page",
         default=112,
     )

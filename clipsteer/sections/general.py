@@ -41,8 +41,7 @@ class Store(Section):
         allowed="path",
     )
     verify_below_mb: Count = key(
-        "objects below this size are hashed whenever they are read; larger ones by size, by Zarr's own checksums and "
-        "by `python -m clipsteer store verify`",
+        "objects below this size are hashed whenever they are read; larger ones by Zarr's checksums and `store verify`",
         _NOTHING,
     )
 
@@ -51,8 +50,7 @@ class Runtime(Section):
     """Where and how things are computed; nothing of it changes a result."""
 
     device: Literal["auto", "cuda", "cpu"] = key(
-        "where torch computes; `auto` takes cuda where it is there. A Mac computes on its cpu: MPS has neither "
-        "float64 nor sparse products",
+        "where torch computes; `auto` takes cuda where it is there. A Mac computes on its cpu",
         _NOTHING,
     )
     threads: Positive = key(
@@ -65,8 +63,8 @@ class Runtime(Section):
         _NOTHING,
     )
     warm_worker: Truth = key(
-        "a local run imports torch and other packages once, in a process that waits and forks for each job that "
-        "computes; off under a cluster executor. [docs/speed.md](speed.md#starting-the-warm-worker)",
+        "a local run imports torch once, in a process that forks for each job that computes. "
+        "[docs/speed.md](speed.md#starting-the-warm-worker)",
         _NOTHING,
     )
     terminal: Literal["brief", "full"] = key(
@@ -98,8 +96,8 @@ class Activations(Section):
     """What is taken from the model, and how it is stored."""
 
     hook_points: Annotated[list[HookPoint], Field(min_length=1), Once()] = key(
-        "what is stored: the output of an encoder layer, its MLP's output before the addition. `resid_post` is stored "
-        "in any case, since evaluation resumes from it",
+        "what is stored: the output of an encoder layer (in any case, as evaluation resumes from it), its MLP's output "
+        "before the addition",
         "extract_activations; fewer hook points than before are restored",
     )
     layers: Layers = key(
@@ -108,8 +106,7 @@ class Activations(Section):
         allowed="`all`, or a list such as `[7, 8, 9]`",
     )
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = key(
-        "number format on disk; `int8` has a scale per token and takes half of float16's bytes: docs/activations.md "
-        "has what that costs",
+        "number format on disk; docs/activations.md has what each costs",
         _FOLLOWS,
     )
     codec: Literal["none", "zstd", "blosc-lz4", "blosc-zstd", "blosc-zstd-bits"] = key(
@@ -117,8 +114,8 @@ class Activations(Section):
         f"{_FOLLOWS} (values stay the same, so results do)",
     )
     keep: Truth = key(
-        "`false`: a split's values are taken out of the store as soon as nothing in the run reads them any more, and "
-        "made again where they are missed; [docs/activations.md](activations.md#keeping-or-dropping-them)",
+        "`false`: a split's values are dropped as soon as nothing in the run reads them any more; "
+        "[docs/activations.md](activations.md#keeping-or-dropping-them)",
         "nothing (tables and markers are looked up again)",
     )
     images_per_shard: Positive = key(
