@@ -206,45 +206,43 @@ def _sentences(layers: pl.DataFrame) -> list[str]:
     paper = layers.filter(reading="paper")
     own = paper.filter(comparison="sample", kind=FEATURES)
     best = own.sort(["s", "layer"], descending=[True, False]).row(0, named=True)
-    here = paper.filter(hook_point=best["hook_point"], layer=best["layer"])
-    prisma = layers.filter(
-        reading="prisma",
-        comparison="sample",
-        dictionary=best["dictionary"],
-        layer=best["layer"],
-        hook_point=best["hook_point"],
-    ).row(0, named=True)
+    here = layers.filter(hook_point=best["hook_point"], layer=best["layer"])
 
-    def rows(comparison: str) -> dict[str, dict[str, Any]]:
-        part = here.filter(comparison=comparison)
+    def rows(comparison: str, reading: str) -> dict[str, dict[str, Any]]:
+        part = here.filter(comparison=comparison, reading=reading)
         return {
             row["kind"]: row
             for row in part.iter_rows(named=True)
             if row["kind"] != FEATURES or row["dictionary"] == best["dictionary"]
         }
 
-    number, share = rows("equal_number"), rows("equal_share")
-    others = [kind for kind in (NEURONS, RANDOM) if kind in number]
+    number, share = rows("equal_number", "paper"), rows("equal_share", "paper")
     named = {NEURONS: "neurons", RANDOM: "random directions"}
-    compared_share = "; ".join(
-        f"{_percent(number[kind], 'share_steerable')} of {named[kind]}, "
-        f"{_verdict(number[FEATURES], number[kind], 'share_steerable')}"
-        for kind in others
-    )
+    others = [kind for kind in named if kind in number]
+
+    def steerable(reading: str) -> str:
+        found = rows("equal_number", reading)
+        against = " and ".join(
+            f"{_percent(found[kind], 'share_steerable')} of {named[kind]} "
+            f"({_verdict(found[FEATURES], found[kind], 'share_steerable')})"
+            for kind in others
+        )
+        return f"{_percent(found[FEATURES], 'share_steerable')} of features against {against}"
+
     concepts = "; ".join(
-        f"{_concepts(number[kind])} at equal numbers and {_concepts(share[kind])} at equal shares for {named[kind]}"
+        f"{_concepts(number[kind])} and {_concepts(share[kind])} for {named[kind]}"
         for kind in others
     )
     mean = best["mean_entry_length"]
     premise = "holds" if mean < 0.1 else "does not hold"
     return [
-        f"At the layer that {best['dictionary']} steers most, {best['layer']}, "
-        f"{_percent(best, 'share_steerable')} of {best['n_features']:,} sampled features are steerable as Eq. 5 is "
-        f"written and {_percent(prisma, 'share_steerable')} as the authors' code has it, {best['perfect']:.0f} of them "
-        f"perfectly (S_f > 0.9); of as many of each ({number[FEATURES]['n_features']:,}) it is "
-        f"{_percent(number[FEATURES], 'share_steerable')} of features against {compared_share}.",
+        f"At layer {best['layer']}, which {best['dictionary']} steers most, and of {number[FEATURES]['n_features']:,} "
+        f"each, S_f is above {best['gamma']:g} for {steerable('paper')}, as Eq. 5 is written; as the authors' code has "
+        f"it, for {steerable('prisma')}.",
         f"Steerable features reach {_concepts(number[FEATURES])} of {best['entries']} words as concepts at equal "
-        f"numbers and {_concepts(share[FEATURES])} at equal shares of the basis, against {concepts}.",
+        f"numbers and {_concepts(share[FEATURES])} at equal shares of the basis, against {concepts}; "
+        f"{best['perfect']:.0f} of {best['n_features']:,} features that were sampled there are perfectly steerable "
+        "(S_f > 0.9).",
         f"The premise of D_f, a mean word embedding near 0, {premise} here (its length is {mean:.2f}); over the "
         f"features of that layer D_f has a rank correlation of {_number(best['d_with_s'])} with S_f and of "
         f"{_number(best['d_with_entropy'])} with the entropy.",
@@ -265,7 +263,7 @@ def _verdict(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> str
         return "fewer"
     if one[f"{name}_high"] < other[f"{name}_low"]:
         return "more"
-    return "which cannot be told apart"
+    return "not to be told apart"
 
 
 def _number(value: float | None) -> str:

@@ -118,6 +118,8 @@ def layers_figure(layers: pl.DataFrame, path: Path, title: Title) -> None:
             grid[0, at].set_title(words, fontsize=9)
             grid[1, at].set_xlabel("layer")
             grid[1, at].set_xticks(sorted(part["layer"].unique().to_list()))
+        for row in grid:  # one axis a row, so after all of it is drawn
+            row[0].set_ylim(bottom=0)
         grid[0, 0].set_ylabel("steerable features, %")
         grid[1, 0].set_ylabel("words reached as concepts, %")
         handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -141,11 +143,11 @@ def _lines(axes: Any, part: pl.DataFrame, name: str, scale: float) -> None:
             yerr=np.maximum(np.array(bounds), 0),
             color=next(colours) if kind == FEATURES else _KINDS[kind],
             marker=_MARKERS.get(kind, "."),
+            markersize=4 if kind == RANDOM else 6,
             capsize=2,
             linewidth=1.2,
             label=f"{hook_point} " * several + dictionary,
         )
-    axes.set_ylim(bottom=0)
     axes.grid(color="#EEEEEE", linewidth=0.6)
 
 

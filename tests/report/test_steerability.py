@@ -126,11 +126,15 @@ def test_layers_are_compared_at_equal_numbers_and_shares(
 def test_the_page_says_what_was_found_and_names_painted_data(layers: pl.DataFrame) -> None:
     page = render(layers)
     assert "source: painted (synthetic)" in page
-    best = layers.filter(layer=2, comparison="sample", reading="paper", dictionary="topk")
-    share = f"{100 * best['share_steerable'][0]:.1f} %"
+    best = layers.filter(layer=2, comparison="equal_number", dictionary="topk").sort("reading")
+    paper, prisma = (f"{100 * share:.1f} %" for share in best["share_steerable"])
     first, second, third = page.split("\n\n")[2].split("\n")
-    assert first.startswith(f"1. At the layer that topk steers most, 2, {share}")
-    assert "of neurons, fewer" in first
+    assert first.startswith(
+        "1. At layer 2, which topk steers most, and of 16 each, S_f is above 0.1"
+    )
+    assert f"for {paper}" in first
+    assert f"as the authors' code has it, for {prisma}" in first
+    assert "of neurons (fewer)" in first
     assert "of 20 words" in second
     assert "does not hold here (its length is 0.62)" in third
     assert "(end)" in page
