@@ -77,6 +77,7 @@ PARTS = {
         150,
     ),
     "sweep": Part("benchmarks.sweep", ("sweep/",), (), 480, ("--quick",), 150),
+    "steerability": Part("benchmarks.steerability", ("steer/",), (), 480, ("--quick",), 240),
     "cold": Part("benchmarks.cold", ("cold/",), ("--folder", "{scratch}/default"), 600),
     "restore": Part(
         "benchmarks.restore",

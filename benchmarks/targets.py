@@ -63,6 +63,15 @@ TARGETS = {
     # 5. Evaluation
     "sweep/usual": Target("threshold sweep over the layers", "a hook and a pass a threshold", 10.0),
     "sweep/differ": _at_most("predictions that differ", "the full pass with a hook", 0.0, ""),
+    "steer/last": Target("steering a feature, last layer", "a hook and a pass", 200.0),
+    "steer/resumed/layer-5": Target(
+        "speed of steering, layer 5", "bare resumed passes of as many images", 90.0, "%"
+    ),
+    "steer/resumed/layer-10": Target(
+        "speed of steering, layer 10", "bare resumed passes of as many images", 90.0, "%"
+    ),
+    "steer/memory-last": _at_most("memory, 4 x the images or features, last layer", "1 x", 1.1),
+    "steer/memory-middle": _at_most("memory, 4 x the images or features, below it", "1 x", 1.1),
     # 6. Small runs
     "cold/seconds": _at_most("the embedded default, cold, after installation", "", 180.0, "s"),
     "cold/outside": _at_most("of that, time in which nothing is computed", "", 20.0, "%"),

@@ -217,6 +217,9 @@ class ResumedPasses(Passes):
         self._read = place.backbone.tokens_read(place.layer)
         self._stream = _Rows(folder / "stream")
         super().__init__(place, features, batches, folder)
+        # one for all batches: memory that is new to the process costs as much as the edit
+        item = torch.empty(BATCH, *self._stream.item)
+        self._batch = item.to(place.backbone.device)
 
     def _keep(self, stream: Tensor) -> Tensor:
         stream = stream[:, self._read]
@@ -244,10 +247,11 @@ class ResumedPasses(Passes):
             pairs = torch.arange(first, min(first + BATCH, len(features) * images))
             pairs = pairs.to(stream.device)
             feature, image = pairs // images, pairs % images
-            x = stream[image]
+            x = torch.index_select(stream, 0, image, out=self._batch[: len(image)])
             if len(span):
                 change = strength - codes[feature, image, : len(span)]
-                x[:, span.start : span.stop] += change[:, :, None] * directions[feature][:, None]
+                edited = x[:, span.start : span.stop]
+                edited.addcmul_(change[:, :, None], directions[feature][:, None])
             after = self.place.probabilities(self._embed(x), strength)
             done = 0
             while done < len(after):
