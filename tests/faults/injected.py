@@ -26,6 +26,7 @@ import signal
 import sys
 import venv
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -131,8 +132,10 @@ def _damage_inputs() -> None:
 
     for pointer in _inputs():
         for path in (pointer, copy_of(Path(_word("--store")), Path.cwd(), pointer)):
-            data = path.read_bytes()
-            path.write_bytes(data[: len(data) // 2])
+            # a job beside this one may have found the same damage just now, and put the file away
+            with suppress(FileNotFoundError):
+                data = path.read_bytes()
+                path.write_bytes(data[: len(data) // 2])
 
 
 def _word(option: str) -> str:
