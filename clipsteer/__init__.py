@@ -225,11 +225,20 @@ def make_vocabulary(
     """Words or phrases with their text embeddings; that of a run is `open_run(...).vocabulary()`.
 
     Raises:
-        ClipsteerError: no words, or a template without `{}`.
+        ClipsteerError: a template without `{}`, fewer than two words, words that are the same to the model, or one of
+            more tokens than it takes.
     """
+    from clipsteer.backbones.vocabulary import Entry, distinct
     from clipsteer.backbones.zero_shot import zero_shot_head
+    from clipsteer.errors import ClipsteerError
     from clipsteer.front.placed import Vocabulary
 
+    found = distinct(model, [Entry(word) for word in words], template, len(words), key="words")
+    if found.repeated:
+        raise ClipsteerError(
+            f"words: found {found.repeated} that the model cannot tell from others, expected different ones. Leave "
+            "them out, as each would take a part of the other's probability."
+        )
     rows = zero_shot_head(model, words, [template], key="template")
     return Vocabulary(list(words), rows)
 

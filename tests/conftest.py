@@ -5,6 +5,10 @@ import signal
 
 import hypothesis
 import pytest
+import torch
+
+# Several processes of tests share the cores, and threads on one core wait for each other. Jobs have their own number.
+torch.set_num_threads(1)
 
 # The same examples everywhere and always: what a failure in CI shows can be seen at home. A busy machine is none.
 hypothesis.settings.register_profile(

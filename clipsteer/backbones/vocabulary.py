@@ -116,7 +116,9 @@ class Distinct(NamedTuple):
     repeated: int
 
 
-def distinct(backbone: Backbone, entries: Sequence[Entry], template: str, size: int) -> Distinct:
+def distinct(
+    backbone: Backbone, entries: Sequence[Entry], template: str, size: int, *, key: str = KEY
+) -> Distinct:
     """The first `size` entries that are different prompts to the model, in their order.
 
     Raises:
@@ -131,13 +133,13 @@ def distinct(backbone: Backbone, entries: Sequence[Entry], template: str, size: 
         if len(ids) > backbone.context:
             where = f"{entry.where}: " if entry.where else ""
             raise ClipsteerError(
-                f"{KEY}: {where}found {entry.text[:60]!r}, of {len(ids)} tokens with vocabulary.template, expected at "
+                f"{key}: {where}found {entry.text[:60]!r}, of {len(ids)} tokens with its template, expected at "
                 f"most {backbone.context}. Shorten the entry."
             )
         repeated += ids in found
         found.setdefault(ids, entry.text)
     if len(found) < 2:
         raise ClipsteerError(
-            f"{KEY}: found {len(found)} different entries, expected at least two. Add some."
+            f"{key}: found {len(found)} different entries, expected at least two. Add some."
         )
     return Distinct(list(found.values()), repeated)

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipsteer.cli.common import add_store
+from clipsteer.cli.common import add_store, store_root
 from clipsteer.config.used import FIRST
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.roots import REFS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,9 +41,14 @@ def add(subparsers: Any) -> None:
     )
     steer.add_argument(
         "--model",
-        default=FIRST,
         metavar="NAME",
-        help="which of the run's models (default: that of the section `model`)",
+        help="the run's model that the dictionary is for; to be said where there are several",
+    )
+    steer.add_argument(
+        "--crop",
+        choices=("transformers", "openai"),
+        default="transformers",
+        help="as model.crop of the run (default: transformers); the model computes in float32",
     )
     steer.add_argument("--out", type=Path, metavar="PNG", help="also draw them, with the images")
     add_store(steer)
@@ -63,9 +69,10 @@ def run_steer(arguments: argparse.Namespace) -> int:
     from clipsteer.front.placed import Edit, checked_features
     from clipsteer.front.runs import Run
 
-    run = Run(Path(), arguments.store)
-    model, vocabulary = run.model(arguments.model), run.vocabulary(arguments.model)
-    placed = run.dictionary(place[1], int(place[2]), model=arguments.model)
+    run = Run(Path(), store_root(arguments))
+    name = arguments.model or _only_model(place[1])
+    model, vocabulary = run.model(name, crop=arguments.crop), run.vocabulary(name)
+    placed = run.dictionary(place[1], int(place[2]), model=name)
     features = checked_features(placed, [arguments.feature])
     edit = Edit(placed, features, arguments.strength)
     every = len(vocabulary.words)
@@ -86,6 +93,16 @@ def run_steer(arguments: argparse.Namespace) -> int:
     if arguments.out:
         _draw(arguments.images, shown, arguments.out, what)
     return 0
+
+
+def _only_model(dictionary: str) -> str:
+    """The run's model. Raises ClipsteerError where there are several: a dictionary's files do not say which is its."""
+    there = sorted(path.stem for path in Path(REFS, "model").glob("*.json"))
+    if len(there) > 1:
+        raise ClipsteerError(
+            f"--model: found none, expected the model that {dictionary} is for: {' or '.join(there)}."
+        )
+    return there[0] if there else FIRST
 
 
 def _shares(words: pl.DataFrame, image: int) -> dict[str, float]:

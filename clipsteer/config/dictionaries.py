@@ -32,6 +32,8 @@ def dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
         )
     if name == "neurons" and dictionary["architecture"] != "neurons":
         yield f"{key}: tables keep this name for the neuron basis; choose another for a trained dictionary."
+    if name == "random":
+        yield f"{key}: results of steerability keep this name for random directions; choose another."
     if dictionary["architecture"] == "neurons":
         for extra in ("training", "trained_on"):
             if extra in dictionary:

@@ -15,6 +15,8 @@ from clipsteer.backbones.base import Backbone
 from clipsteer.backbones.device import check_layer
 from clipsteer.backbones.tokens import Tokens, tokens_meant
 from clipsteer.data.images import decode
+from clipsteer.dictionaries.tokens import edited as edited_tokens
+from clipsteer.dictionaries.tokens import suited
 from clipsteer.errors import ClipsteerError
 from clipsteer.front.placed import Edit, Placed, Vocabulary
 from clipsteer.steering.steerability import probabilities
@@ -87,6 +89,10 @@ def top_words(
         embeddings = (
             model.run(pixels, [])[0] if edit is None else _edited(model, pixels, edit, tokens)
         )
+        if not bool(torch.isfinite(embeddings).all()):
+            raise ClipsteerError(
+                "edit: an image's embedding is not finite under it; take a smaller strength."
+            )
         with torch.inference_mode():
             words = vocabulary.embeddings.to(embeddings.device)
             found = probabilities(embeddings, words, model.logit_scale).cpu()
@@ -103,10 +109,18 @@ def _edited(model: Backbone, pixels: Tensor, edit: Edit, tokens: Tokens) -> Tens
     """Image embeddings under an edit: the pass resumes behind the layer that is edited."""
     layer, hook_point = edit.placed.layer, edit.placed.hook_point
     _check(layer, hook_point, model)
+    dictionary = edit.placed.dictionary
+    if dictionary.d != model.width:
+        raise ClipsteerError(
+            f"edit: found a dictionary of width {dictionary.d}, expected {model.width}, the model's; take the model "
+            "that the dictionary was trained on."
+        )
+    # one that is for CLS or spatial tokens alone stays on them
+    meant = edited_tokens(tokens_meant(tokens, model.cls), suited(dictionary, model.cls))
     _, kept = model.run(pixels, sorted({hook_point, "resid_post"}))
     x, stream = kept[hook_point][layer].float(), kept["resid_post"][layer].float()
     with torch.inference_mode():
-        edited = edit.apply(x, tokens_meant(tokens, model.cls))
+        edited = edit.apply(x, meant)
         if hook_point != "resid_post":  # it is added to the stream, and so is its change
             edited = stream + (edited - x)
     return model.resume(layer, edited)

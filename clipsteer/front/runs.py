@@ -92,10 +92,18 @@ class Run:
     # ---- model and heads
 
     def model(
-        self, name: str = "model", *, device: str = "auto", dtype: str = "float32"
+        self,
+        name: str = "model",
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        crop: str = "transformers",
     ) -> Backbone:
-        """A model, ready to run: that of the section `model`, or another by its name in `models`."""
-        return load_backbone(self._model_folder(name), device=device, dtype=dtype)
+        """A model, ready to run: that of the section `model`, or another by its name in `models`.
+
+        `dtype` and `crop` are not the run's own, but as they are given here.
+        """
+        return load_backbone(self._model_folder(name), device=device, dtype=dtype, crop=crop)
 
     def head(self, dataset: str) -> torch.Tensor:
         """The zero-shot head of a data set: unit rows (classes, p)."""

@@ -10,7 +10,7 @@ import polars as pl
 from clipsteer.report.markdown import MISSING, grid
 from clipsteer.steering.choose import Condition
 
-_BY_CLASS = ("true_effect", "recovery", "pair_collateral")
+_BY_CLASS = ("n_pairs", "true_effect", "recovery", "pair_collateral")
 Row = dict[str, Any]
 
 
@@ -54,12 +54,13 @@ def section(
     effect = ", ".join(
         f"{class_names[n]} {_number(first[f'true_effect_{n}'], '.4f')}" for n in classes
     )
+    paired = ", ".join(f"{first[f'n_pairs_{n}']:,} of {class_names[n]}" for n in classes)
     parts = [
         title,
-        "Each test image has a pair that differs from it in the attribute alone. What the model says of the pair is"
-        " what an ideal edit would make it say of the image; nothing was chosen by pairs. The unmodified model on the"
-        f" pairs, by the image's own group: {reach}: where the image has the attribute, what an ideal edit reaches."
-        f" True effect on the class margin, root mean square, in cosines: {effect}.",
+        f"Of the test images with the attribute, {paired} have a pair that differs in it alone. What the model says of"
+        " the pair is what an ideal edit would make it say of the image; nothing was chosen by pairs. The unmodified"
+        f" model on the pairs, by the image's own group: {reach}: where the image has the attribute, what an ideal"
+        f" edit reaches. True effect on the class margin, root mean square, in cosines: {effect}.",
     ]
     head = (
         *("method", "balance", "place"),

@@ -230,8 +230,7 @@ def _sentences(layers: pl.DataFrame) -> list[str]:
         return f"{_percent(found[FEATURES], 'share_steerable')} of features against {against}"
 
     concepts = "; ".join(
-        f"{_concepts(number[kind])} and {_concepts(share[kind])} for {named[kind]}"
-        for kind in others
+        f"{_concepts(number[kind])} and {_reach(share[kind])} for {named[kind]}" for kind in others
     )
     mean = best["mean_entry_length"]
     premise = "holds" if mean < 0.1 else "does not hold"
@@ -240,7 +239,7 @@ def _sentences(layers: pl.DataFrame) -> list[str]:
         f"each, S_f is above {best['gamma']:g} for {steerable('paper')}, as Eq. 5 is written; as the authors' code has "
         f"it, for {steerable('prisma')}.",
         f"Steerable features reach {_concepts(number[FEATURES])} of {best['entries']} words as concepts at equal "
-        f"numbers and {_concepts(share[FEATURES])} at equal shares of the basis, against {concepts}; "
+        f"numbers and {_reach(share[FEATURES])} at equal shares of the basis, against {concepts}; "
         f"{best['perfect']:.0f} of {best['n_features']:,} features that were sampled there are perfectly steerable "
         "(S_f > 0.9).",
         f"The premise of D_f, a mean word embedding near 0, {premise} here (its length is {mean:.2f}); over the "
@@ -251,6 +250,11 @@ def _sentences(layers: pl.DataFrame) -> list[str]:
 
 def _concepts(row: Mapping[str, Any]) -> str:
     return f"{row['coverage'] * row['entries']:.0f}"
+
+
+def _reach(row: Mapping[str, Any]) -> str:
+    """Concepts, and of how many features: more features reach more."""
+    return f"{_concepts(row)} (of {row['n_features']:,})"
 
 
 def _percent(row: Mapping[str, Any], name: str) -> str:
@@ -303,7 +307,9 @@ def _reading() -> list[str]:
         "Brackets: 95 % intervals over samples of features (bootstrap). They say what other features would give, not "
         "other images or another vocabulary.",
         "Concepts: words that are the most probable one under some steerable feature.",
-        "Random: unit directions that have learned nothing, set to the same strength.",
+        "Random: unit directions that have learned nothing. They have no basis to take a share of: at equal shares "
+        "there are as many as of the dictionary's features, as far as `steerability.random` reaches; see their number.",
+        "Each basis is scored at its own asymptote.",
         "Asymptote: the smallest strength after which the mean S_f changes by less than 1 %; `(end)`: it still changes "
         "at the largest one.",
         "No image is of the test split.",

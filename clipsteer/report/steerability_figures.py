@@ -106,7 +106,10 @@ def histogram_figure(found: Sequence[Measurement], gamma: float, path: Path, tit
 def layers_figure(layers: pl.DataFrame, path: Path, title: Title) -> None:
     """Figure 7: the share that is steerable, and the concepts that are reached, layer by layer, with intervals."""
     paper = layers.filter(reading="paper")
-    columns = {"equal_number": "as many of each", "equal_share": "as large a share of each basis"}
+    columns = {
+        "equal_number": "as many of each",
+        "equal_share": "as large a share of each basis\n(of random directions as many as there are)",
+    }
     with saved(path, (9.0, 6.4)) as figure:
         grid = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
         for at, (comparison, words) in enumerate(columns.items()):

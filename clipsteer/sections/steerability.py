@@ -92,12 +92,12 @@ class Steerability(Section):
         _MEASURE,
         default=64,
     )
-    show: Annotated[list[Count], Once()] = key(
+    show: Annotated[list[Count], Field(max_length=3), Once()] = key(
         "features by number whose curves are drawn, besides the most, the median and the least steerable one of the "
         "sample",
         "measure_steerability",
         default=[],
-        allowed="list of numbers of features",
+        allowed="list of at most three numbers of features",
     )
     gamma: Amount = key(
         "a feature is steerable where S_f is above it (Eq. 7)",

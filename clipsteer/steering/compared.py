@@ -27,7 +27,7 @@ SAE, REFERENCE = "sae", "balanced_probe"
 _LEAST_GAP = 1.0
 LONG = ("predictions", "margins")  # a number for each test image
 _COUNTS = ("validation", "validation_baseline", "validation_images", "unconcerned")
-_OF_PAIRS = ("pairs_acc_", "true_effect_", "recovery_", "pair_collateral_")
+_OF_PAIRS = ("pairs_acc_", "n_pairs_", "true_effect_", "recovery_", "pair_collateral_")
 _SIZES = ("n_features", "rank", "scale")
 
 

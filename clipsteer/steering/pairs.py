@@ -82,6 +82,7 @@ class Pairs:
     def measure(self, edited: Margins | None, n_classes: int) -> dict[str, float | None]:
         """How close an edit's margins m_F (N,) come to the pairs', by target class.
 
+        - `n_pairs_<class>`: images with the cause that have a pair.
         - `true_effect_<class>`: root mean square of m(i') - m(i) over images with the cause.
         - `recovery_<class>`: 1 - sum (m_F(i) - m(i'))^2 / sum (m(i) - m(i'))^2 over them. 1 is ideal, 0 what doing
           nothing gives, below 0 is worse than that.
@@ -103,6 +104,7 @@ class Pairs:
                 if others.any():
                     collateral = float(np.mean((edited - self.margin)[others] ** 2)) / effect
             found |= {
+                f"n_pairs_{number}": int(caused.sum()),
                 f"true_effect_{number}": None if effect is None else effect**0.5,
                 f"recovery_{number}": recovery,
                 f"pair_collateral_{number}": collateral,

@@ -70,6 +70,8 @@ def measure_place(
     sample = order[: sampled(features, dictionary.m)]
     known = set(sample.tolist())
     others = [f for f in dict.fromkeys(more) if f < dictionary.m]
+    if beyond := [f for f in more if f >= dictionary.m]:
+        run.say(f"warning: steerability.show: {beyond} are not there, of {dictionary.m} features")
     numbers = np.array([*sample.tolist(), *(f for f in others if f not in known)], np.int64)
     steered = passes(
         SteeredPlace(backbone, layer, dictionary, token_span(tokens, reader.n_tokens), vocabulary),

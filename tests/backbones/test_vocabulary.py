@@ -114,7 +114,7 @@ def test_an_entry_of_too_many_tokens_is_told_with_its_line(clip: Backbone) -> No
     """Two marks, `a`, the full stop and 20 letters are 24; the text tower would cut what is longer."""
     distinct(clip, [Entry("x" * 20), Entry("cat")], TEMPLATE, 9)
     long = [Entry("cat"), Entry("x" * 21, "line 7 of words.txt")]
-    said = "line 7 of words.txt: found 'x+', of 25 tokens with vocabulary.template, expected at most 24"
+    said = "line 7 of words.txt: found 'x+', of 25 tokens with its template, expected at most 24"
     with pytest.raises(ClipsteerError, match=said):
         distinct(clip, long, TEMPLATE, 9)
 

@@ -177,6 +177,13 @@ KEYS = {  # of each kind of number, with its value in words that people use for 
 }
 
 
+def test_random_is_no_dictionary_of_a_table(config: dict[str, Any]) -> None:
+    """Its rows of steerability would be the control's."""
+    config["dictionaries"]["random"] = config["dictionaries"]["topk"]
+    config["tables"]["celeba"] = ["random", "neurons"]
+    assert "keep this name for random directions" in faults(config)
+
+
 @pytest.mark.parametrize(("key", "value"), [(k, v) for k, many in KEYS.items() for v in many])
 def test_all_spellings_of_a_number_are_one(config: dict[str, Any], key: str, value: object) -> None:
     put(config, key, value)

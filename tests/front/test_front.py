@@ -15,11 +15,14 @@ from PIL import Image
 import clipsteer
 from clipsteer.backbones.base import Backbone
 from clipsteer.backbones.shaped import Family
+from clipsteer.cli import steer
 from clipsteer.dictionaries.files import save
+from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.dictionaries.topk import TopK
 from clipsteer.errors import ClipsteerError
 from clipsteer.front import written
 from clipsteer.front.placed import Edit, Placed
+from clipsteer.store.roots import REFS
 from tests.backbones.hooked import changed, modules, whole
 from tests.backbones.tiny import make_tiny, photos
 
@@ -149,6 +152,43 @@ def test_tokens_are_those_of_the_model(model: Backbone, head: torch.Tensor, tmp_
     if model.cls is None:
         with pytest.raises(ClipsteerError, match="no CLS token"):
             clipsteer.classify(model, photos(2), head, edit, tokens="cls")
+
+
+def test_a_dictionary_for_some_tokens_stays_on_them(model: Backbone, tmp_path: Path) -> None:
+    found, words = placed(tmp_path), clipsteer.make_vocabulary(model, ["cat", "a dog", "sea"])
+    asked = clipsteer.top_words(model, photos(2), words, clipsteer.set_to(found, [3], 5.0))
+    spatial = clipsteer.top_words(
+        model, photos(2), words, clipsteer.set_to(found, [3], 5.0), tokens="spatial"
+    )
+    found.dictionary.tokens = "spatial"
+    own = clipsteer.top_words(model, photos(2), words, clipsteer.set_to(found, [3], 5.0))
+    assert own.equals(spatial)
+    assert own.equals(asked) == (model.cls is None)
+
+
+def test_words_and_edits_that_do_not_fit_are_refused(model: Backbone, tmp_path: Path) -> None:
+    found, words = placed(tmp_path), clipsteer.make_vocabulary(model, ["cat", "a dog", "sea"])
+    with pytest.raises(ClipsteerError, match="embedding is not finite"):
+        clipsteer.top_words(model, photos(1), words, clipsteer.set_to(found, [3], float("nan")))
+    narrow = Placed(NeuronBasis(8), 1)
+    with pytest.raises(ClipsteerError, match="found a dictionary of width 8, expected 16"):
+        clipsteer.top_words(model, photos(1), words, clipsteer.ablate(narrow, [3]))
+    with pytest.raises(ClipsteerError, match="words: found 1 that the model cannot tell"):
+        clipsteer.make_vocabulary(model, ["cat", "a dog", "cat"])
+
+
+def test_the_model_is_to_be_said_where_a_run_has_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert steer._only_model("topk") == "model"
+    folder = tmp_path / REFS / "model"
+    folder.mkdir(parents=True)
+    (folder / "large.json").touch()
+    assert steer._only_model("topk") == "large"
+    (folder / "model.json").touch()
+    with pytest.raises(ClipsteerError, match="the model that topk is for: large or model"):
+        steer._only_model("topk")
 
 
 def test_files_are_read_as_the_workflow_reads_them(

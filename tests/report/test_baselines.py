@@ -120,7 +120,7 @@ def test_equal_tables_give_equal_pictures(tmp_path: Path) -> None:
 def test_the_page_has_what_pairs_say_and_draws_are_means() -> None:
     made = table(paired=True)
     assert made.columns == list(columns(4, ("Hat", "Tie"), 2))
-    assert made.drop(columns(4, (), 2)[-10:]).equals(table())
+    assert made.drop(columns(4, (), 2)[-12:]).equals(table())
     names = {"group_names": GROUPS, "class_names": CLASSES}
     page = render(made, balance="none", attributes={}, **names)
     part = page.split("## Pairs: the true effect")[1].split("## How to read")[0]

@@ -238,7 +238,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @settings(
-    max_examples=250,
+    max_examples=120,
     suppress_health_check=[HealthCheck.data_too_large],
 )
 @given(files=packages(), choice=st.integers(0, 10**6))

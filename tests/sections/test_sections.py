@@ -194,7 +194,7 @@ OTHERS = st.recursive(
 )
 
 
-@settings(max_examples=1500)
+@settings(max_examples=600)
 @given(st.sampled_from(KEYS), OTHERS)
 def test_jsonschema_is_of_the_same_opinion(path: Path_, value: object) -> None:
     """Of the schema that is committed."""
