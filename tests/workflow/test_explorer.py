@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,8 @@ from clipsteer.dictionaries.files import load
 from clipsteer.steering.controls import random_orders
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import StoreTree
-from tests.workflow.runs import WorkingCopy, merged, nested
+from tests.workflow.conftest import Share
+from tests.workflow.runs import Outcome, WorkingCopy, merged, nested
 
 PAGE, FIGURE = "results/celeba_features/index.html", "results/celeba_top_images.png"
 STEERABILITY = "results/celeba_steerability.csv"
@@ -30,13 +33,19 @@ PLACES = 2 * 2  # a trained dictionary and the neurons, two layers
 BARE = nested("explorer.thumbnail", 0)
 
 
-@pytest.fixture(scope="module")
-def looked(finished: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
-    """Page, figure and steerability, beside the finished table."""
-    twin = finished.twin(tmp_path_factory.mktemp("explorer"))
-    made = PLACES + 2  # and random directions at two layers, the vocabulary and the table
-    assert twin.run(PAGE, FIGURE, STEERABILITY).ok().counts == (made + PLACES + 2 + 2, 0)
-    return twin
+@pytest.fixture(scope="session")
+def looked(finished: WorkingCopy, share: Share) -> WorkingCopy:
+    """Page, figure and steerability, beside the finished table; not to be changed."""
+
+    def act(copy: WorkingCopy) -> Outcome:
+        shutil.copytree(finished.store, copy.store, dirs_exist_ok=True)
+        shutil.copytree(finished.folder, copy.folder, dirs_exist_ok=True)
+        outcome = copy.run(PAGE, FIGURE, STEERABILITY)
+        made = PLACES + 2  # and random directions at two layers, the vocabulary and the table
+        assert outcome.ok().counts == (made + PLACES + 2 + 2, 0)
+        return outcome
+
+    return share("looked", act)
 
 
 def block(copy: WorkingCopy, name: str) -> dict[str, object]:
@@ -86,16 +95,15 @@ def test_heat_maps_are_the_dictionarys_own_activations(looked: WorkingCopy) -> N
         assert row["patches"] == pytest.approx(mine[1:], rel=1e-5)
 
 
-def test_a_page_to_hand_on_is_the_page_alone(looked: WorkingCopy) -> None:
-    assert looked.run(PAGE, FIGURE, config=BARE).ok().counts == (1, 0)
-    assert block(looked, "index")["pictures"] is False
-
-
-def test_activations_that_are_dropped_leave_the_same_page(looked: WorkingCopy) -> None:
-    before = looked.exported()
+def test_a_page_to_hand_on_is_the_page_alone(looked: WorkingCopy, tmp_path: Path) -> None:
+    """Also where activations are dropped."""
+    copy = looked.twin(tmp_path)
+    assert copy.run(PAGE, FIGURE, config=BARE).ok().counts == (1, 0)
+    assert block(copy, "index")["pictures"] is False
+    before = copy.exported()
     config = merged(BARE, nested("activations.keep", False))
-    assert looked.run(PAGE, FIGURE, config=config).ok().counts[0] == 0
-    assert looked.exported() == before
+    assert copy.run(PAGE, FIGURE, config=config).ok().counts[0] == 0
+    assert copy.exported() == before
 
 
 def test_steerability_is_that_of_the_models_own_pass(looked: WorkingCopy) -> None:
