@@ -31,6 +31,22 @@ LOOKS = (
     *("results/celeba_features/index.html", "results/celeba_top_images.png"),
     "results/celeba_pairs.png",
 )
+# Beside the table: what else is asked for, and the steps that it alone needs.
+BESIDE: dict[str, tuple[str, ...]] = {
+    CONTROL: ("shuffle_control", "control_table"),
+    BASELINES: (
+        *("fit_directions", "evaluate_directions", "evaluate_subspaces", "evaluate_readout"),
+        *("unconcerned_attributes", "paint_pairs", "pair_margins", "baseline_table"),
+    ),
+    STORAGE: ("storage_effect",),
+    BEST: ("best_per_layer",),
+    LOOKS[0]: ("top_images", "feature_page"),
+    LOOKS[1]: ("top_images", "top_images_figure"),
+    STEERABILITY: (
+        *("embed_vocabulary", "measure_steerability", "measure_random", "steerability_table"),
+    ),
+}
+BESIDE[LOOKS[2]] = (*BESIDE[BASELINES], "pairs_figure")
 SHUFFLED = nested("steering.shuffles", 2)
 # The results that a step writes: what is there of each is to be of one run.
 RESULTS = {
@@ -74,10 +90,19 @@ class Change:
 
 
 class Cell:
-    """A working copy in `place`, with its store, in which the change's new configuration is asked for."""
+    """A working copy in `place`, with its store, in which the change's new configuration is asked for.
 
-    def __init__(self, place: Path, change: Change, python: Path) -> None:
+    Where `step` is named, no more of it than the table and one result that needs the step: the rest stays as it was.
+    """
+
+    def __init__(self, place: Path, change: Change, python: Path, step: str = "") -> None:
         self.place, self.change, self.python = place, change, python
+        self.targets, self.left = change.targets, set[str]()
+        if step:
+            also = [target for target, steps in BESIDE.items() if step in steps][:1]
+            self.targets = [target for target in change.targets if target in (TABLE, *also)]
+            every = {step for steps in BESIDE.values() for step in steps}
+            self.left = every.difference(*(BESIDE[target] for target in also))
         self.copy = WorkingCopy(place / "copy", place / "store")
         change.prepare(place)
         lay(self.copy, change.old, change.new)
@@ -87,7 +112,7 @@ class Cell:
     ) -> Outcome:
         """One command, with a fault ordered or none."""
         return self.copy.run(
-            *self.change.targets,
+            *self.targets,
             config=merged(self.change.config(self.place), config or {}),
             options=options,
             python=str(self.python),
@@ -116,7 +141,7 @@ class Cell:
             if json.loads(data).get("step") == step:
                 (self.copy.folder / REFS / name).write_bytes(data)
         for name, data in old.exported().items():
-            if step in RESULTS and RESULTS[step].match(name):
+            if self._is_of(step, name):
                 (self.copy.folder / "results" / name).write_bytes(data)
 
     def fails(self, cause: Cause) -> None:
@@ -148,5 +173,17 @@ class Cell:
 
     def _differences(self, new: WorkingCopy) -> list[str]:
         """The results and pointers that are not what `new` has."""
-        both = ((new.exported(), self.copy.exported()), (new.pointers(), self.copy.pointers()))
+        files, pointers = new.exported(), new.pointers()
+        for step in self.left:
+            files = {n: data for n, data in files.items() if not self._is_of(step, n)}
+        pointers = {
+            n: data for n, data in pointers.items() if json.loads(data).get("step") not in self.left
+        }
+        both = ((files, self.copy.exported()), (pointers, self.copy.pointers()))
+        assert files
+        assert pointers
         return [name for wanted, here in both for name in wanted if wanted[name] != here.get(name)]
+
+    @staticmethod
+    def _is_of(step: str, result: str) -> bool:
+        return step in RESULTS and RESULTS[step].match(result) is not None

@@ -48,7 +48,8 @@ def test_cell(cause: Cause, python: Path, tmp_path: Path, request: pytest.Fixtur
     new = request.getfixturevalue("dropped") if cause.step == DROP else None
     if cause.kind == "kill":
         cause = replace(cause, config=merged(cause.config, ALONE))
-    cell = Cell(tmp_path, change, python)
+    # what is dropped depends on all that is asked for
+    cell = Cell(tmp_path, change, python, "" if cause.step == DROP else cause.step)
     cell.forget(cause.step)
     with cause.spoilt(tmp_path):
         for _ in ("once", "again"):
