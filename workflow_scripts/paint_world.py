@@ -36,10 +36,7 @@ def compute(run: Run) -> None:
 
 
 def cost(job: Sizes) -> Cost:
-    """At 2 million pixels a second and core; a file has some 3 kB, and all are held twice to be packed."""
-    images = job.all_listed()
-    pixels = float(job.dataset["painted"]["size"]) ** 2 * images
-    return job.python(pixels / 400e3 / 5, memory_mb=images * 6e-3, disk_mb=images * 3e-3)
+    return job.painted(job.all_listed())
 
 
 if __name__ == "__main__":

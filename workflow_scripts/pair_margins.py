@@ -18,9 +18,8 @@ USES = (
 
 def plan(job: Job) -> dict[str, Action]:
     inputs = {name: job.output(name, name) for name in ("model", "head", "manifest")}
-    if job.inputs[
-        "painted"
-    ].members:  # they are where the painter put them, under their images' names
+    if job.inputs["painted"].members:
+        # they are where the painter put them, under their images' names
         inputs["pairs"] = job.output("painted", "pairs")
     return {"all": Action(job.recipe, inputs)}
 

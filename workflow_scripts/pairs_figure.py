@@ -25,6 +25,7 @@ def plan(job: Job) -> dict[str, Action]:
 
 def compute(run: Run) -> None:
     from clipsteer.errors import ClipsteerError
+    from clipsteer.report.drawing import Title
     from clipsteer.report.pairs_figure import pairs_figure
     from clipsteer.tables import read_parquet
 
@@ -35,9 +36,9 @@ def compute(run: Run) -> None:
             "'pair' of its manifest (docs/configuration.md). Without pairs there is no such figure."
         )
     figure = run.scratch / "pairs.png"
-    titles = {key: recipe[key] for key in ("dataset", "model", "source")}
+    title = Title(recipe["dataset"], recipe["model"], recipe["source"])
     pairs_figure(
-        read_parquet(run.blob("effects")), figure, titles=titles, class_names=recipe["class_names"]
+        read_parquet(run.blob("effects")), figure, title=title, class_names=recipe["class_names"]
     )
     run.put_file("figure", figure)
 

@@ -35,6 +35,7 @@ def compute(run: Run) -> None:
 
     from clipsteer.report import steerability as tables
     from clipsteer.report import steerability_figures as figures
+    from clipsteer.report.drawing import Title
     from clipsteer.report.table import csv_text
     from clipsteer.steering.layer_metrics import Thresholds
     from clipsteer.steering.steerability import distances
@@ -51,7 +52,7 @@ def compute(run: Run) -> None:
     run.put_bytes("csv", csv_text(features).encode())
     run.put_bytes("layers", csv_text(layers).encode())
     run.put_bytes("markdown", tables.render(layers).encode())
-    title = figures.Title(**labels)
+    title = Title(**labels)
     shown = figures.shown_place(found)
     drawn = {
         name: run.scratch / f"{name}.png" for name in ("curves", "histogram", "by_layer", "words")

@@ -65,13 +65,12 @@ def classify(
     model: Backbone, images: Pictures, head: Tensor, edit: Edit | None, tokens: Tokens
 ) -> Tensor:
     """See `clipsteer.classify`."""
-    found = []
-    for pixels in _batches(model, images):
-        embeddings = (
-            model.run(pixels, [])[0] if edit is None else _edited(model, pixels, edit, tokens)
-        )
-        found.append(model.probabilities(embeddings, head).cpu())
-    return torch.cat(found)
+    return torch.cat(
+        [
+            model.probabilities(embeddings, head).cpu()
+            for embeddings in _embeddings(model, images, edit, tokens)
+        ]
+    )
 
 
 def top_words(
@@ -85,10 +84,7 @@ def top_words(
     """See `clipsteer.top_words`."""
     rows = []
     number = 0
-    for pixels in _batches(model, images):
-        embeddings = (
-            model.run(pixels, [])[0] if edit is None else _edited(model, pixels, edit, tokens)
-        )
+    for embeddings in _embeddings(model, images, edit, tokens):
         if not bool(torch.isfinite(embeddings).all()):
             raise ClipsteerError(
                 "edit: an image's embedding is not finite under it; take a smaller strength."
@@ -103,6 +99,14 @@ def top_words(
             number += 1
     schema = {"image": pl.Int64, "word": pl.String, "probability": pl.Float64}
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _embeddings(
+    model: Backbone, images: Pictures, edit: Edit | None, tokens: Tokens
+) -> Iterator[Tensor]:
+    """Image embeddings (n, p) of each batch, under an edit if there is one."""
+    for pixels in _batches(model, images):
+        yield model.run(pixels, [])[0] if edit is None else _edited(model, pixels, edit, tokens)
 
 
 def _edited(model: Backbone, pixels: Tensor, edit: Edit, tokens: Tokens) -> Tensor:

@@ -230,6 +230,11 @@ class Sizes:
         """So much beside what Python alone takes: a step that works without torch."""
         return Cost(_START + seconds, _LIGHT + memory_mb, disk_mb)
 
+    def painted(self, images: int) -> Cost:
+        """At 2 million pixels a second and core; a file has some 3 kB, and all are held twice to be packed."""
+        pixels = float(self.dataset["painted"]["size"]) ** 2 * images
+        return self.python(pixels / 400e3 / 5, memory_mb=images * 6e-3, disk_mb=images * 3e-3)
+
     def labels(self) -> Cost:
         """To read or write the table of all images of the data set."""
         images = self.all_listed()

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from clipsteer.report.baselines import METHODS, Row, headline_rows
-from clipsteer.report.drawing import painted_label, saved
+from clipsteer.report.drawing import Title, saved
 from clipsteer.steering.choose import CONDITIONS
 
 # One colour a family, from Okabe and Ito's palette; a marker a method, so that it reads in grey.
@@ -65,8 +65,9 @@ def baselines_figure(
             title_fontsize=8,
         )
         figure.suptitle(
-            f"{table['dataset'][0]}, {table['model'][0]}: {painted_label(table['source'][0])}. "
-            "Best is up and left",
+            Title(table["dataset"][0], table["model"][0], table["source"][0]).of(
+                "Best is up and left"
+            ),
             fontsize=10.5,
         )
 

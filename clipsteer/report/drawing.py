@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clipsteer.report.markdown import source_label
 
@@ -37,3 +37,15 @@ def saved(path: Path, inches: tuple[float, float]) -> Iterator[Any]:
 def painted_label(source: str) -> str:
     """Where the images are from, for a title; painted data must never pass for real."""
     return "painted data (synthetic)" if source == "painted" else source_label(source)
+
+
+class Title(NamedTuple):
+    """What stands above a figure."""
+
+    dataset: str
+    model: str
+    source: str
+
+    def of(self, text: str) -> str:
+        """A figure's own words with the rest."""
+        return f"{self.dataset}, {self.model}: {painted_label(self.source)}. {text}"

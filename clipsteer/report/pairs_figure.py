@@ -5,7 +5,7 @@ Equal tables give equal bytes, as in `clipsteer.report.figure`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from clipsteer.report.baselines import METHODS
-from clipsteer.report.drawing import painted_label, saved
+from clipsteer.report.drawing import Title, saved
 from clipsteer.steering.choose import CONDITIONS
 from clipsteer.steering.contenders import SIDES
 
@@ -26,12 +26,12 @@ def pairs_figure(
     effects: pl.DataFrame,
     path: Path,
     *,
-    titles: Mapping[str, str],
+    title: Title,
     class_names: Sequence[str],
 ) -> None:
     """Draw the SAE beside the best baseline, a row a condition, into a PNG at `path`.
 
-    `effects` from `clipsteer.steering.contenders.effects`; `titles`: `dataset`, `model`, `source`. A point is a test
+    `effects` from `clipsteer.steering.contenders.effects`; A point is a test
     image. Those without the attribute stand at 0, which is where the ideal edit, the diagonal, leaves them.
     """
     known = effects.drop_nulls(["true_effect"])
@@ -67,8 +67,7 @@ def pairs_figure(
             handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8
         )
         figure.suptitle(
-            f"{titles['dataset']}, {titles['model']}: {painted_label(titles['source'])}. "
-            "On the line is ideal; each at its own best place by validation",
+            title.of("On the line is ideal; each at its own best place by validation"),
             fontsize=10,
         )
 

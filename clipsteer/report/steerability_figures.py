@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from clipsteer.report.drawing import painted_label, saved
+from clipsteer.report.drawing import Title, saved
 from clipsteer.report.steerability import FEATURES, RANDOM, Measurement
 from clipsteer.steering.measured import ROLES
 from clipsteer.steering.outcomes import NEURONS
@@ -26,18 +26,6 @@ _MARKERS = {NEURONS: "x", RANDOM: "o"}
 # Words that are followed in one panel at most.
 _LINES = 6
 _TOP = 3
-
-
-class Title(NamedTuple):
-    """What stands above a figure."""
-
-    dataset: str
-    model: str
-    source: str
-
-    def of(self, text: str) -> str:
-        """A figure's own words with the rest."""
-        return f"{self.dataset}, {self.model}: {painted_label(self.source)}. {text}"
 
 
 def shown_place(found: Sequence[Measurement]) -> Measurement:

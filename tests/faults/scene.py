@@ -173,11 +173,15 @@ class Cell:
 
     def _differences(self, new: WorkingCopy) -> list[str]:
         """The results and pointers that are not what `new` has."""
-        files, pointers = new.exported(), new.pointers()
-        for step in self.left:
-            files = {n: data for n, data in files.items() if not self._is_of(step, n)}
+        files = {
+            name: data
+            for name, data in new.exported().items()
+            if not any(self._is_of(step, name) for step in self.left)
+        }
         pointers = {
-            n: data for n, data in pointers.items() if json.loads(data).get("step") not in self.left
+            name: data
+            for name, data in new.pointers().items()
+            if json.loads(data).get("step") not in self.left
         }
         both = ((files, self.copy.exported()), (pointers, self.copy.pointers()))
         assert files

@@ -14,6 +14,7 @@ from clipsteer.report.baselines import (
     render,
 )
 from clipsteer.report.baselines_figure import baselines_figure
+from clipsteer.report.drawing import Title
 from clipsteer.report.pairs_figure import pairs_figure
 from clipsteer.report.table import csv_text
 from clipsteer.steering.compared import compare
@@ -149,12 +150,12 @@ def test_the_page_has_what_pairs_say_and_draws_are_means() -> None:
 
 def test_pairs_are_drawn_alike_from_equal_tables(tmp_path: Path) -> None:
     drawn = []
-    titles = {"dataset": "birds", "model": "tiny", "source": "painted"}
+    title = Title("birds", "tiny", "painted")
     for number, seed in enumerate((0, 0, 1)):
         trials, images = made_of(seed)
         shown = effects(trials, RULES, "none", pairs_of(seed, images)[0])
         if number == 2:  # the SAE's sets were empty
             shown = shown.filter(pl.col("side") == "baseline")
-        pairs_figure(shown, tmp_path / f"{number}.png", titles=titles, class_names=CLASSES)
+        pairs_figure(shown, tmp_path / f"{number}.png", title=title, class_names=CLASSES)
         drawn.append((tmp_path / f"{number}.png").read_bytes())
     assert drawn[0] == drawn[1] != drawn[2]

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from clipsteer.report import steerability_figures as figures
+from clipsteer.report.drawing import Title
 from clipsteer.report.steerability import (
     FEATURES,
     RANDOM,
@@ -143,7 +144,7 @@ def test_the_page_says_what_was_found_and_names_painted_data(layers: pl.DataFram
 def test_figures_are_drawn_and_equal_tables_give_equal_bytes(
     found: list[Measurement], layers: pl.DataFrame, tmp_path: Path
 ) -> None:
-    title = figures.Title(**LABELS)
+    title = Title(**LABELS)
     shown = figures.shown_place(found)
     assert (shown.dictionary, shown.layer) == ("topk", 2)
     drawn = []
