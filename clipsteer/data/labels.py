@@ -91,7 +91,10 @@ def class_list(
 
 
 def listing_of(tree: FileTree) -> list[str]:
-    """The tree's paths but for hidden and system files and folders, which are said to be left out."""
+    """The tree's paths but for hidden and system files and folders, which are said to be left out.
+
+    So are links that lead to nothing, which are no paths: data that were not fetched, or moved.
+    """
     paths = tree.paths()
     kept = [path for path in paths if not in_clutter(path)]
     left_out = [*getattr(tree, "left_out", ()), *filter(in_clutter, paths)]
@@ -99,6 +102,11 @@ def listing_of(tree: FileTree) -> list[str]:
         warnings.warn(
             f"hidden and system files and folders are left out ({len(left_out)}): {few(left_out)}",
             stacklevel=3,
+        )
+    dangling = getattr(tree, "dangling", ())
+    if dangling:
+        warnings.warn(
+            f"{len(dangling)} links lead to nothing and are left out: {few(dangling)}", stacklevel=3
         )
     return kept
 
@@ -111,8 +119,14 @@ def find_file(listing: Iterable[str], names: Sequence[str]) -> str | None:
 
 
 def need_file(listing: Sequence[str], names: Sequence[str], expected: str) -> str:
-    """As `find_file`, but a ClipsteerError where there is none; `expected` describes it."""
+    """As `find_file`, but a ClipsteerError where there is none; `expected` describes it.
+
+    Where there are several, a warning says which one is read.
+    """
     file = find_file(listing, names)
+    others = [path for path in listing if path != file and path.rpartition("/")[2] in names]
+    if others:
+        warnings.warn(f"{file} is read; of the same kind and not read: {few(others)}", stacklevel=3)
     if file is None:
         folded = {fold(name) for name in names}
         near = [path for path in listing if fold(path.rpartition("/")[2]) in folded]

@@ -61,6 +61,8 @@ class FolderTree:
         self.whole = whole
         self.left_out: list[str] = []
         """The hidden and system files and folders that `paths` has passed by."""
+        self.dangling: list[str] = []
+        """The symbolic links that lead to nothing, which `paths` has passed by too."""
         if not self.root.is_dir():
             found = "a file" if self.root.exists() else "nothing"
             raise ClipsteerError(
@@ -71,7 +73,7 @@ class FolderTree:
     def paths(self) -> list[str]:
         """Every file's path, sorted by its text. Raises ClipsteerError for a loop of links."""
         found: list[str] = []
-        self.left_out = []
+        self.left_out, self.dangling = [], []
         self._walk(os.fspath(self.root), "", (), found)
         return sorted(found)
 
@@ -94,6 +96,8 @@ class FolderTree:
                     self._walk(entry.path, name + "/", above, found)
                 elif entry.is_file():
                     found.append(check_name(name, os.fspath(self.root)))
+                elif entry.is_symlink():
+                    self.dangling.append(name)
 
     def exists(self, path: str) -> bool:
         return self._file(path).is_file()

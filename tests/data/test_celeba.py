@@ -347,3 +347,14 @@ def test_other_attributes_of_the_same_images(root: Path) -> None:
         assert found[name].to_list() == other["target"].to_list()
     with pytest.raises(ClipsteerError, match=r"'Smilling' \(option 'unconcerned'\).*Smiling"):
         celeba.attributes(tree, ["Smilling"])
+
+
+def test_of_two_tables_of_a_kind_the_one_that_is_read_is_said(root: Path) -> None:
+    write(root / "kaggle/list_eval_partition.csv", "image_id,partition\n000001.jpg,2\n")
+    with pytest.warns(UserWarning, match="not read") as said:
+        rows = celeba.read(FolderTree(root))
+    assert rows.equals(expected())
+    assert [str(warning.message) for warning in said] == [
+        "list_eval_partition.txt is read; of the same kind and not read: "
+        "'kaggle/list_eval_partition.csv'"
+    ]

@@ -233,3 +233,16 @@ def test_the_devkits_numbers_are_no_classes(root: Path) -> None:
         UserWarning, match=r"data/ILSVRC2012_validation_ground_truth\.txt has numbers"
     ):
         assert seen(imagenet.read(FolderTree(root)))[-1][2] == ""
+
+
+def test_what_lies_in_no_class_folder_and_links_to_nothing_are_said(root: Path) -> None:
+    touch(root, "train/loose.jpg", "other/picture.png")
+    (root / "train" / CRANES[0] / "gone.JPEG").symlink_to(root / "not_fetched.JPEG")
+    with pytest.warns(UserWarning, match="left out") as said:
+        rows = imagenet.read(FolderTree(root))
+    assert rows.height == len(TRAIN)
+    assert {str(warning.message) for warning in said} == {
+        "2 images lie in no class folder of train, val, validation or test and are left out: "
+        "'other/picture.png', 'train/loose.jpg'",
+        f"1 links lead to nothing and are left out: 'train/{CRANES[0]}/gone.JPEG'",
+    }

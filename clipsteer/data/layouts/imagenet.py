@@ -85,6 +85,14 @@ def read(tree: FileTree, *, val_labels: str | None = None) -> pl.DataFrame:
         ]
     )
     untold = nameless.filter(pl.col("split") == "test")["path"]
+    taken = pl.concat([classed["path"], flat["path"], untold])
+    outside = images["path"].filter(~images["path"].is_in(taken.implode()))
+    if len(outside):
+        warnings.warn(
+            f"{len(outside)} images lie in no class folder of train, val, validation or test and "
+            f"are left out: {labels.few(outside)}",
+            stacklevel=2,
+        )
     if len(untold):
         warnings.warn(
             f"{labels.folder_of(untold[0])}: {len(untold)} images of test have no class and are left "
