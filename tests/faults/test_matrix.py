@@ -17,8 +17,9 @@ from tests.workflow.runs import merged, nested
 
 pytestmark = pytest.mark.skipif(not EFFORT, reason="make test-faults")
 IMPORT, DROP = "import_clip", "drop_activations"
-# No pointer is read by these; one has nothing to read, the others have files of the user's (USERS).
-SOURCES = ("paint_world", IMPORT, RELEASED)
+# No pointer is read by these: painters have nothing to read, the others have files of the user's (USERS).
+PAINTERS = ("paint_world", "paint_pairs")
+SOURCES = (*PAINTERS, IMPORT, RELEASED)
 ORDERED = [
     ordered(step, kind)
     for step in STEPS
@@ -35,7 +36,8 @@ def test_every_step_fails_in_every_way() -> None:
     kinds = {
         step: {cause.kind for cause in (*ORDERED, *USERS) if cause.step == step} for step in STEPS
     }
-    assert kinds.pop("paint_world") == {*KINDS} - {"input"}
+    for step in PAINTERS:
+        assert kinds.pop(step) == {*KINDS} - {"input"}
     for step in (IMPORT, RELEASED):
         assert kinds.pop(step) > {*KINDS} - {"input"}
     assert all(found >= {*KINDS} for found in kinds.values())
