@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from clipsteer.dictionaries.sources import member
 from clipsteer.runner.run import Action
 
 if TYPE_CHECKING:
@@ -32,6 +31,11 @@ def dictionary_inputs(job: Job, layer: int) -> dict[str, str]:
     if job.recipe["architecture"] == "neurons":
         return {}
     return {"dictionary": job.output("dictionary", "dictionary", member_name(job, layer))}
+
+
+def member(name: str, layer: int) -> str:
+    """How one layer of a dictionary is called among the members of steps, and among the user's folders."""
+    return f"{name}/layer_{layer:02d}"
 
 
 def member_name(job: Job, layer: int) -> str:

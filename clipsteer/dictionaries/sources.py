@@ -202,11 +202,6 @@ def _page(address: str, key: str, revision: str | None) -> Hub:
     return _repository("/".join([*parts[:2], *inside]), key, shown or revision)
 
 
-def member(name: str, layer: int) -> str:
-    """How one layer of a dictionary is called among the members of steps, and among the user's folders."""
-    return f"{name}/layer_{layer:02d}"
-
-
 # ------------------------------------------------------------------------------------ files
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from clipsteer.config.used import job_name
-from clipsteer.dictionaries.sources import Local, member
+from clipsteer.dictionaries.inputs import member
+from clipsteer.dictionaries.sources import Local
 from clipsteer.store.roots import REFS
 from clipsteer.workflow.outline import Outline
 

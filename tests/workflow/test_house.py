@@ -47,7 +47,7 @@ LIGHT = {
         *("clipsteer.data.forms", "clipsteer.data.watched", "clipsteer.backbones.weights"),
         *("clipsteer.report.paper", "clipsteer.report.page_files", "clipsteer.lineage.resources"),
         *("clipsteer.dictionaries.sources", "clipsteer.dictionaries.claimed"),
-        "clipsteer.dictionaries.published",
+        *("clipsteer.dictionaries.published", "clipsteer.dictionaries.inputs"),
     },
 }
 # heavy: within the one command that needs it
