@@ -34,7 +34,8 @@ def compute(run: Run) -> None:
     from clipsteer.dictionaries.claimed import Expected
     from clipsteer.dictionaries.files import save
     from clipsteer.dictionaries.importing import import_dictionary
-    from clipsteer.dictionaries.sources import Hub, download, member, relevant_files
+    from clipsteer.dictionaries.inputs import member
+    from clipsteer.dictionaries.sources import Hub, download, relevant_files
     from clipsteer.errors import ClipsteerError
     from clipsteer.store.digest import digest_file
 
