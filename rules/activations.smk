@@ -57,7 +57,7 @@ rule drop_activations:
     log:
         "logs/drop_activations/{table}_{result}_{dataset}_{split}.log",
     wildcard_constraints:
-        table=one_of(OUTLINE.tables),
+        table=one_of(OUTLINE.valued),
         result=one_of(RESULTS),
     priority: 2
     conda:

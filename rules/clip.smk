@@ -51,6 +51,8 @@ rule build_head:
         f"{REFS}/{{dataset}}/head.json",
     log:
         "logs/build_head/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.targeted),
     priority: 1
     conda:
         "../envs/clip.yaml"
@@ -62,6 +64,32 @@ rule build_head:
     shell:
         shell_words("build_head")
         + "--name {wildcards.dataset} --input model={input.model} --pointer {output}"
+
+
+rule name_classes:
+    input:
+        world=INPUTS.world,
+        model=INPUTS.model,
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+    output:
+        f"{REFS}/{{dataset}}/head.json",
+    log:
+        "logs/name_classes/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.in_folders),
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    resources:
+        **needs("name_classes"),
+    params:
+        recipe=RECIPES.of("name_classes"),
+        chain=expected_chain,
+        source=SOURCES.manifest,
+    shell:
+        shell_words("name_classes")
+        + "--name {wildcards.dataset} --input model={input.model} --input manifest={input.manifest}"
+        " --inputs source {input.world} --raw source={params.source:q} --pointer {output}"
 
 
 rule embed_vocabulary:

@@ -93,3 +93,33 @@ rule evaluate_dictionary:
         shell_words("evaluate_dictionary")
         + "--name {wildcards.dictionary} --inputs dictionary {input.dictionary}"
         " --inputs activations {input.activations} --pointer {output}"
+
+
+# Only where results/<dataset>_dictionaries.csv is asked for: a table does not wait for it.
+
+
+rule splice_dictionary:
+    input:
+        model=INPUTS.model,
+        head=f"{REFS}/{{dataset}}/head.json",
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        dictionary=INPUTS.trained,
+        activations=INPUTS.activations("validation"),
+    output:
+        f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}/spliced.json",
+    log:
+        "logs/splice_dictionary/{dataset}_{dictionary}_{block}.log",
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("splice_dictionary"),
+    params:
+        recipe=RECIPES.of("splice_dictionary"),
+        chain=expected_chain,
+    shell:
+        shell_words("splice_dictionary")
+        + "--name {wildcards.dictionary} --input model={input.model} --input head={input.head}"
+        " --input manifest={input.manifest} --inputs dictionary {input.dictionary}"
+        " --inputs activations {input.activations} --pointer {output}"

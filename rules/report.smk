@@ -14,7 +14,6 @@ rule make_table:
         markdown="results/{dataset}_table.md",
         figure="results/{dataset}_layers.png",
         feature_sets="results/{dataset}_feature_sets.csv",
-        dictionaries="results/{dataset}_dictionaries.csv",
         summary="results/{dataset}_summary.txt",
         headline="results/{dataset}_headline.json",
         pointer=f"{REFS}/{{dataset}}/table.json",
@@ -36,8 +35,63 @@ rule make_table:
         " --inputs selection {input.selection} --inputs ablation {input.ablation}"
         " --inputs check {input.check}"
         " --export all/csv={output.csv} all/markdown={output.markdown} all/figure={output.figure}"
-        " all/feature_sets={output.feature_sets} all/dictionaries={output.dictionaries}"
-        " all/summary={output.summary} all/headline={output.headline} --pointer {output.pointer}"
+        " all/feature_sets={output.feature_sets} all/summary={output.summary}"
+        " all/headline={output.headline} --pointer {output.pointer}"
+
+
+rule dictionary_table:
+    input:
+        evaluation=INPUTS.of_valued("evaluation"),
+        spliced=INPUTS.of_valued("spliced"),
+        check=INPUTS.checked,
+        dropped=INPUTS.dropped("dictionaries"),
+    output:
+        csv="results/{dataset}_dictionaries.csv",
+        vanilla="results/{dataset}_dictionaries_vanilla.md",
+        topk="results/{dataset}_dictionaries_topk.md",
+        pointer=f"{REFS}/{{dataset}}/dictionaries.json",
+    log:
+        "logs/dictionary_table/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.valued),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("dictionary_table"),
+    params:
+        recipe=RECIPES.of("dictionary_table"),
+        chain=expected_chain,
+    shell:
+        shell_words("dictionary_table")
+        + "--name {wildcards.dataset} --inputs evaluation {input.evaluation}"
+        " --inputs spliced {input.spliced} --inputs check {input.check}"
+        " --export all/csv={output.csv} all/vanilla={output.vanilla} all/topk={output.topk}"
+        " --pointer {output.pointer}"
+
+
+rule sparsity_figure:
+    input:
+        spliced=INPUTS.of_valued("spliced"),
+        dropped=INPUTS.dropped("dictionaries"),
+    output:
+        csv="results/{dataset}_sparsity.csv",
+        figure="results/{dataset}_sparsity.png",
+        pointer=f"{REFS}/{{dataset}}/sparsity.json",
+    log:
+        "logs/sparsity_figure/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.valued),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("sparsity_figure"),
+    params:
+        recipe=RECIPES.of("sparsity_figure"),
+        chain=expected_chain,
+    shell:
+        shell_words("sparsity_figure")
+        + "--name {wildcards.dataset} --inputs spliced {input.spliced}"
+        " --export all/csv={output.csv} all/figure={output.figure} --pointer {output.pointer}"
 
 
 rule control_table:

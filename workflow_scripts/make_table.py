@@ -1,4 +1,4 @@
-"""The results that people read: table, figure, feature sets, dictionaries' quality, summary."""
+"""The results that people read: table, figure, feature sets, summary."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def compute(run: Run) -> None:
         for name, dictionary, layer in _members(run, "selection")
     )
     run.put_bytes("feature_sets", csv_text(sets).encode())
-    run.put_bytes("dictionaries", _quality(run).write_csv(float_precision=4).encode())
+    _warn_of_misfits(run)
     places = (found[condition]["hook_point"] for condition in ("relaxed", "strict"))
     shown = next((hook for hook in places if hook), hooks[next(iter(selections))[1]])
     figure = run.scratch / "layers.png"
@@ -233,38 +233,12 @@ def _resumed_changes(run: Run) -> dict[str, int]:
     return changed
 
 
-def _quality(run: Run) -> Any:
-    """One row per dictionary and layer: the metrics of evaluate_dictionary that are single numbers."""
-    import polars as pl
-
-    ours = ("dataset", "source", "hook_point", "layer", "dictionary", "trained_on")
-    first = ("n_features", "explained_variance", "l0", "dead_fraction")
-    rows = []
-    for name, dictionary, layer in _members(run, "evaluation"):
-        labels = _labels(run, dictionary, layer)
-        metrics = {k: v for k, v in run.json(name).items() if isinstance(v, int | float)}
-        rows.append(
-            {
-                **{key: labels[key] for key in ours},
-                **{key: metrics.pop(key) for key in first},
-                **metrics,
-                **_checked(run, dictionary, layer),
-            }
-        )
-    return pl.DataFrame(rows, infer_schema_length=None)
-
-
-def _checked(run: Run, dictionary: str, layer: int) -> dict[str, str | None]:
-    """Two more columns where the table has a released dictionary: whether it fits, and why it does not."""
-    if not any(name.startswith("check/") for name in run.inputs):
-        return {}
-    name = f"check/{dictionary}/layer_{layer:02d}"
-    if name not in run.inputs:
-        return {"check": None, "check_says": None}
-    found = run.json(name)
-    if found["verdict"] != "accept":
-        run.say(f"warning: dictionaries.{dictionary}, layer {layer}: {found['sentence']}")
-    return {"check": found["verdict"], "check_says": found["sentence"]}
+def _warn_of_misfits(run: Run) -> None:
+    """Of released dictionaries that are in the table although they do not fit, or may not."""
+    for name, dictionary, layer in _members(run, "check"):
+        found = run.json(name)
+        if found["verdict"] != "accept":
+            run.say(f"warning: dictionaries.{dictionary}, layer {layer}: {found['sentence']}")
 
 
 def _papers_own(run: Run, n_images: int) -> set[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from clipsteer.config.used import FIRST
 from clipsteer.runner.declared import ALL, SCRIPTS, Declaration, declared
 
+# Steps whose recipe has what they show of each dictionary.
+_LISTING = ("make_table", "dictionary_table")
 # What actions see besides the settings of their step: their layer, and what a scan found in the user's folder.
 # Empty where no single key of the config says it.
 _OF_ACTIONS = {"layer": "activations.layers"}
@@ -29,7 +31,7 @@ def config_key(step: str, name: str, path: str) -> str:
     if not script.is_file():  # of another version of this checkout, or somebody's own
         return ""
     declaration = declared(script)
-    if step == "make_table" and path.startswith("dictionaries."):
+    if step in _LISTING and path.startswith("dictionaries."):
         return _table_dictionary(path)
     places = {use.name: _of(declaration, use.key) for use in declaration.uses if use.name != ALL}
     places |= _OF_ACTIONS | _OF_FOLDERS.get(step, {})

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clipsteer.config.datasets import dataset_faults, root_faults, table_faults
+from clipsteer.config.datasets import dataset_faults, root_faults, table_faults, worth_faults
 from clipsteer.config.dictionaries import dictionary_faults
 from clipsteer.config.model import model_faults
 from clipsteer.config.used import Config, used_dictionaries
@@ -53,6 +53,9 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
     for table, names in config["tables"].items():
         if names:  # not switched off
             yield from table_faults(config, table)
+    for dataset, names in config["dictionary_tables"].items():
+        if names:
+            yield from worth_faults(config, dataset)
     for name in used_dictionaries(config):
         yield from dictionary_faults(config, name, base)
     thresholds = config["steering"]["thresholds"]

@@ -24,6 +24,11 @@ def dataset_faults(config: Config, base: Path) -> Iterator[str]:
             yield from _painted_faults(dataset, f"datasets.{name}")
         yield from option_faults(f"datasets.{name}", dataset, _folder_of(dataset, base))
         yield from not_a_model(config, f"datasets.{name}.model", dataset["model"])
+        if dataset["class_words"] != "files" and dataset["layout"] != "imagenet":
+            yield (
+                f"datasets.{name}.class_words: has no effect on layout {dataset['layout']}, whose classes are called "
+                f"as datasets.{name}.class_names says; remove it."
+            )
 
 
 def not_a_model(config: Config, key: str, model: str) -> Iterator[str]:
@@ -85,10 +90,7 @@ def table_faults(config: Config, table: str) -> Iterator[str]:
     datasets, dictionaries = config["datasets"], config["dictionaries"]
     names = config["tables"][table]
     if table not in datasets:
-        yield (
-            f"tables.{table}: no data set of that name; datasets: {', '.join(datasets)}."
-            + close_match(table, list(datasets))
-        )
+        yield _no_data_set(config, f"tables.{table}", table)
         return
     if datasets[table]["layout"] == "imagenet":
         yield (
@@ -105,14 +107,48 @@ def table_faults(config: Config, table: str) -> Iterator[str]:
         if key not in datasets[table]:
             yield f"datasets.{table}.{key}: missing, but tables.{table} needs it."
     yield from name_faults(f"datasets.{table}", datasets[table])
-    for name in names:
+    yield from _name_faults(config, "tables", table)
+
+
+def worth_faults(config: Config, dataset: str) -> Iterator[str]:
+    """What is amiss with the dictionaries whose worth on a data set without a table is asked for."""
+    key, datasets = f"dictionary_tables.{dataset}", config["datasets"]
+    if dataset not in datasets:
+        yield _no_data_set(config, key, dataset)
+        return
+    if config["tables"].get(dataset):
+        yield (
+            f"{key}: found a list, but tables.{dataset} has dictionaries, whose worth is told. Remove it, or set "
+            f"tables.{dataset} to []."
+        )
+        return
+    in_folders = datasets[dataset]["layout"] == "imagenet"
+    for part in ("templates",) if in_folders else ("class_names", "templates"):
+        if part not in datasets[dataset]:
+            yield f"datasets.{dataset}.{part}: missing, but {key} needs it."
+    yield from _name_faults(config, "dictionary_tables", dataset)
+
+
+def _no_data_set(config: Config, key: str, name: str) -> str:
+    known = list(config["datasets"])
+    return f"{key}: no data set of that name; datasets: {', '.join(known)}." + close_match(
+        name, known
+    )
+
+
+def _name_faults(config: Config, section: str, table: str) -> Iterator[str]:
+    """Dictionaries in the list of a data set that are not there, or are of another model."""
+    dictionaries = config["dictionaries"]
+    for name in config[section][table]:
         if name not in dictionaries:
             yield (
-                f"tables.{table}: found {name}, expected one of {', '.join(dictionaries)}."
+                f"{section}.{table}: found {name}, expected one of {', '.join(dictionaries)}."
                 + close_match(name, list(dictionaries))
             )
-        elif name not in neurons and dictionary_model(config, name) != model_of(config, table):
-            yield _another_model(config, table, name)
+        elif dictionaries[name]["architecture"] == "neurons":
+            continue
+        elif dictionary_model(config, name) != model_of(config, table):
+            yield f"{section}.{_another_model(config, table, name)}"
 
 
 def _another_model(config: Config, table: str, dictionary: str) -> str:
@@ -126,6 +162,6 @@ def _another_model(config: Config, table: str, dictionary: str) -> str:
     else:
         why = f"the first table that it stands in has it; dictionaries.{dictionary}.model may say another"
     return (
-        f"tables.{table}: {dictionary} is of the model {of} ({why}), but datasets.{table}.model is "
+        f"{table}: {dictionary} is of the model {of} ({why}), but datasets.{table}.model is "
         f"{model_of(config, table)}, expected dictionaries of that model. Take one, or another data set."
     )

@@ -53,7 +53,7 @@ def dictionary_model(config: Config, dictionary: str) -> str:
         return model_of(config, learnt_from)
     if "model" in settings:
         return str(settings["model"])
-    tables = (table for table, names in config["tables"].items() if dictionary in names)
+    tables = (table for table, names in _asked(config).items() if dictionary in names)
     return model_of(config, next(tables, ""))
 
 
@@ -79,8 +79,29 @@ def used_models(config: Config) -> list[str]:
 
 def used_dictionaries(config: Config) -> list[str]:
     """Names of the dictionaries that some table asks for, in the order of the config."""
-    used = {name for names in config["tables"].values() for name in names}
+    used = {name for names in _asked(config).values() for name in names}
     return [name for name in config["dictionaries"] if name in used]
+
+
+def valued(config: Config) -> dict[str, list[str]]:
+    """Data set -> the dictionaries whose worth on it is told, in order.
+
+    A table's own; of a data set without a table those that `dictionary_tables` names, or else, where it has class
+    folders and templates, those of the tables that learn from it.
+    """
+    found = _asked(config)
+    used = {name: learns_from(config["dictionaries"][name]) for name in used_dictionaries(config)}
+    for dataset, settings in config["datasets"].items():
+        if dataset not in found and settings["layout"] == "imagenet" and "templates" in settings:
+            learning = [name for name, learnt_from in used.items() if learnt_from == dataset]
+            found |= {dataset: learning} if learning else {}
+    return found
+
+
+def _asked(config: Config) -> dict[str, list[str]]:
+    """The dictionaries that each data set names in `tables` or in `dictionary_tables`."""
+    tables = (config.get("dictionary_tables", {}), config["tables"])
+    return {name: list(names) for part in tables for name, names in part.items() if names}
 
 
 def learns_from(dictionary: Config) -> str | None:
@@ -100,9 +121,10 @@ def needed_datasets(config: Config) -> list[str]:
 
 def _seen_datasets(config: Config) -> set[str]:
     """Data sets that a model sees for some table: the ones it edits, and the ones its dictionaries learn from."""
-    seen = {table for table, names in config["tables"].items() if names}
+    seen = {*_asked(config)}
     for name in used_dictionaries(config):
-        seen |= {learns_from(config["dictionaries"][name])} - {None}
+        if learnt_from := learns_from(config["dictionaries"][name]):
+            seen.add(learnt_from)
     return seen
 
 

@@ -22,6 +22,9 @@ VAL_FILES = (
     *("LOC_val_solution.csv", "val_labels.csv", "val_labels.txt", "val_annotations.txt"),
     "imagenet_2012_validation_synset_labels.txt",
 )
+CURATED_WORDS = Path(__file__).parent / "imagenet_words.csv"
+"""wnid,name: what open_clip calls ImageNet-1k's classes (`IMAGENET_CLASSNAMES` of 3.3.0, MIT licence, after Radford et
+al. 2021), in the order of the wnids."""
 MISSING_IMAGES = ("error", "drop")
 DELIMITERS = ",;\t|"
 TABLE_FIELDS = "Fields are separated by a comma, a semicolon, a tab or |"

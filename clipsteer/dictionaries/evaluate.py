@@ -79,7 +79,7 @@ def evaluate(
 
     mean, n_images, n_tokens = _mean(its_own, dictionary.d, progress)
     sums = _Sums(dictionary, n_tokens, torch.from_numpy(mean).to(device))
-    step = max(1, min(BLOCK_CODES // (n_tokens * dictionary.m), BLOCK_TOKENS // n_tokens))
+    step = images_at_once(n_tokens, dictionary.m)
     for batch in its_own():
         for start in range(0, len(batch), step):
             block = np.ascontiguousarray(batch[start : start + step], dtype=np.float32)
@@ -87,6 +87,11 @@ def evaluate(
         if progress is not None:
             progress(len(batch))
     return sums.result(n_images, cls)
+
+
+def images_at_once(n_tokens: int, m: int) -> int:
+    """How many images of so many tokens have their codes of m features computed together."""
+    return max(1, min(BLOCK_CODES // (n_tokens * m), BLOCK_TOKENS // n_tokens))
 
 
 class _Sums:

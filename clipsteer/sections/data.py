@@ -115,9 +115,16 @@ class Dataset(Section):
         default=Absent,
         allowed="four different words; for layout `folder` as many for each class as there are spurious values",
     )
+    class_words: Literal["files", "open_clip"] = key(
+        "what the classes of layout `imagenet` are called in prompts: the first name that the folder's own "
+        "`Labels.json` or `LOC_synset_mapping.txt` has for each (folders that are no wnids go by their own names "
+        "where there is no such file), or the names that open_clip has curated for ImageNet-1k",
+        "name_classes",
+        default="files",
+    )
     templates: Annotated[list[Template], Field(min_length=1)] = key(
-        "prompts; the unit embeddings of several are averaged",
-        "build_head",
+        'prompts; the unit embeddings of several are averaged. `["{}"]`: bare names',
+        "build_head, name_classes",
         default=Absent,
         allowed="list of texts, each with `{}`",
     )

@@ -1,4 +1,4 @@
-"""The sections that are one for the whole run: store, runtime, raw, activations, steering, jobs."""
+"""The sections that are one for the whole run: store, runtime, raw, activations, head, steering, jobs."""
 
 from __future__ import annotations
 
@@ -189,6 +189,17 @@ class Steering(Section):
     random_seeds: Positive = key("random sets for each targeted one", _ABLATE)
     shuffles: Positive = key("shuffles of the negative control", "shuffle_control")
     baselines: Baselines = part({})
+
+
+class Head(Section):
+    """How cross-entropy is taken of zero-shot classes (Tables 3 and 4)."""
+
+    logit_scale: Literal["model", "none"] = key(
+        "what cosines are multiplied by before the softmax: the model's own scale (100 in released CLIPs), or nothing, "
+        "as in Table 4. Classes do not depend on it",
+        "splice_dictionary",
+        default="model",
+    )
 
 
 class Jobs(Section):

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from clipsteer.sections.data import Dataset
 from clipsteer.sections.dictionaries import Dictionary
 from clipsteer.sections.explorer import Explorer
-from clipsteer.sections.general import Activations, Jobs, Raw, Runtime, Steering, Store
+from clipsteer.sections.general import Activations, Head, Jobs, Raw, Runtime, Steering, Store
 from clipsteer.sections.model import Model, OtherModel
 from clipsteer.sections.steerability import Steerability, Vocabulary
 from clipsteer.sections.values import WHOLE, Name, Once, Section, key, part
@@ -35,6 +35,7 @@ class Configuration(Section):
     models: dict[Name, OtherModel] = Field(default={})
     activations: Activations
     dictionaries: Annotated[dict[Name, Dictionary], Field(min_length=1)]
+    head: Head = part({})
     steering: Steering
     explorer: Explorer = part({})
     vocabulary: Vocabulary = part({})
@@ -43,6 +44,13 @@ class Configuration(Section):
         "`results/<name>_table.csv` for the data set `<name>`: which dictionaries stand in it, at least one of them an "
         "SAE; `[]` = no such table",
         "make_table, and what a new dictionary needs",
+        allowed="list of dictionaries",
+    )
+    dictionary_tables: dict[Name, Annotated[list[Name], Once()]] = key(
+        "`results/<name>_dictionaries.csv` for the data set `<name>` without a table: whose worth is told. Left out, "
+        "those of the tables that learn from it, where it has layout `imagenet` and `templates`",
+        "dictionary_table, and what a new dictionary needs",
+        default={},
         allowed="list of dictionaries",
     )
     jobs: Jobs

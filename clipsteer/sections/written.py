@@ -21,7 +21,7 @@ BASE = Path(__file__).parents[2]
 _SCHEMA, _PAGE, _DEFAULT = "schemas/config.schema.yaml", "docs/configuration.md", "config.yaml"
 _HEADER = "# Written by `python -m clipsteer.sections.written` from the classes in clipsteer/sections: do not edit.\n"
 _TABLE = re.compile(
-    r"(<!-- keys of ([a-z., ]+?)(?: \(.*?\))? -->\n).*?(<!-- end of keys -->)", re.DOTALL
+    r"(<!-- keys of ([a-z_., ]+?)(?: \(.*?\))? -->\n).*?(<!-- end of keys -->)", re.DOTALL
 )
 _HEAD = "| key | allowed | default | meaning | runs again |\n|---|---|---|---|---|\n"
 

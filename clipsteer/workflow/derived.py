@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from clipsteer.config.model import model_shape
-from clipsteer.data.forms import papers_attributes, unconcerned
+from clipsteer.data.forms import CURATED_WORDS, papers_attributes, unconcerned
 from clipsteer.dictionaries.sources import published
 from clipsteer.report.page_files import files as page_files
 from clipsteer.report.paper import files as paper_files
-from clipsteer.report.paper import table1_files
+from clipsteer.report.paper import quality_files, table1_files
 from clipsteer.store.digest import digest_file
 from clipsteer.workflow.outline import Outline
 from clipsteer.workflow.released import expected
@@ -74,6 +74,16 @@ class Derived:
     def unconcerned(self, wildcards: Any) -> dict[str, Sequence[str]]:
         """The attributes that edits are not meant to concern, with their prompts."""
         return unconcerned(self._outline.datasets[wildcards.dataset])
+
+    def words_of_folders(self, wildcards: Any) -> str | None:
+        """Where the names of classes in folders are from; None where classes are no folders."""
+        in_folders = wildcards.dataset in self._outline.in_folders
+        return self._outline.datasets[wildcards.dataset]["class_words"] if in_folders else None
+
+    def curated(self, wildcards: Any) -> str | None:
+        """The digest of the curated names of ImageNet's classes, where they are taken: data that a step reads."""
+        words = self._outline.datasets[wildcards.dataset]["class_words"]
+        return digest_file(CURATED_WORDS) if words == "open_clip" else None
 
     # ---- the model and its activations
 
@@ -172,6 +182,10 @@ class Derived:
         """The same of Table 1."""
         return [digest_file(path) for path in table1_files()]
 
+    def papers_quality(self, wildcards: Any) -> list[str]:
+        """The same of Tables 3 and 4."""
+        return [digest_file(path) for path in quality_files()]
+
     def page_files(self, wildcards: Any) -> list[str]:
         """Template, style and program of pages of features: data too."""
         return [digest_file(path) for path in page_files()]
@@ -188,6 +202,14 @@ class Derived:
     def shown(self, wildcards: Any) -> list[dict[str, Any]]:
         """What a table says of each of its dictionaries."""
         return [self._shown(name) for name in self._outline.tables[wildcards.dataset]]
+
+    def valued(self, wildcards: Any) -> list[dict[str, Any]]:
+        """The same of those whose worth on the data set is told, and how the loss of each is weighed."""
+        names = self._outline.valued[wildcards.dataset]
+        loss = {name: self._outline.dictionaries[name].get("training", {}) for name in names}
+        return [
+            {**self._shown(name), **{k: loss[name].get(k) for k in ("l1", "mse")}} for name in names
+        ]
 
     def _shown(self, dictionary: str) -> dict[str, Any]:
         settings = self._outline.dictionaries[dictionary]

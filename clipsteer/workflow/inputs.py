@@ -18,7 +18,7 @@ DROPPED = f"{REFS}/{{table}}/dropped/{{result}}/{{dataset}}/{{split}}.json"
 """Says that the activations of a split have been dropped, as far as one result of a table goes."""
 
 _PART = re.compile(rf"{REFS}/([^/]+)/activations/([^/]+)/part_\d+\.json")
-RESULTS = ("table", "negative_control", "baselines", "features", "steerability")
+RESULTS = ("table", "dictionaries", "negative_control", "baselines", "features", "steerability")
 """What a table has of results that each read activations."""
 
 InputFunction = Callable[[Any], list[str]]
@@ -114,6 +114,15 @@ class Inputs:
         """The pointers of one kind of every dictionary and block of a table."""
         return lambda wildcards: self._steered(wildcards.dataset, kind)
 
+    def of_valued(self, kind: str) -> InputFunction:
+        """Those of every dictionary whose worth on a data set is told."""
+        return lambda wildcards: self._steered(wildcards.dataset, kind, among=self._outline.valued)
+
+    def checked(self, wildcards: Any) -> list[str]:
+        """The checks of those of them that others have trained."""
+        imported, valued = self._outline.is_imported, self._outline.valued
+        return self._steered(wildcards.dataset, "check", imported, valued)
+
     def of_trained(self, kind: str) -> InputFunction:
         """Those of the dictionaries that are trained: a negative control the neuron basis does not have."""
         return lambda wildcards: self._steered(wildcards.dataset, kind, self._outline.is_trained)
@@ -134,11 +143,16 @@ class Inputs:
         ]
 
     def _steered(
-        self, table: str, kind: str, counts: Callable[[str], bool] = lambda name: True
+        self,
+        table: str,
+        kind: str,
+        counts: Callable[[str], bool] = lambda name: True,
+        among: Mapping[str, Sequence[str]] | None = None,
     ) -> list[str]:
+        names = self._outline.tables if among is None else among
         return [
             f"{REFS}/{table}/{dictionary}/{block}/{kind}.json"
-            for dictionary in self._outline.tables.get(table, [])
+            for dictionary in names.get(table, [])
             if counts(dictionary)
             for block in self._outline.blocks(table)
         ]
@@ -152,7 +166,8 @@ class Inputs:
         def read(dataset: str, split: str, *pointers: str) -> None:
             found.setdefault((dataset, split), []).extend(pointers)
 
-        for dictionary in self._outline.tables.get(table, []):
+        named = self._outline.valued if result == "dictionaries" else self._outline.tables
+        for dictionary in named.get(table, []):
             is_sae = self._outline.is_trained(dictionary)
             trained_on = self._outline.learns_from(dictionary)
             for block in self._outline.blocks(table):
@@ -165,12 +180,15 @@ class Inputs:
                             read(
                                 trained_on, split, f"{REFS}/dictionaries/{dictionary}/{block}.json"
                             )
-                    if result != "steerability":
+                    if result not in ("dictionaries", "steerability"):
                         read(table, "train", f"{place}/statistics.json")
                 if result == "table":
                     for kind in ("evaluation", "selection"):
                         read(table, "validation", f"{place}/{kind}.json")
                     read(table, "test", f"{place}/ablation.json")
+                elif result == "dictionaries":
+                    for kind in ("evaluation", "spliced"):
+                        read(table, "validation", f"{place}/{kind}.json")
                 elif result == "features":
                     read(table, "validation", f"{place}/selection.json")
                     split = self._outline.config["explorer"]["split"]
@@ -217,7 +235,7 @@ class Inputs:
         """What some of Snakemake's jobs will write from the activations of each split (data set/split)."""
         found: dict[str, list[str]] = {
             f"{dataset}/{split}": []
-            for table in self._outline.tables
+            for table in self._outline.valued
             for result in RESULTS
             for dataset, split in self.readers(table, result)
         }

@@ -16,6 +16,7 @@ from clipsteer.config.used import (
     model_of,
     models,
     used_models,
+    valued,
 )
 from clipsteer.data.forms import may_pair
 from clipsteer.dictionaries.sources import Source, source_of
@@ -38,10 +39,10 @@ DIRECTED = f"{REFS}/{{dataset}}/directions/{{hook_point}}/{{block}}"
 class Outline:
     """A validated configuration in a checkout (`base`) and a working directory (`folder`), as rules see it.
 
-    `tables`: data set -> its dictionaries, of the tables that have any. `parts`: the numbers of the jobs that one
-    split's extraction is cut into. `models`: the settings of each by its name. `tiny`: whether the first of them is
-    pre-trained here, from `worlds`. `vocabulary`: the user's file of entries, None where a model's own words are
-    taken.
+    `tables`: data set -> its dictionaries, of the tables that have any; `valued`: the same of those whose worth is
+    told, also of data sets without a table. `parts`: the numbers of the jobs that one split's extraction is cut into.
+    `models`: the settings of each by its name. `tiny`: whether the first of them is pre-trained here, from `worlds`.
+    `vocabulary`: the user's file of entries, None where a model's own words are taken.
     """
 
     def __init__(self, config: Mapping[str, Any], base: Path, folder: Path) -> None:
@@ -50,6 +51,7 @@ class Outline:
         self.datasets: Mapping[str, Any] = config["datasets"]
         self.dictionaries: Mapping[str, Any] = config["dictionaries"]
         self.tables = {dataset: names for dataset, names in config["tables"].items() if names}
+        self.valued = valued(config)
         self.parts = range(config["jobs"]["extraction_parts"])
         self.models = models(config)
         self.tiny = config["model"]["source"] == "tiny"
@@ -154,7 +156,7 @@ class Outline:
     @cached_property
     def used_imported(self) -> list[str]:
         """The imported ones that some table asks for."""
-        used = {name for names in self.tables.values() for name in names}
+        used = {name for names in self.valued.values() for name in names}
         return [name for name in self.imported if name in used]
 
     def learns_from(self, dictionary: str) -> str | None:
@@ -175,6 +177,16 @@ class Outline:
     def every_hook_point(self) -> list[str]:
         """Those of all tables."""
         return sorted({point for table in self.tables for point in self.hook_points(table)})
+
+    @property
+    def in_folders(self) -> list[str]:
+        """The data sets whose classes are folders, instead of a target."""
+        return [name for name, of in self.datasets.items() if of["layout"] == "imagenet"]
+
+    @property
+    def targeted(self) -> list[str]:
+        """All others."""
+        return [name for name in self.datasets if name not in self.in_folders]
 
     @property
     def paired(self) -> list[str]:

@@ -18,10 +18,13 @@ from tests.faults.scene import (
     BEST,
     CONTROL,
     LOOKS,
+    QUALITY,
     SHUFFLED,
+    SPARSITY,
     STEERABILITY,
     STORAGE,
     TABLE,
+    WORTH,
     Change,
     lay,
 )
@@ -61,7 +64,18 @@ def python(common: Path) -> Path:
 @pytest.fixture(scope="session")
 def painted(finished: WorkingCopy, share: Share) -> Change:
     """From the tiny configuration to another one: a table and what else it has."""
-    targets = (TABLE, CONTROL, BASELINES, STORAGE, BEST, *LOOKS, STEERABILITY)
+    targets = (
+        TABLE,
+        CONTROL,
+        BASELINES,
+        QUALITY,
+        WORTH,
+        SPARSITY,
+        STORAGE,
+        BEST,
+        *LOOKS,
+        STEERABILITY,
+    )
 
     def old(copy: WorkingCopy) -> Outcome:
         lay(copy, finished)

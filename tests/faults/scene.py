@@ -26,6 +26,8 @@ TABLE, CONTROL, BASELINES, STORAGE = (
     f"results/celeba_{name}.csv" for name in ("table", "negative_control", "baselines", "storage")
 )
 BEST = "results/table1.csv"
+SPARSITY = "results/celeba_sparsity.csv"
+QUALITY, WORTH = (f"results/{dataset}_dictionaries.csv" for dataset in ("celeba", "general"))
 STEERABILITY = "results/celeba_steerability.csv"
 LOOKS = (
     *("results/celeba_features/index.html", "results/celeba_top_images.png"),
@@ -38,6 +40,9 @@ BESIDE: dict[str, tuple[str, ...]] = {
         *("fit_directions", "evaluate_directions", "evaluate_subspaces", "evaluate_readout"),
         *("unconcerned_attributes", "paint_pairs", "pair_margins", "baseline_table"),
     ),
+    QUALITY: ("splice_dictionary", "dictionary_table"),
+    SPARSITY: ("splice_dictionary", "sparsity_figure"),
+    WORTH: ("name_classes", "splice_dictionary", "dictionary_table"),
     STORAGE: ("storage_effect",),
     BEST: ("best_per_layer",),
     LOOKS[0]: ("top_images", "feature_page"),
@@ -51,8 +56,10 @@ SHUFFLED = nested("steering.shuffles", 2)
 # The results that a step writes: what is there of each is to be of one run.
 RESULTS = {
     "make_table": re.compile(
-        r"celeba_(?!negative_control|baselines|pairs|storage|features/|top_images|steerability)"
+        r"celeba_(?!dictionaries|sparsity|negative_control|baselines|pairs|storage|features/|top_images|steerability)"
     ),
+    "dictionary_table": re.compile(r"(celeba|general)_dictionaries"),
+    "sparsity_figure": re.compile(r"celeba_sparsity"),
     "best_per_layer": re.compile(r"table1\."),
     "control_table": re.compile(r"celeba_negative_control"),
     "baseline_table": re.compile(r"celeba_baselines"),

@@ -63,7 +63,8 @@ def real(share: Share) -> WorkingCopy:
     def act(copy: WorkingCopy) -> Outcome:
         place = copy.folder.parent
         config = real_config(make_model(place / "clip"), celeba_tree(place / "celeba"))
-        return copy.run("results/celeba_table.csv", config=config)
+        results = ("results/celeba_table.csv", "results/celeba_dictionaries.csv")
+        return copy.run(*results, config=config)
 
     return share("real", act)
 

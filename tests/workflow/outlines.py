@@ -67,6 +67,10 @@ def jobs(made: Outline) -> Iterator[Job]:
             or step == "pairs_figure"
         ):
             datasets = made.tables
+        elif step == "name_classes":
+            datasets = made.in_folders
+        elif "dataset=one_of(OUTLINE.valued)" in body:
+            datasets = made.valued
         elif step == "unconcerned_attributes":
             datasets = [name for name, of in made.datasets.items() if of.get("unconcerned")]
         values: dict[str, Iterable[object]] = {

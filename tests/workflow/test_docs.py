@@ -27,6 +27,7 @@ from clipsteer.report import baselines, steerability
 from clipsteer.report.best_per_layer import COLUMNS as TABLE1
 from clipsteer.report.feature_sets import SCHEMA as SET_SCHEMA
 from clipsteer.report.negative_control import columns as control_columns
+from clipsteer.report.sparsity import COLUMNS as SPARSITY
 from clipsteer.report.storage import COLUMNS as STORAGE
 from clipsteer.report.table import columns
 from clipsteer.runner.fingerprint import inspect_code
@@ -40,7 +41,7 @@ CONFIG = yaml.safe_load((BASE / "config.yaml").read_text(encoding="utf-8"))
 SCHEMA = yaml.safe_load((BASE / "schemas/config.schema.yaml").read_text(encoding="utf-8"))
 TEXT = (BASE / "docs/configuration.md").read_text(encoding="utf-8")
 # Sections whose first level below are names that the user gives.
-NAMED = ("datasets", "models", "dictionaries", "tables")
+NAMED = ("datasets", "models", "dictionaries", "tables", "dictionary_tables")
 OPTIONS = "datasets.<name>.options"
 
 
@@ -220,6 +221,7 @@ def test_columns_of_results_are_explained_in_their_order() -> None:
         *STORAGE,
         *steerability.FEATURE_COLUMNS,
         *steerability.LAYER_COLUMNS,
+        *SPARSITY,
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 from typing import Any
 
@@ -248,17 +249,6 @@ def test_feature_sets_follow_from_the_stored_statistics(
 @pytest.mark.parametrize("dataset", TABLES)
 def test_what_stands_beside_the_table(finished: WorkingCopy, dataset: str) -> None:
     results = finished.folder / "results"
-    quality = read_table(finished, f"{dataset}_dictionaries.csv")
-    rows = quality.select("dictionary", "layer").rows()
-    assert rows == [(name, layer) for name in TABLES[dataset] for layer in LAYERS]
-    # of the set that is edited: its validation images
-    assert quality["n_images"].unique().to_list() == [{"celeba": 32, "waterbirds": 16}[dataset]]
-    for row in quality.iter_rows(named=True):
-        assert row["explained_variance"] <= 1
-        if row["dictionary"] == "neurons":
-            assert row["explained_variance"] == 1
-        elif "topk" in row["dictionary"]:
-            assert 0 < row["l0"] <= 4  # k
     text = (results / f"{dataset}_table.md").read_text()
     table = read_table(finished, f"{dataset}_table.csv")
     for name in (*TABLES[dataset], "Strict", "Relaxed"):
@@ -287,11 +277,43 @@ def test_what_stands_beside_the_table(finished: WorkingCopy, dataset: str) -> No
         "markdown": f"{dataset}_table.md",
         "figure": f"{dataset}_layers.png",
         "feature_sets": f"{dataset}_feature_sets.csv",
-        "dictionaries": f"{dataset}_dictionaries.csv",
         "summary": f"{dataset}_summary.txt",
         "headline": f"{dataset}_headline.json",
     }.items():
         assert outputs[name]["digest"] == digest_file(results / file)
+
+
+def test_what_dictionaries_are_worth(twin: WorkingCopy) -> None:
+    """Of the set that is edited: its validation images. The tables neither wait for it nor are made again."""
+    tables = {name: twin.pointers()[name] for name in twin.pointers() if "table.json" in name}
+    results = [f"results/{dataset}_dictionaries.csv" for dataset in (*TABLES, "general")]
+    # of the general set besides: list, extract, classes, and the two layers of the dictionary that learns from it
+    assert twin.run(*results).ok().counts == (8 + 2 + 3 + 2 * 2 + 1, 0)
+    assert {name: twin.pointers()[name] for name in tables} == tables
+    for dataset, images in {"celeba": 32, "waterbirds": 16}.items():
+        quality = read_table(twin, f"{dataset}_dictionaries.csv")
+        rows = quality.select("dictionary", "layer").rows()
+        assert rows == [(name, layer) for name in TABLES[dataset] for layer in LAYERS]
+        assert quality["n_images"].unique().to_list() == [images]
+        assert quality["n_classes"].unique().to_list() == [2]
+        assert quality["ce"].n_unique() == 1
+        for row in quality.iter_rows(named=True):
+            assert row["explained_variance"] <= 1
+            if row["dictionary"] == "neurons":
+                assert row["explained_variance"] == 1
+                assert row["ce_reconstruction"] == pytest.approx(row["ce"], abs=2e-3)  # stored
+                assert row["embedding_cosine"] == pytest.approx(1, abs=1e-4)
+            elif "topk" in row["dictionary"]:
+                assert 0 < row["l0"] <= 4  # k
+    general = read_table(twin, "general_dictionaries.csv")
+    assert general.select("dictionary", "layer").rows() == [("topk", 0), ("topk", 2)]
+    assert (general["n_images"].to_list(), general["n_classes"].to_list()) == ([40] * 2, [33] * 2)
+    # without the model's scale cosines hardly tell two classes apart
+    outcome = twin.run("results/celeba_dictionaries.csv", config=nested("head.logit_scale", "none"))
+    assert outcome.ok().counts == (4 + 1, 0)
+    bare = read_table(twin, "celeba_dictionaries.csv")
+    assert bare["logit_scale"].unique().to_list() == [1]
+    assert bare["ce"].to_list() == pytest.approx([math.log(2)] * 4, abs=0.3)
 
 
 def test_nothing_is_left_lying_about(finished: WorkingCopy) -> None:

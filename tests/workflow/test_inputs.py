@@ -17,6 +17,7 @@ REFS = "artifacts/refs"
 # What each kind of pointer reads of its own data set's activations.
 READS = {
     "evaluation": {"validation"},
+    "spliced": {"validation"},
     "statistics": {"train"},
     "selection": {"validation"},
     "ablation": {"test"},
@@ -28,6 +29,7 @@ READS = {
 # Of those, what a result of a table needs, of its trained dictionaries and of the neuron basis.
 OF_TRAINED = {
     "table": {"evaluation", "statistics", "selection", "ablation"},
+    "dictionaries": {"evaluation", "spliced"},
     "negative_control": {"control"},
     "baselines": {"statistics", "baselines"},
     "features": {"statistics", "selection", "top_images"},

@@ -34,7 +34,7 @@ def test_a_table_of_released_dictionaries(twin: WorkingCopy, tmp_path: Path) -> 
         theirs=imported(tmp_path / "all/layer_{layer}"),
         of_cls=imported(tmp_path / "cls/layer_{layer}"),
     )
-    twin.run(TABLE, config=config).ok()
+    twin.run(TABLE, QUALITY, config=config).ok()
     quality = pl.read_csv(twin.folder / QUALITY).filter(pl.col("dictionary") != "neurons")
     assert quality["check"].to_list() == ["accept"] * 4
     assert quality["explained_variance"].min() > 0.999  # type: ignore[operator]
@@ -53,7 +53,7 @@ def test_a_table_of_released_dictionaries(twin: WorkingCopy, tmp_path: Path) -> 
     outcome.refused("dictionaries.theirs, layer 2: reject: it explains", "check: report")
     assert outcome.counts == (1, 1)  # the import of one layer, and of the other from the store
     report = {"dictionaries": {"theirs": {"check": "report"}}}
-    outcome = twin.run(TABLE, config=merged(config, report)).ok()
+    outcome = twin.run(TABLE, QUALITY, config=merged(config, report)).ok()
     assert "warning: dictionaries.theirs, layer 2: reject: it explains" in outcome.text
     quality = pl.read_csv(twin.folder / QUALITY)
     found = dict(quality.filter(pl.col("dictionary") == "theirs").select("layer", "check").rows())
