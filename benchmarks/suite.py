@@ -78,6 +78,7 @@ PARTS = {
     ),
     "sweep": Part("benchmarks.sweep", ("sweep/",), (), 480, ("--quick",), 150),
     "steerability": Part("benchmarks.steerability", ("steer/",), (), 480, ("--quick",), 240),
+    "spliced": Part("benchmarks.spliced", ("spliced/",), (), 240, ("--quick",), 120),
     "cold": Part("benchmarks.cold", ("cold/",), ("--folder", "{scratch}/default"), 600),
     "restore": Part(
         "benchmarks.restore",

@@ -23,6 +23,7 @@ from benchmarks.lines import device, existing_folder, new_file, positive
         ("codecs", ["--shard", "."], "--shard: found no array resid_post/03 in ."),
         ("sweep", ["--every", "0"], "--every: found 0, expected a whole number from 1"),
         ("steerability", ["--images", "0"], "--images: found 0, expected a whole number from 1"),
+        ("spliced", ["--images", "0"], "--images: found 0, expected a whole number from 1"),
         ("dags", ["--rounds", "0"], "--rounds: found 0, expected a whole number from 1"),
     ],
 )

@@ -19,6 +19,10 @@ fi
 rm -rf "$goldens/releases"
 PYTHONHASHSEED=0 "$environment/bin/python" "$here/releases.py" "$goldens/releases"  # SAELens writes keys of a set
 
+# open_clip's own needs torchvision of the same torch
+"$environment/bin/pip" install --quiet "torchvision==0.28.0" "open_clip_torch==3.3.0"
+"$environment/bin/python" "$here/open_clip_golden.py" "$root/tests/backbones/goldens/open_clip.safetensors"
+
 exports=$(mktemp -d)
 trap 'rm -rf "$exports"' EXIT
 PYTHONPATH=$root "${PYTHON:-$root/.venv/bin/python}" "$here/exported.py" write "$exports"

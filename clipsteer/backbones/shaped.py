@@ -76,10 +76,9 @@ def write_shaped(
     Raises:
         ClipsteerError: `out` holds files already, or `tokenizer` lacks its files.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ClipsteerError(f"--out: {out} exists already. Give a new or an empty folder.")
+    check_new(out)
     if tokenizer is not None:
-        _check_tokenizer(family, tokenizer)
+        check_tokenizer(family, tokenizer)
 
     import torch
     from transformers.utils.logging import disable_progress_bar
@@ -93,6 +92,17 @@ def write_shaped(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, processor, words = make(*towers, tokenizer, projection_dim)
+    write_folder(out, model, processor, words)
+
+
+def check_new(out: Path) -> None:
+    """Refuse a folder that holds something."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ClipsteerError(f"--out: {out} exists already. Give a new or an empty folder.")
+
+
+def write_folder(out: Path, model: Any, processor: Any, words: Any) -> None:
+    """Model, image processor and tokenizer in transformers' layout."""
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out)
     processor.save_pretrained(out)
@@ -100,11 +110,21 @@ def write_shaped(
     words.save_pretrained(out)
 
 
+def clip_processor(size: int) -> Any:
+    """A CLIP's image processor for pictures of `size` pixels: bicubic, the shorter side, a crop from the middle."""
+    from transformers import CLIPImageProcessorPil
+
+    # Saved as "CLIPImageProcessor", which every version of transformers can load.
+    return CLIPImageProcessorPil(
+        size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+    )
+
+
 def _clip(
     vision: dict[str, Any], text: dict[str, Any], tokenizer: Path | None, projection_dim: int
 ) -> tuple[Any, Any, Any]:
     """Model, image processor and tokenizer."""
-    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
     words: Any = CLIPTokenizer.from_pretrained(tokenizer) if tokenizer else byte_tokenizer()
     ids = {f"{name}_token_id": getattr(words, f"{name}_token_id") for name in ("bos", "eos", "pad")}
@@ -116,12 +136,7 @@ def _clip(
             projection_dim=projection_dim,
         )
     )
-    size = vision["image_size"]
-    # Saved as "CLIPImageProcessor", which every version of transformers can load.
-    processor = CLIPImageProcessorPil(
-        size={"shortest_edge": size}, crop_size={"height": size, "width": size}
-    )
-    return model, processor, words
+    return model, clip_processor(vision["image_size"]), words
 
 
 def _siglip(
@@ -185,7 +200,8 @@ def letter_tokenizer() -> Any:
     return tokenizer
 
 
-def _check_tokenizer(family: Family, folder: Path) -> None:
+def check_tokenizer(family: Family, folder: Path) -> None:
+    """Refuse a folder without a tokenizer of this family."""
     # transformers 5 makes an empty tokenizer where it finds no files.
     wanted = _TOKENIZERS[family]
     names = {name for files in wanted for name in files if (folder / name).is_file()}

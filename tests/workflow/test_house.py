@@ -53,7 +53,7 @@ LIGHT = {
 # heavy: within the one command that needs it
 WITHIN = {
     "cli": {
-        "clipsteer.dictionaries.export",
+        *("clipsteer.backbones.open_clip", "clipsteer.dictionaries.export"),
         *("clipsteer.front.passes", "clipsteer.front.placed", "clipsteer.front.runs"),
         "clipsteer.report.steered_figure",
     }
