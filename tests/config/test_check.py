@@ -14,8 +14,9 @@ import yaml
 from clipsteer.config.check import validate
 from clipsteer.config.lengths import config_warnings
 from clipsteer.config.model import layers_of, vision
-from clipsteer.config.used import used_dictionaries
+from clipsteer.config.used import used_dictionaries, valued
 from clipsteer.errors import ClipsteerError
+from clipsteer.report.paper import quality_rows
 from clipsteer.store.digest import canonical_json
 from tests.data.small_trees import celeba
 
@@ -457,3 +458,59 @@ def test_paper_overlay(config: dict[str, Any], tmp_path: Path) -> None:
     for name, training in ((n, d.get("training")) for n, d in merged["dictionaries"].items()):
         if name in used_dictionaries(merged) and training:
             assert training["expansion"] * 768 == 49_152
+
+
+@pytest.mark.parametrize("number", [3, 4])
+def test_overlays_of_tables_3_and_4(config: dict[str, Any], tmp_path: Path, number: int) -> None:
+    """ImageNet and the model are enough, and the dictionaries are those of the paper's rows."""
+    for name in ("paper", f"paper_table{number}"):
+        merge(config, yaml.safe_load((BASE / f"config/{name}.yaml").read_text()))
+    model = tmp_path / config["model"]["source"]
+    model.mkdir(parents=True)
+    (model / "config.json").write_text('{"model_type": "clip", "vision_config": {}}')
+    told = faults(config, tmp_path)
+    assert "1 fault:" in told
+    assert "datasets.general.root" in told
+    (tmp_path / config["datasets"]["general"]["root"]).mkdir(parents=True)
+    meant = validate(config, tmp_path)
+    names = valued(meant)
+    assert list(names) == ["general"]
+    rows = quality_rows("vanilla" if number == 3 else "topk")
+    assert layers_of(meant, tmp_path) == sorted({int(row["layer"]) for row in rows})
+    used = [meant["dictionaries"][name] for name in names["general"]]
+    assert {of["hook_point"] for of in used} == {row["sublayer"] for row in rows}
+    if number == 3:
+        weights = [of["training"]["l1"] for of in used]
+        assert sorted(weights) == sorted({float(row["l1_coefficient"]) for row in rows})
+    else:
+        assert [str(of["training"]["k"]) for of in used] == [*{row["l0"] for row in rows}]
+        assert meant["datasets"]["general"]["templates"] == ["{}"]
+        assert meant["head"]["logit_scale"] == "none"
+
+
+def test_whose_worth_is_told(config: dict[str, Any]) -> None:
+    tables = validate(config, BASE)["tables"]
+    of_general = ["topk", "vanilla"]  # those of the tables that learn from it
+    assert valued(validate(config, BASE)) == {**tables, "general": of_general}
+    put(config, "tables.waterbirds", [])
+    put(config, "dictionary_tables", {"waterbirds": ["neurons"], "general": ["celeba_topk"]})
+    found = valued(validate(config, BASE))
+    assert found["waterbirds"] == ["neurons"]
+    assert found["general"] == ["celeba_topk"]
+    del config["datasets"]["general"]["templates"]
+    put(config, "dictionary_tables", {})
+    assert list(valued(validate(config, BASE))) == ["celeba"]
+
+
+def test_faults_of_dictionary_tables(config: dict[str, Any]) -> None:
+    lists = {"celeba": ["topk"], "generall": ["topk"], "general": ["topk", "tokp"]}
+    put(config, "dictionary_tables", lists)
+    put(config, "datasets.celeba.class_words", "open_clip")
+    del config["datasets"]["general"]["templates"]
+    text = faults(config)
+    assert "5 faults" in text
+    assert "dictionary_tables.celeba: found a list, but tables.celeba has dictionaries" in text
+    assert "dictionary_tables.generall: no data set of that name" in text
+    assert "datasets.general.templates: missing, but dictionary_tables.general needs it" in text
+    assert "dictionary_tables.general: found tokp, expected one of" in text
+    assert "datasets.celeba.class_words: has no effect on layout celeba" in text
