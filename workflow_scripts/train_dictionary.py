@@ -23,7 +23,7 @@ USES = (
     "dictionaries.architecture",
     "dictionaries.hook_point",
     "dictionaries.training",
-    "seed",
+    "training_seed(seed) as seed",
 )
 CUT = ("layers",)
 IMPORTS = ("clipsteer.dictionaries.{architecture}",)

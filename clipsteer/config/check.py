@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clipsteer.config.datasets import dataset_faults, root_faults, table_faults, worth_faults
-from clipsteer.config.dictionaries import dictionary_faults
+from clipsteer.config.datasets import dataset_faults, root_faults, table_faults
+from clipsteer.config.dictionaries import dictionary_faults, grid_faults
+from clipsteer.config.grid import with_points
 from clipsteer.config.model import model_faults
 from clipsteer.config.used import Config, used_dictionaries
 from clipsteer.errors import ClipsteerError
@@ -24,7 +25,7 @@ _RESERVED = {"model", "raw", "dictionaries", "vocabulary"}
 
 
 def validate(config: Config, base: Path) -> dict[str, Any]:
-    """`config` with its values as they are meant and its defaults filled in: what the workflow is to use.
+    """`config` with its values as they are meant, its defaults and its grids' points: what the workflow is to use.
 
     A plain mapping, the same whether a default is written or left out. `base` is the folder that relative
     paths in the config start from. Raises one ClipsteerError that lists all faults.
@@ -36,7 +37,7 @@ def validate(config: Config, base: Path) -> dict[str, Any]:
         listing = "\n".join(f"  - {fault}" for fault in faults)
         noun = "fault" if len(faults) == 1 else "faults"
         raise ClipsteerError(f"the configuration has {len(faults)} {noun}:\n{listing}")
-    return meant
+    return with_points(meant)
 
 
 def _meaning(config: Config, base: Path) -> Iterator[str]:
@@ -57,7 +58,8 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
         if names:
             yield from worth_faults(config, dataset)
     for name in used_dictionaries(config):
-        yield from dictionary_faults(config, name, base)
+        found = list(dictionary_faults(config, name, base))
+        yield from found or grid_faults(config, name, base)
     thresholds = config["steering"]["thresholds"]
     if thresholds["low"] >= thresholds["high"]:
         yield (

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from clipsteer.config.datasets import not_a_model
+from clipsteer.config.grid import has_grid, in_words, points, size
 from clipsteer.config.lengths import length_faults
 from clipsteer.config.model import layers_of, vision
 from clipsteer.config.used import FIRST, Config, dictionary_model, models
@@ -20,6 +21,8 @@ _ONLY = {
     "prefixes": ("matryoshka",),
     "l1": ("vanilla",),
 }
+# Keys of a dictionary that only a training here reads.
+_TRAINED_ONLY = ("seed", "grid")
 
 
 def dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
@@ -35,11 +38,14 @@ def dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
     if name == "random":
         yield f"{key}: results of steerability keep this name for random directions; choose another."
     if dictionary["architecture"] == "neurons":
-        for extra in ("training", "trained_on"):
+        for extra in ("training", "trained_on", *_TRAINED_ONLY):
             if extra in dictionary:
                 yield f"{key}.{extra}: has no effect, the neuron basis is not trained; remove it."
     model = dictionary_model(config, name)
     if dictionary["architecture"] == "imported":
+        for extra in _TRAINED_ONLY:
+            if extra in dictionary:
+                yield f"{key}.{extra}: has no effect, a released dictionary is not trained; remove it."
         yield from not_a_model(config, f"{key}.model", dictionary.get("model", FIRST))
         if model in models(config):
             with suppress(ClipsteerError):  # told of the model's source, or of its layers
@@ -86,3 +92,35 @@ def dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
         )
     if dictionary["trained_on"] in config["datasets"]:
         yield from length_faults(config, name, tower, base)
+
+
+def grid_faults(config: Config, name: str, base: Path) -> Iterator[str]:
+    """A grid that is too large, and what its points have amiss of each other, of their data or of the model.
+
+    For a dictionary that is sound itself.
+    """
+    dictionary, key = config["dictionaries"][name], f"dictionaries.{name}.grid"
+    if not has_grid(dictionary):
+        return
+    found, most = size(dictionary), config["sweep"]["max_points"]
+    if found > most:
+        layers = len(layers_of(config, base, dictionary_model(config, name)))
+        yield (
+            f"{key}: found {found:,} combinations, {found * layers:,} dictionaries for {layers} layers, expected at "
+            f"most {most:,}. List fewer values, or raise sweep.max_points if you mean it."
+        )
+        return
+    said = set[str]()
+    for point, settings in points(config, name).items():
+        if point == name:
+            continue
+        where = f"{key} ({in_words(config, name, settings)})"
+        if point in config["dictionaries"]:
+            yield f"dictionaries.{point}: is what a point of {where} is called; choose another name."
+            continue
+        wider = {**config, "dictionaries": {**config["dictionaries"], point: settings}}
+        for fault in dictionary_faults(wider, point, base):
+            words = fault.removeprefix(f"dictionaries.{point}.")
+            if words not in said:
+                yield f"{where}, {words.replace(f'dictionaries.{point}', where)}"
+            said.add(words)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from clipsteer.sections.values import (
     Absent,
@@ -18,6 +18,7 @@ from clipsteer.sections.values import (
     Positive,
     Rate,
     Section,
+    Seed,
     Share,
     SomeText,
     Truth,
@@ -84,6 +85,36 @@ class Training(Section):
     )
 
 
+def _several(kind: Any) -> tuple[Any, Any]:
+    """A field that lists values of one kind and may be left out."""
+    return Annotated[list[kind], Field(min_length=1)], Field(Absent)
+
+
+if TYPE_CHECKING:
+    Grid = Section
+else:  # made of `Training`, so that a key of it is one of a grid too
+    Grid = create_model(
+        "Grid",
+        __base__=Section,
+        __doc__="Values of keys of `training`, and seeds: each combination is a dictionary.",
+        **{
+            name: _several(Annotated[(field.annotation, Field(), *field.metadata)])
+            for name, field in Training.model_fields.items()
+        },
+        seed=_several(Seed),
+    )
+
+
+class Sweep(Section):
+    """What holds of all grids."""
+
+    max_points: Positive = key(
+        "points that a dictionary's grid may have; a larger one is refused before anything runs",
+        "nothing",
+        default=64,
+    )
+
+
 class Dictionary(Section):
     """An SAE that is trained here, one that others have trained, or the neuron basis."""
 
@@ -111,6 +142,14 @@ class Dictionary(Section):
         "what it encodes and edits; must be in `activations.hook_points`", _AGAIN
     )
     training: Training = part(Absent)
+    seed: Seed = key("of its training; without it the run's `seed`", _AGAIN, default=Absent)
+    grid: Grid = key(
+        "keys of `training`, and `seed`, each with a list of values: every combination is a dictionary of "
+        "its own ([docs/sweeps.md](sweeps.md)); a key that is not listed is that of `training`",
+        f"{_AGAIN}, of new combinations only",
+        default=Absent,
+        allowed="list of values, by key",
+    )
     source: SomeText = key(
         "where a released dictionary is from, `{layer}` where the layer goes; this key and all below are of `imported` "
         "only",

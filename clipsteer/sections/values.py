@@ -149,6 +149,7 @@ Truth = Annotated[bool, Field(strict=True), BeforeValidator(_truth)]
 Whole = Annotated[int, Field(strict=True), WHOLE]
 Count = Annotated[int, Field(strict=True, ge=0), WHOLE]
 Positive = Annotated[int, Field(strict=True, ge=1), WHOLE]
+Seed = Annotated[int, Field(strict=True, ge=0, le=2_000_000), WHOLE]
 _FLOAT = Field(strict=True, allow_inf_nan=False)
 Signed = Annotated[float, _FLOAT, Field(ge=-1e6, le=1e6), BeforeValidator(_number)]
 Amount = Annotated[float, _FLOAT, Field(ge=0), BeforeValidator(_number)]

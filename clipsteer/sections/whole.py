@@ -7,12 +7,12 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from clipsteer.sections.data import Dataset
-from clipsteer.sections.dictionaries import Dictionary
+from clipsteer.sections.dictionaries import Dictionary, Sweep
 from clipsteer.sections.explorer import Explorer
 from clipsteer.sections.general import Activations, Head, Jobs, Raw, Runtime, Steering, Store
 from clipsteer.sections.model import Model, OtherModel
 from clipsteer.sections.steerability import Steerability, Vocabulary
-from clipsteer.sections.values import WHOLE, Name, Once, Section, key, part
+from clipsteer.sections.values import Name, Once, Section, Seed, key, part
 
 
 class Configuration(Section):
@@ -20,7 +20,7 @@ class Configuration(Section):
 
     model_config = ConfigDict(defer_build=False)
 
-    seed: Annotated[int, Field(strict=True, ge=0, le=2_000_000), WHOLE] = key(
+    seed: Seed = key(
         "one seed for painting, the draw of evaluation images, pre-training, augmentation, SAE training, random "
         "controls, shuffles, the probes' folds and sample, and the samples and bootstrap of steerability",
         "paint_world, paint_pairs, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, "
@@ -35,7 +35,7 @@ class Configuration(Section):
     models: dict[Name, OtherModel] = Field(default={})
     activations: Activations
     dictionaries: Annotated[dict[Name, Dictionary], Field(min_length=1)]
-    head: Head = part({})
+    sweep: Sweep = part({})
     steering: Steering
     explorer: Explorer = part({})
     vocabulary: Vocabulary = part({})

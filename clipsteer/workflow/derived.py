@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from clipsteer.config.grid import seed_of
 from clipsteer.config.model import model_shape
 from clipsteer.data.forms import CURATED_WORDS, papers_attributes, unconcerned
 from clipsteer.dictionaries.sources import published
@@ -111,6 +112,12 @@ class Derived:
         if self._outline.vocabulary is not None:
             return digest_file(self._outline.folder / self._outline.vocabulary)
         return "captions" if self._outline.captioned(wildcards) else "tokenizer"
+
+    # ---- trained dictionaries
+
+    def training_seed(self, wildcards: Any) -> int:
+        """The dictionary's own, or the run's."""
+        return seed_of(self._outline.config, self._outline.dictionaries[wildcards.dictionary])
 
     # ---- released dictionaries
 

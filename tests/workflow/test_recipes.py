@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipsteer.config.grid import with_points
 from clipsteer.errors import ClipsteerError
 from clipsteer.runner.declared import SCRIPTS, declared
 from clipsteer.runner.fingerprint import code_fingerprint
@@ -167,6 +168,29 @@ def test_all_keys_of_the_default_are_looked_at() -> None:
     assert KEYS.keys() >= OTHERWISE
     assert AFTER.keys() <= KEYS.keys()
     assert len(KEYS.keys() - OTHERWISE) > 60
+
+
+@pytest.mark.usefixtures("one_code")
+def test_a_point_of_a_grid_has_the_recipe_of_a_dictionary_with_its_settings() -> None:
+    grid = {"lr": [1e-3, 1e-2], "seed": [0, 5]}
+    made = outline({"dictionaries": {"topk": {"grid": grid}}, "sweep": {"max_points": 64}})
+    points = Outline(with_points(made.config), BASE, BASE)
+    names = points.dictionaries.keys() - made.dictionaries.keys()
+    assert len(names) == 4
+    training = DEFAULT["dictionaries"]["topk"]["training"]
+
+    def recipe(of: Outline, name: str) -> str:
+        at = wildcards(dictionary=name, block="layers_00-02")
+        return Recipes(of).of("train_dictionary")(at)
+
+    by_hand = {
+        recipe(outline({"seed": seed, "dictionaries": {"topk": {"training": {"lr": lr}}}}), "topk")
+        for lr in grid["lr"]
+        for seed in grid["seed"]
+    }
+    assert training["lr"] not in grid["lr"]
+    assert {recipe(points, name) for name in names} == by_hand
+    assert recipe(points, "topk") == recipe(outline(), "topk")
 
 
 @pytest.mark.usefixtures("one_code")
