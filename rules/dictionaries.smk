@@ -72,14 +72,39 @@ rule check_dictionary:
         " --inputs activations {input.activations} --pointer {output}"
 
 
+rule choose_dictionary:
+    input:
+        dictionary=INPUTS.candidates,
+        evaluation=INPUTS.candidates_quality,
+    output:
+        f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}/chosen.json",
+    log:
+        "logs/choose_dictionary/{dataset}_{dictionary}_{block}.log",
+    wildcard_constraints:
+        dictionary=one_of(OUTLINE.chosen),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("choose_dictionary"),
+    params:
+        recipe=RECIPES.of("choose_dictionary"),
+        chain=expected_chain,
+    shell:
+        shell_words("choose_dictionary")
+        + "--name {wildcards.dictionary} --inputs dictionary {input.dictionary}"
+        " --inputs evaluation {input.evaluation} --pointer {output}"
+
+
 rule evaluate_dictionary:
     input:
         dictionary=INPUTS.trained,
-        activations=INPUTS.activations("validation"),
+        activations=INPUTS.evaluated,
     output:
-        f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}/evaluation.json",
+        f"{REFS}/{{dataset}}/{{dictionary}}/{{block}}/evaluation{{on}}.json",
     log:
-        "logs/evaluate_dictionary/{dataset}_{dictionary}_{block}.log",
+        "logs/evaluate_dictionary/{dataset}_{dictionary}_{block}{on}.log",
+    wildcard_constraints:
+        on="(_test)?",  # of validation, or beside it
     priority: 1
     conda:
         "../envs/clip.yaml"
@@ -93,6 +118,32 @@ rule evaluate_dictionary:
         shell_words("evaluate_dictionary")
         + "--name {wildcards.dictionary} --inputs dictionary {input.dictionary}"
         " --inputs activations {input.activations} --pointer {output}"
+
+
+rule compare_dictionaries:
+    input:
+        dictionary=INPUTS.compared,
+        statistics=INPUTS.of_compared("statistics", steered=False),
+        selection=INPUTS.of_compared("selection"),
+    output:
+        f"{REFS}/{{dataset}}/likeness/{{block}}.json",
+    log:
+        "logs/compare_dictionaries/{dataset}_{block}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.swept),
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("compare_dictionaries"),
+    params:
+        recipe=RECIPES.of("compare_dictionaries"),
+        chain=expected_chain,
+    shell:
+        shell_words("compare_dictionaries")
+        + "--name {wildcards.dataset} --inputs dictionary {input.dictionary}"
+        " --inputs statistics {input.statistics} --inputs selection {input.selection}"
+        " --pointer {output}"
 
 
 # Only where results/<dataset>_dictionaries.csv is asked for: a table does not wait for it.

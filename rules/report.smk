@@ -8,6 +8,7 @@ rule make_table:
         selection=INPUTS.of_table("selection"),
         ablation=INPUTS.of_table("ablation"),
         check=INPUTS.of_imported("check"),
+        chosen=INPUTS.of_chosen("chosen"),
         dropped=INPUTS.dropped("table"),
     output:
         csv="results/{dataset}_table.csv",
@@ -33,7 +34,7 @@ rule make_table:
         + "--name {wildcards.dataset} --input manifest={input.manifest}"
         " --inputs evaluation {input.evaluation}"
         " --inputs selection {input.selection} --inputs ablation {input.ablation}"
-        " --inputs check {input.check}"
+        " --inputs check {input.check} --inputs chosen {input.chosen}"
         " --export all/csv={output.csv} all/markdown={output.markdown} all/figure={output.figure}"
         " all/feature_sets={output.feature_sets} all/summary={output.summary}"
         " all/headline={output.headline} --pointer {output.pointer}"
@@ -330,3 +331,64 @@ rule steerability_table:
         " --export all/csv={output.csv} all/layers={output.layers} all/markdown={output.markdown}"
         " all/curves={output.curves} all/histogram={output.histogram} all/by_layer={output.by_layer}"
         " all/words={output.words} --pointer {output.pointer}"
+
+
+# Grids: every point by quality, with the front. Steered only where sweep.steer says so.
+
+
+rule sweep_table:
+    input:
+        evaluation=INPUTS.of_points("evaluation"),
+        evaluation_test=INPUTS.of_points("evaluation_test"),
+        selection=INPUTS.of_steered_points("selection"),
+        ablation=INPUTS.of_steered_points("ablation"),
+        dropped=INPUTS.dropped("sweep"),
+    output:
+        csv="results/{dataset}_sweep.csv",
+        figure="results/{dataset}_pareto.png",
+        pointer=f"{REFS}/{{dataset}}/sweep.json",
+    log:
+        "logs/sweep_table/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.swept),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("sweep_table"),
+    params:
+        recipe=RECIPES.of("sweep_table"),
+        chain=expected_chain,
+    shell:
+        shell_words("sweep_table")
+        + "--name {wildcards.dataset} --inputs evaluation {input.evaluation}"
+        " --inputs evaluation_test {input.evaluation_test}"
+        " --inputs selection {input.selection} --inputs ablation {input.ablation}"
+        " --export all/csv={output.csv} all/figure={output.figure} --pointer {output.pointer}"
+
+
+rule stability_table:
+    input:
+        likeness=INPUTS.likeness,
+        selection=INPUTS.of_compared("selection"),
+        ablation=INPUTS.of_compared("ablation"),
+        dropped=INPUTS.dropped("stability"),
+    output:
+        csv="results/{dataset}_stability.csv",
+        markdown="results/{dataset}_stability.md",
+        pointer=f"{REFS}/{{dataset}}/stability.json",
+    log:
+        "logs/stability_table/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.swept),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("stability_table"),
+    params:
+        recipe=RECIPES.of("stability_table"),
+        chain=expected_chain,
+    shell:
+        shell_words("stability_table")
+        + "--name {wildcards.dataset} --inputs likeness {input.likeness}"
+        " --inputs selection {input.selection} --inputs ablation {input.ablation}"
+        " --export all/csv={output.csv} all/markdown={output.markdown} --pointer {output.pointer}"

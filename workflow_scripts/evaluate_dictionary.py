@@ -51,7 +51,7 @@ def compute(run: Run) -> None:
 
 
 def cost(job: Sizes) -> Cost:
-    return job.apply(job.images("validation"))
+    return job.apply(job.images("test" if job.names.get("on") else "validation"))
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ def plan(job: Job) -> dict[str, Action]:
         # every ablation lists the same images with its own resumed predictions
         **job.of_members("ablation", "images"),
         **job.of_members("check", "check"),
+        **job.of_members("chosen", "choice"),
     }
     # images that the data set lists and lacks; a fact, so that the manifest as a whole is no input
     left_out = job.facts("manifest").get("left_out", {})
@@ -132,6 +133,7 @@ def compute(run: Run) -> None:
     run.put_bytes("summary", text.encode())
     run.put_json("headline", found)
     notes = _notes(recipe, grouping_of(images.to_dict(as_series=False)).n_spurious)
+    notes += _choices(run)
     page = render_markdown(table, group_names=groups, notes=notes, left_out=left_out)
     run.put_bytes("markdown", page.encode())
     sets = feature_sets(
@@ -174,6 +176,20 @@ def _notes(recipe: Mapping[str, Any], n_spurious: int) -> list[str]:
     return [
         f"D_A: images with the spurious value {value} of 0 to {n_spurious - 1} (`steering.attribute_value`), against"
         " those with any other."
+    ]
+
+
+def _choices(run: Run) -> list[str]:
+    """Which points of their grids dictionaries are, where quality has chosen them."""
+    taken: dict[str, list[str]] = {}
+    for name, dictionary, layer in _members(run, "choice"):
+        found = run.json(name)
+        values = ", ".join(f"{key} {value}" for key, value in found["point"].items())
+        taken.setdefault(dictionary, []).append(f"layer {layer}, {values}, of {found['of']}")
+    return [
+        f"`{dictionary}` is at each layer the point of its grid that validation chose, by "
+        f"`choose: {_dictionaries(run)[dictionary]['choose']}` ({'; '.join(layers)})."
+        for dictionary, layers in taken.items()
     ]
 
 

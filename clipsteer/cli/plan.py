@@ -43,12 +43,7 @@ def add(subparsers: Any) -> None:
     plan.add_argument(
         "targets", nargs="*", metavar="TARGET", help="as for snakemake; none: all tables"
     )
-    for (option, *short), metavar in _SEVERAL.items():
-        plan.add_argument(
-            option, *short, nargs="+", default=[], metavar=metavar, help="as for snakemake"
-        )
-    for option, *short in _ONE:
-        plan.add_argument(option, *short, metavar="F", help="as for snakemake")
+    add_words(plan)
     plan.add_argument("--json", action="store_true", help="everything as JSON")
     plan.add_argument(
         "--resources",
@@ -56,6 +51,16 @@ def add(subparsers: Any) -> None:
         help="what the jobs would take of a cluster: memory, CPU and GPU time, disk",
     )
     plan.set_defaults(run=run_plan)
+
+
+def add_words(parser: argparse.ArgumentParser) -> None:
+    """The options that say of which run something is asked."""
+    for (option, *short), metavar in _SEVERAL.items():
+        parser.add_argument(
+            option, *short, nargs="+", default=[], metavar=metavar, help="as for snakemake"
+        )
+    for option, *short in _ONE:
+        parser.add_argument(option, *short, metavar="F", help="as for snakemake")
 
 
 def run_plan(arguments: argparse.Namespace) -> int:

@@ -110,7 +110,9 @@ def _place(job: DagJob, member: str) -> str:
     """Where an action belongs, such as `celeba topk/layer_03`, so that it folds with its like."""
     above, _, last = member.rpartition("/")
     words = [
-        value for name, value in job.wildcards.items() if name not in _IN_MEMBERS and value != above
+        value
+        for name, value in job.wildcards.items()
+        if name not in _IN_MEMBERS and value not in ("", above)
     ]
     if last == MORE:
         member = above

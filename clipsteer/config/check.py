@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clipsteer.config.datasets import dataset_faults, root_faults, table_faults
+from clipsteer.config.datasets import dataset_faults, root_faults, table_faults, worth_faults
 from clipsteer.config.dictionaries import dictionary_faults, grid_faults
 from clipsteer.config.grid import with_points
 from clipsteer.config.model import model_faults

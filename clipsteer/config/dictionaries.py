@@ -22,7 +22,7 @@ _ONLY = {
     "l1": ("vanilla",),
 }
 # Keys of a dictionary that only a training here reads.
-_TRAINED_ONLY = ("seed", "grid")
+_TRAINED_ONLY = ("seed", "grid", "choose", "rule")
 
 
 def dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
@@ -74,6 +74,7 @@ def dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
             yield f"{key}.training.{option}: missing; {architecture} needs it."
         if architecture not in readers and option in training:
             yield f"{key}.training.{option}: has no effect on {architecture}; remove it."
+    yield from _choice_faults(dictionary, key)
     prefixes = training.get("prefixes", [1])
     if prefixes != sorted(set(prefixes)) or prefixes[-1] != 1:
         yield f"{key}.training.prefixes: found {prefixes}, expected ascending shares, the last 1."
@@ -92,6 +93,27 @@ def dictionary_faults(config: Config, name: str, base: Path) -> Iterator[str]:
         )
     if dictionary["trained_on"] in config["datasets"]:
         yield from length_faults(config, name, tower, base)
+
+
+def _choice_faults(dictionary: Config, key: str) -> Iterator[str]:
+    """What is amiss with the way in which a point of a grid is chosen."""
+    choose, rule = dictionary.get("choose", "fixed"), dictionary.get("rule")
+    values = [name for name in dictionary.get("grid", {}) if name != "seed"]
+    if "choose" in dictionary and not has_grid(dictionary):
+        yield f"{key}.choose: has no effect without {key}.grid; remove it, or list values there."
+    elif choose != "fixed" and not values:
+        yield (
+            f"{key}.choose: found {choose} with a grid of seeds alone, expected fixed: seeds repeat a setting, and "
+            "none of them is chosen."
+        )
+    if rule is None:
+        if choose == "rule":
+            yield f"{key}.rule: missing; choose: rule needs max_l0 or min_explained_variance there."
+    elif choose != "rule":
+        yield f"{key}.rule: has no effect on choose: {choose}; remove it, or set {key}.choose: rule."
+    elif len(rule) != 1:
+        found = " and ".join(rule) or "neither"
+        yield f"{key}.rule: found {found}, expected either max_l0 or min_explained_variance."
 
 
 def grid_faults(config: Config, name: str, base: Path) -> Iterator[str]:

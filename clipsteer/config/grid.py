@@ -26,21 +26,46 @@ def size(dictionary: Config) -> int:
     return math.prod(map(len, _lists(dictionary).values()))
 
 
+def is_chosen(dictionary: Config) -> bool:
+    """Whether tables use a point of its grid that quality chooses, not the settings that it is given."""
+    return has_grid(dictionary) and dictionary.get("choose", "fixed") != "fixed"
+
+
 def points(config: Config, name: str) -> dict[str, Config]:
     """The settings of every point of a dictionary's grid, by the name that it is known by; none without a grid.
 
-    The point with the dictionary's own settings is the dictionary itself. Any other is called by a digest of its
-    settings, so that its name does not depend on what else the grid lists or in which order. They come by their values,
-    in the order of the keys of `training`, the seed last.
+    The point with the dictionary's own settings is the dictionary itself, unless quality chooses what goes by that
+    name. Any other is called by a digest of its settings, so that its name does not depend on what else the grid lists
+    or in which order. They come by their values, in the order of the keys of `training`, the seed last.
     """
     dictionary = config["dictionaries"][name]
-    own = _settings(config, dictionary, {})
+    own = None if is_chosen(dictionary) else _settings(config, dictionary, {})
     found: dict[str, Config] = {}
     for values in _combinations(dictionary) if has_grid(dictionary) else ():
         settings = _settings(config, dictionary, values)
         digest = digest_bytes(canonical_json(settings)).partition(":")[2]
         found[name if settings == own else f"{name}_g{digest[:_DIGITS]}"] = settings
     return found
+
+
+def swept_points(config: Config, name: str) -> dict[str, Config]:
+    """The same with the dictionary itself, first, where tables use it and the grid does not list its settings."""
+    dictionary, found = config["dictionaries"][name], points(config, name)
+    if not found or is_chosen(dictionary) or name in found:
+        return found
+    return {name: _settings(config, dictionary, {}), **found}
+
+
+def candidates(config: Config, name: str) -> dict[str, Config]:
+    """The points that may be chosen: those of the dictionary's own seed, or of the least where the grid lacks it.
+
+    Seeds repeat a setting; to take the best of them would be to take the luckiest.
+    """
+    found = points(config, name)
+    seeds = {seed_of(config, settings) for settings in found.values()}
+    own = seed_of(config, config["dictionaries"][name])
+    seed = own if own in seeds else min(seeds, default=own)
+    return {k: v for k, v in found.items() if seed_of(config, v) == seed}
 
 
 def swept(config: Config, name: str) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -101,6 +101,13 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Dictionary:
             f"{folder / DESCRIPTION}: options: found {description['options']} with d = {d}, "
             f"m = {m}, which architecture {description['architecture']!r} refuses: {error}"
         ) from error
+
+
+def directions(folder: Path) -> Tensor:
+    """The unit rows (m, d) of a dictionary's decoder, without the rest of it."""
+    with safe_open(folder / TENSORS, framework="pt") as file:
+        rows: Tensor = file.get_tensor("W_dec")
+    return rows
 
 
 def describe(folder: Path) -> dict[str, Any]:

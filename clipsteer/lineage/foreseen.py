@@ -32,7 +32,7 @@ class DagJob:
     @property
     def title(self) -> str:
         """What it is called among the jobs of a DAG."""
-        return " ".join([self.rule, *self.wildcards.values()])
+        return " ".join(filter(None, [self.rule, *self.wildcards.values()]))
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from clipsteer.sections.values import (
 
 _AGAIN = "train_dictionary"
 _IMPORT = "import_dictionary"
+_SWEEP = "sweep_table"
 
 
 class Training(Section):
@@ -105,13 +106,34 @@ else:  # made of `Training`, so that a key of it is one of a grid too
     )
 
 
+class Rule(Section):
+    """What a point of a grid has to meet on the validation images, layer by layer."""
+
+    max_l0: Rate = key(
+        "the largest L0 that it may have; of those the one that explains most is taken; `choose: rule` needs this key "
+        "or the next, not both",
+        "choose_dictionary",
+        default=Absent,
+    )
+    min_explained_variance: Fraction = key(
+        "the least that it has to explain; of those the one with the smallest L0 is taken",
+        "choose_dictionary",
+        default=Absent,
+    )
+
+
 class Sweep(Section):
-    """What holds of all grids."""
+    """What `results/<dataset>_sweep.csv` and `results/<dataset>_stability.csv` are made of."""
 
     max_points: Positive = key(
         "points that a dictionary's grid may have; a larger one is refused before anything runs",
         "nothing",
         default=64,
+    )
+    steer: Truth = key(
+        "whether features are selected and ablated with every point too, not only its quality measured",
+        f"{_SWEEP}, stability_table",
+        default=False,
     )
 
 
@@ -144,12 +166,20 @@ class Dictionary(Section):
     training: Training = part(Absent)
     seed: Seed = key("of its training; without it the run's `seed`", _AGAIN, default=Absent)
     grid: Grid = key(
-        "keys of `training`, and `seed`, each with a list of values: every combination is a dictionary of "
-        "its own ([docs/sweeps.md](sweeps.md)); a key that is not listed is that of `training`",
+        "keys of `training`, and `seed`, each with a list of values: every combination is a dictionary for "
+        "`results/<dataset>_sweep.csv` ([docs/sweeps.md](sweeps.md)); a key that is not listed is that of `training`",
         f"{_AGAIN}, of new combinations only",
         default=Absent,
         allowed="list of values, by key",
     )
+    choose: Literal["fixed", "pareto", "rule"] = key(
+        "which point of the grid tables use, at each layer: the one of `training` (also where the key is left out), or "
+        "one that is chosen by quality on the table's validation images: where the front of L0 and explained variance "
+        "bends, or by `rule`",
+        "choose_dictionary and all that follows",
+        default=Absent,
+    )
+    rule: Rule = part(Absent)
     source: SomeText = key(
         "where a released dictionary is from, `{layer}` where the layer goes; this key and all below are of `imported` "
         "only",

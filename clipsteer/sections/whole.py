@@ -36,6 +36,7 @@ class Configuration(Section):
     activations: Activations
     dictionaries: Annotated[dict[Name, Dictionary], Field(min_length=1)]
     sweep: Sweep = part({})
+    head: Head = part({})
     steering: Steering
     explorer: Explorer = part({})
     vocabulary: Vocabulary = part({})

@@ -6,10 +6,10 @@ wildcards, whose values are the wildcards' names in the rule's output.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from clipsteer.config.grid import seed_of
+from clipsteer.config import grid
 from clipsteer.config.model import model_shape
 from clipsteer.data.forms import CURATED_WORDS, papers_attributes, unconcerned
 from clipsteer.dictionaries.sources import published
@@ -18,6 +18,7 @@ from clipsteer.report.paper import files as paper_files
 from clipsteer.report.paper import quality_files, table1_files
 from clipsteer.store.digest import digest_file
 from clipsteer.workflow.outline import Outline
+from clipsteer.workflow.related import relations
 from clipsteer.workflow.released import expected
 
 
@@ -117,7 +118,63 @@ class Derived:
 
     def training_seed(self, wildcards: Any) -> int:
         """The dictionary's own, or the run's."""
-        return seed_of(self._outline.config, self._outline.dictionaries[wildcards.dictionary])
+        return grid.seed_of(self._outline.config, self._outline.dictionaries[wildcards.dictionary])
+
+    # ---- grids
+
+    def choice(self, wildcards: Any) -> dict[str, Any]:
+        """How a point of the dictionary's grid is taken."""
+        return self._choice(wildcards.dictionary)
+
+    def candidates(self, wildcards: Any) -> list[dict[str, Any]]:
+        """The settings of the points that it is taken among, of the keys that the grid lists."""
+        config, name = self._outline.config, wildcards.dictionary
+        found = grid.candidates(config, name).values()
+        return [self._values(point, config["dictionaries"][name]["grid"]) for point in found]
+
+    def candidate_names(self, wildcards: Any) -> list[str]:
+        """What they are called, in the same order."""
+        return self._outline.candidates(wildcards.dictionary)
+
+    def sweeps(self, wildcards: Any) -> list[dict[str, Any]]:
+        """The grids of a table's dictionaries, with their points."""
+        return [self._sweep(name) for name in self._outline.with_grids(wildcards.dataset)]
+
+    def relations(self, wildcards: Any) -> list[dict[str, Any]]:
+        """Pairs of dictionaries that are compared, and how the two are related."""
+        return relations(self._outline, wildcards.dataset)
+
+    def compared(self, wildcards: Any) -> list[list[str]]:
+        """The pairs alone, each once."""
+        found = (relation["dictionaries"] for relation in self.relations(wildcards))
+        return [list(pair) for pair in dict.fromkeys(map(tuple, found))]
+
+    def _sweep(self, name: str) -> dict[str, Any]:
+        config, settings = self._outline.config, self._outline.dictionaries[name]
+        own = {**settings.get("training", {}), "seed": grid.seed_of(config, settings)}
+        found = {
+            point: self._values(of, own) for point, of in grid.swept_points(config, name).items()
+        }
+        return {
+            "name": name,
+            **{key: settings[key] for key in ("architecture", "trained_on", "hook_point")},
+            "choice": self._choice(name),
+            "keys": grid.swept(config, name),
+            "candidates": list(grid.candidates(config, name)),
+            "points": [
+                {"name": point, "values": values, "own": values == own}
+                for point, values in found.items()
+            ],
+        }
+
+    def _choice(self, name: str) -> dict[str, Any]:
+        settings = self._outline.dictionaries[name]
+        return {"by": settings.get("choose", "fixed"), **settings.get("rule", {})}
+
+    def _values(self, point: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+        """Of a point the values of some keys of training, and the seed."""
+        values = {**point["training"], "seed": grid.seed_of(self._outline.config, point)}
+        return {key: values.get(key) for key in keys}
 
     # ---- released dictionaries
 
@@ -213,10 +270,7 @@ class Derived:
     def valued(self, wildcards: Any) -> list[dict[str, Any]]:
         """The same of those whose worth on the data set is told, and how the loss of each is weighed."""
         names = self._outline.valued[wildcards.dataset]
-        loss = {name: self._outline.dictionaries[name].get("training", {}) for name in names}
-        return [
-            {**self._shown(name), **{k: loss[name].get(k) for k in ("l1", "mse")}} for name in names
-        ]
+        return [{**self._shown(name), **self._told(name, ("l1", "mse"))} for name in names]
 
     def _shown(self, dictionary: str) -> dict[str, Any]:
         settings = self._outline.dictionaries[dictionary]
@@ -225,5 +279,13 @@ class Derived:
             "name": dictionary,
             "painted": learns_from is not None and self._outline.is_painted(learns_from),
             **{k: settings.get(k) for k in ("architecture", "hook_point", "trained_on")},
-            **{k: settings.get("training", {}).get(k) for k in ("expansion", "k")},
+            **self._told(dictionary, ("expansion", "k")),
+            **({"choose": settings["choose"]} if grid.is_chosen(settings) else {}),
         }
+
+    def _told(self, dictionary: str, keys: Iterable[str]) -> dict[str, Any]:
+        """Some keys of its training; of one that is chosen among points not those in which they differ."""
+        settings = self._outline.dictionaries[dictionary]
+        differ = settings["grid"] if grid.is_chosen(settings) else {}
+        training = settings.get("training", {})
+        return {key: None if key in differ else training.get(key) for key in keys}

@@ -13,15 +13,23 @@ from typing import Any
 from clipsteer.data.forms import may_pair, unconcerned
 from clipsteer.store.roots import REFS
 from clipsteer.workflow.outline import DIRECTED, MODEL, VOCABULARY, Outline
+from clipsteer.workflow.related import compared
 
 DROPPED = f"{REFS}/{{table}}/dropped/{{result}}/{{dataset}}/{{split}}.json"
 """Says that the activations of a split have been dropped, as far as one result of a table goes."""
 
 _PART = re.compile(rf"{REFS}/([^/]+)/activations/([^/]+)/part_\d+\.json")
-RESULTS = ("table", "dictionaries", "negative_control", "baselines", "features", "steerability")
+RESULTS = (
+    *("table", "dictionaries", "negative_control", "baselines", "features", "steerability"),
+    *("sweep", "stability"),
+)
 """What a table has of results that each read activations."""
 
+_OF_GRIDS = ("sweep", "stability")
+
 InputFunction = Callable[[Any], list[str]]
+# Told which pointers are made from a split of a data set.
+Read = Callable[..., None]
 
 
 class Inputs:
@@ -60,6 +68,11 @@ class Inputs:
         """All parts of the activations of one split."""
         place = f"{REFS}/{dataset}/activations/{split}"
         return [f"{place}/part_{part}.json" for part in self._outline.parts]
+
+    def evaluated(self, wildcards: Any) -> list[str]:
+        """The activations that a dictionary's quality is measured on: of validation, or of test where the rule says."""
+        split = wildcards.on.removeprefix("_") or "validation"
+        return self.parts(wildcards.dataset, split)
 
     def activations(self, split: str) -> InputFunction:
         """All parts of one split of the data set at hand."""
@@ -106,7 +119,70 @@ class Inputs:
             return []
         if self._outline.is_imported(dictionary):
             return [f"{REFS}/{dataset}/{dictionary}/{block}/check.json"]
+        if self._outline.is_chosen(dictionary):
+            return [f"{REFS}/{dataset}/{dictionary}/{block}/chosen.json"]
         return [f"{REFS}/dictionaries/{dictionary}/{block}.json"]
+
+    # ---- grids
+
+    def candidates(self, wildcards: Any) -> list[str]:
+        """The points that a dictionary is chosen among."""
+        names = self._outline.candidates(wildcards.dictionary)
+        return [f"{REFS}/dictionaries/{name}/{wildcards.block}.json" for name in names]
+
+    def candidates_quality(self, wildcards: Any) -> list[str]:
+        """What each of them is worth."""
+        names = self._outline.candidates(wildcards.dictionary)
+        place = f"{REFS}/{wildcards.dataset}"
+        return [f"{place}/{name}/{wildcards.block}/evaluation.json" for name in names]
+
+    def of_chosen(self, kind: str) -> InputFunction:
+        """The pointers of one kind of the table's dictionaries that are chosen."""
+        return lambda wildcards: self._steered(wildcards.dataset, kind, self._outline.is_chosen)
+
+    def of_points(self, kind: str) -> InputFunction:
+        """Those of every point of the table's grids."""
+        return lambda wildcards: self._of_points(wildcards.dataset, kind)
+
+    def of_steered_points(self, kind: str) -> InputFunction:
+        """The same, where points are steered; none else."""
+        steer = self._outline.config["sweep"]["steer"]
+        return lambda wildcards: self._of_points(wildcards.dataset, kind) if steer else []
+
+    def compared(self, wildcards: Any) -> list[str]:
+        """The block's dictionaries that are compared with each other."""
+        names = compared(self._outline, wildcards.dataset)
+        dataset, block = wildcards.dataset, wildcards.block
+        return [file for name in names for file in self._dictionary(dataset, name, block)]
+
+    def of_compared(self, kind: str, *, steered: bool = True) -> InputFunction:
+        """The pointers of one kind of these, of the job's block or of all; none where `steered` and points are not."""
+
+        def pointers(wildcards: Any) -> list[str]:
+            if steered and not self._outline.config["sweep"]["steer"]:
+                return []
+            table = wildcards.dataset
+            own = getattr(wildcards, "block", None)
+            return [
+                f"{REFS}/{table}/{name}/{block}/{kind}.json"
+                for name in compared(self._outline, table)
+                for block in ([own] if own else self._outline.blocks(table))
+            ]
+
+        return pointers
+
+    def likeness(self, wildcards: Any) -> list[str]:
+        """What came of comparing them."""
+        table = wildcards.dataset
+        blocks = self._outline.blocks(table) if compared(self._outline, table) else []
+        return [f"{REFS}/{table}/likeness/{block}.json" for block in blocks]
+
+    def _of_points(self, table: str, kind: str) -> list[str]:
+        return [
+            f"{REFS}/{table}/{point}/{block}/{kind}.json"
+            for point in self._outline.points(table)
+            for block in self._outline.blocks(table)
+        ]
 
     # ---- tables
 
@@ -166,6 +242,9 @@ class Inputs:
         def read(dataset: str, split: str, *pointers: str) -> None:
             found.setdefault((dataset, split), []).extend(pointers)
 
+        if result in _OF_GRIDS:
+            self._read_by_points(table, result, read)
+            return found
         named = self._outline.valued if result == "dictionaries" else self._outline.tables
         for dictionary in named.get(table, []):
             is_sae = self._outline.is_trained(dictionary)
@@ -176,10 +255,7 @@ class Inputs:
                     read(table, "validation", f"{place}/check.json")
                 if result != "negative_control" and (is_sae or result != "baselines"):
                     if trained_on:
-                        for split in self._outline.training_splits(trained_on):
-                            read(
-                                trained_on, split, f"{REFS}/dictionaries/{dictionary}/{block}.json"
-                            )
+                        self._read_in_training(table, dictionary, block, read)
                     if result not in ("dictionaries", "steerability"):
                         read(table, "train", f"{place}/statistics.json")
                 if result == "table":
@@ -212,6 +288,35 @@ class Inputs:
             for split in ("train", "validation", "test"):
                 read(table, split, f"{REFS}/{table}/readout.json")
         return found
+
+    def _read_in_training(self, table: str, dictionary: str, block: str, read: Read) -> None:
+        """What is read until a dictionary of a table is there."""
+        trained_on = self._outline.dictionaries[dictionary]["trained_on"]
+        for point in self._outline.candidates(dictionary):
+            for split in self._outline.training_splits(trained_on):
+                read(trained_on, split, f"{REFS}/dictionaries/{point}/{block}.json")
+            if self._outline.is_chosen(dictionary):
+                read(table, "validation", f"{REFS}/{table}/{point}/{block}/evaluation.json")
+
+    def _read_by_points(self, table: str, result: str, read: Read) -> None:
+        """What a sweep reads, or the comparison of dictionaries."""
+        sweep, steer = result == "sweep", self._outline.config["sweep"]["steer"]
+        names = self._outline.points(table) if sweep else compared(self._outline, table)
+        for point in names:
+            for block in self._outline.blocks(table):
+                place = f"{REFS}/{table}/{point}/{block}"
+                if self._outline.learns_from(point):
+                    self._read_in_training(table, point, block, read)
+                if self._outline.is_imported(point):
+                    read(table, "validation", f"{place}/check.json")
+                if sweep:
+                    read(table, "validation", f"{place}/evaluation.json")
+                    read(table, "test", f"{place}/evaluation_test.json")
+                if steer or not sweep:
+                    read(table, "train", f"{place}/statistics.json")
+                if steer:
+                    read(table, "validation", f"{place}/selection.json")
+                    read(table, "test", f"{place}/ablation.json")
 
     def before_drop(self, wildcards: Any) -> list[str]:
         """What must be there before a split's activations are dropped."""

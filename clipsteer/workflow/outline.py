@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from clipsteer.config.grid import candidates, has_grid, is_chosen, swept_points
 from clipsteer.config.model import layers_of
 from clipsteer.config.used import (
     FIRST,
@@ -167,6 +168,37 @@ class Outline:
         """Where an imported dictionary has a layer from."""
         settings = self.dictionaries[dictionary]
         return source_of(settings, layer, self.folder, f"dictionaries.{dictionary}")
+
+    # ---- grids
+
+    def is_chosen(self, dictionary: str) -> bool:
+        """Whether a dictionary is the point of its grid that quality chooses on a table's validation images."""
+        return is_chosen(self.dictionaries[dictionary])
+
+    @property
+    def chosen(self) -> list[str]:
+        """The dictionaries that are."""
+        return [name for name in self.trained_here if self.is_chosen(name)]
+
+    def candidates(self, dictionary: str) -> list[str]:
+        """The dictionaries that are trained for one: the points that may be chosen, or it alone."""
+        if not self.is_chosen(dictionary):
+            return [dictionary]
+        return list(candidates(self.config, dictionary))
+
+    def with_grids(self, table: str) -> list[str]:
+        """The dictionaries of a table that have a grid."""
+        return [name for name in self.tables.get(table, []) if has_grid(self.dictionaries[name])]
+
+    def points(self, table: str) -> list[str]:
+        """All points of their grids."""
+        grids = (swept_points(self.config, name) for name in self.with_grids(table))
+        return list(dict.fromkeys(point for found in grids for point in found))
+
+    @property
+    def swept(self) -> list[str]:
+        """The tables that have any."""
+        return [table for table in self.tables if self.with_grids(table)]
 
     def hook_points(self, table: str) -> list[str]:
         """Where a table's dictionaries read and edit, each once."""

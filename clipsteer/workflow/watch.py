@@ -204,7 +204,7 @@ class Watch(logging.Filter):
         logs = [str(log) for log in record.log]
         self.jobs[record.jobid] = Job(
             record.rule_name,
-            " ".join(str(value) for value in record.wildcards.values()),
+            " ".join(filter(None, map(str, record.wildcards.values()))),
             logs,
             dict(record.resources.items()),
             bool(record.indent),

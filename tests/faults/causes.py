@@ -30,6 +30,7 @@ CHAIN = {
     "import_dictionary": "write",
     "check_dictionary": "kill",
     "evaluate_dictionary": "input",
+    "choose_dictionary": "error",
     "feature_statistics": "write",
     "select_features": "pointer",
     "ablate_features": "error",
@@ -56,6 +57,9 @@ CHAIN = {
     "measure_steerability": "kill",
     "measure_random": "write",
     "steerability_table": "pointer",
+    "sweep_table": "write",
+    "compare_dictionaries": "kill",
+    "stability_table": "input",
     "drop_activations": "write",
 }
 

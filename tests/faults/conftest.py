@@ -21,8 +21,10 @@ from tests.faults.scene import (
     QUALITY,
     SHUFFLED,
     SPARSITY,
+    STABILITY,
     STEERABILITY,
     STORAGE,
+    SWEEP,
     TABLE,
     WORTH,
     Change,
@@ -48,8 +50,10 @@ def _released(place: Path, maker: str) -> None:
 def _with_released(place: Path) -> dict[str, Any]:
     """The configuration of a table that has them too, and of nothing that shows the same steps again."""
     theirs = nested("dictionaries.theirs", imported(place / "theirs/layer_{layer}"))
+    chosen = {"grid": {"k": [2, 4]}, "choose": "rule", "rule": {"max_l0": 1000}}
     return merged(
-        merged(SHUFFLED, theirs), {"tables": {"celeba": ["topk", "theirs"], "waterbirds": []}}
+        merged(merged(SHUFFLED, theirs), nested("dictionaries.topk", chosen)),
+        {"tables": {"celeba": ["topk", "theirs"], "waterbirds": []}},
     )
 
 
@@ -65,16 +69,8 @@ def python(common: Path) -> Path:
 def painted(finished: WorkingCopy, share: Share) -> Change:
     """From the tiny configuration to another one: a table and what else it has."""
     targets = (
-        TABLE,
-        CONTROL,
-        BASELINES,
-        QUALITY,
-        WORTH,
-        SPARSITY,
-        STORAGE,
-        BEST,
-        *LOOKS,
-        STEERABILITY,
+        *(TABLE, CONTROL, BASELINES, QUALITY, WORTH, SPARSITY, STORAGE, BEST),
+        *(*LOOKS, STEERABILITY, SWEEP, STABILITY),
     )
 
     def old(copy: WorkingCopy) -> Outcome:

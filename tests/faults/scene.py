@@ -29,6 +29,7 @@ BEST = "results/table1.csv"
 SPARSITY = "results/celeba_sparsity.csv"
 QUALITY, WORTH = (f"results/{dataset}_dictionaries.csv" for dataset in ("celeba", "general"))
 STEERABILITY = "results/celeba_steerability.csv"
+SWEEP, STABILITY = "results/celeba_sweep.csv", "results/celeba_stability.csv"
 LOOKS = (
     *("results/celeba_features/index.html", "results/celeba_top_images.png"),
     "results/celeba_pairs.png",
@@ -47,6 +48,8 @@ BESIDE: dict[str, tuple[str, ...]] = {
     BEST: ("best_per_layer",),
     LOOKS[0]: ("top_images", "feature_page"),
     LOOKS[1]: ("top_images", "top_images_figure"),
+    SWEEP: ("sweep_table",),
+    STABILITY: ("compare_dictionaries", "stability_table"),
     STEERABILITY: (
         *("embed_vocabulary", "measure_steerability", "measure_random", "steerability_table"),
     ),
@@ -56,7 +59,8 @@ SHUFFLED = nested("steering.shuffles", 2)
 # The results that a step writes: what is there of each is to be of one run.
 RESULTS = {
     "make_table": re.compile(
-        r"celeba_(?!dictionaries|sparsity|negative_control|baselines|pairs|storage|features/|top_images|steerability)"
+        r"celeba_(?!dictionaries|sparsity|negative_control|baselines|pairs|storage|features/|top_images|steerability"
+        r"|sweep|pareto|stability)"
     ),
     "dictionary_table": re.compile(r"(celeba|general)_dictionaries"),
     "sparsity_figure": re.compile(r"celeba_sparsity"),
@@ -68,6 +72,8 @@ RESULTS = {
     "feature_page": re.compile(r"celeba_features/"),
     "top_images_figure": re.compile(r"celeba_top_images"),
     "steerability_table": re.compile(r"celeba_steerability"),
+    "sweep_table": re.compile(r"celeba_(sweep|pareto)"),
+    "stability_table": re.compile(r"celeba_stability"),
 }
 
 

@@ -67,6 +67,8 @@ def jobs(made: Outline) -> Iterator[Job]:
             or step == "pairs_figure"
         ):
             datasets = made.tables
+        elif "dataset=one_of(OUTLINE.swept)" in body:
+            datasets = made.swept
         elif step == "name_classes":
             datasets = made.in_folders
         elif "dataset=one_of(OUTLINE.valued)" in body:
@@ -78,6 +80,7 @@ def jobs(made: Outline) -> Iterator[Job]:
             "hook_point": ["resid_post"],
             "model": made.models if step == "embed_vocabulary" else made.taken_models,
             **{"split": SPLITS, "part": made.parts, "table": ["celeba"], "result": ["table"]},
+            "on": ["", "_test"],
         }
         for chosen in itertools.product(*(values[name] for name in names)):
             at = dict(zip(names, map(str, chosen), strict=True))

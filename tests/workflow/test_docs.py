@@ -23,7 +23,7 @@ import yaml
 from clipsteer.config.check import validate
 from clipsteer.data.layouts import folder
 from clipsteer.dictionaries.settings import Settings
-from clipsteer.report import baselines, steerability
+from clipsteer.report import baselines, stability, steerability, sweep
 from clipsteer.report.best_per_layer import COLUMNS as TABLE1
 from clipsteer.report.feature_sets import SCHEMA as SET_SCHEMA
 from clipsteer.report.negative_control import columns as control_columns
@@ -88,7 +88,9 @@ def test_every_key_of_the_default_is_explained() -> None:
 
 
 def test_every_key_that_is_allowed_is_explained_and_no_other() -> None:
-    allowed = {key for key, _ in schema_leaves(SCHEMA)}
+    # what a grid lists are keys of `training`, which have rows of their own
+    grid = "dictionaries.<name>.grid"
+    allowed = {grid if k.startswith(f"{grid}.") else k for k, _ in schema_leaves(SCHEMA)}
     assert sorted(allowed - set(ROWS)) == []
     assert sorted(k for k in set(ROWS) - allowed if not k.startswith(f"{OPTIONS}.")) == []
 
@@ -221,6 +223,8 @@ def test_columns_of_results_are_explained_in_their_order() -> None:
         *STORAGE,
         *steerability.FEATURE_COLUMNS,
         *steerability.LAYER_COLUMNS,
+        *sweep.columns(("l1", "lr", "seed"), steered=True),
+        *stability.columns(),
         *SPARSITY,
     ]
 

@@ -74,6 +74,12 @@ def row(number: int, mine: Path) -> dict[str, Any]:
         dictionary["hook_point"] = point
         if "training" in dictionary:
             dictionary["training"]["mse"] = word["dictionaries.<name>.training.mse"]
+    choose = word["dictionaries.<name>.choose"]
+    config["dictionaries"]["vanilla"] |= {
+        "grid": {"lr": [1e-3, 2e-3], "mse": [word["dictionaries.<name>.grid.mse"]]},
+        "choose": choose,
+        **({"rule": {"max_l0": 20}} if choose == "rule" else {}),
+    }
     theirs = {"architecture": "imported", "hook_point": point, "source": "hub:who/sae-{layer}"}
     words = {
         k: word[f"dictionaries.<name>.{k}"] for k in ("format", "normalize", "tokens", "check")

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipsteer.config.grid import with_points
 from clipsteer.workflow.inputs import DROPPED, Inputs
-from tests.workflow.outlines import outline, wildcards
+from clipsteer.workflow.outline import Outline
+from tests.workflow.outlines import DEFAULT, outline, wildcards
+from tests.workflow.runs import BASE
 
 REFS = "artifacts/refs"
 # What each kind of pointer reads of its own data set's activations.
@@ -156,6 +159,51 @@ def test_a_split_goes_only_after_all_that_read_it(
     for dataset, split in expected:
         at = wildcards(table="waterbirds", result=result, dataset=dataset, split=split)
         assert set(found.before_drop(at)) == expected[dataset, split]
+
+
+def test_what_a_sweep_and_the_comparison_of_dictionaries_read_goes_after_them() -> None:
+    grid = {"grid": {"seed": [0, 1]}}
+    sections = {"sweep": {"steer": False}, "tables": {"celeba": ["topk"], "waterbirds": []}}
+    config = outline({"dictionaries": {"topk": grid}, **sections}).config
+    made = Outline(
+        with_points({**config, "activations": {"layers": [0], "keep": False}}), BASE, BASE
+    )
+    (other,) = made.dictionaries.keys() - DEFAULT["dictionaries"].keys()
+    found, block = Inputs(made), "layers_00-00"
+    for result, kinds in {
+        "sweep": {"validation": "evaluation", "test": "evaluation_test"},
+        "stability": {"train": "statistics"},
+    }.items():
+        readers = found.readers("celeba", result)
+        assert set(readers.pop(("general", "train"))) == {
+            f"{REFS}/dictionaries/{name}/{block}.json" for name in ("topk", other)
+        }
+        assert {split: set(files) for (_, split), files in readers.items()} == {
+            split: {f"{REFS}/celeba/{name}/{block}/{kind}.json" for name in ("topk", other)}
+            for split, kind in kinds.items()
+        }
+    assert found.of_compared("selection")(wildcards(dataset="celeba")) == []
+    assert Inputs(outline()).likeness(wildcards(dataset="celeba")) == [
+        f"{REFS}/celeba/likeness/{block}.json" for block in ("layers_00-02", "layers_03-05")
+    ]  # the table's own dictionaries are compared too
+
+
+def test_a_dictionary_that_is_chosen_comes_after_all_its_points() -> None:
+    chosen = {"grid": {"k": [4, 8], "seed": [0, 1]}, "choose": "pareto"}
+    config = outline({"dictionaries": {"topk": chosen}, "sweep": {"steer": False}}).config
+    small = {**config, "activations": {"layers": [0], "keep": True}, "tables": {"celeba": ["topk"]}}
+    made = Outline(with_points(small), BASE, BASE)
+    found, block = Inputs(made), "layers_00-00"
+    at = wildcards(dataset="celeba", dictionary="topk", block=block)
+    assert found.trained(at) == [f"{REFS}/celeba/topk/{block}/chosen.json"]
+    points = [name for name in made.dictionaries if name.startswith("topk_g")]
+    candidates = [name for name in points if "seed" not in made.dictionaries[name]]
+    assert (len(points), len(candidates)) == (4, 2)  # seeds are not chosen among
+    assert found.candidates(at) == [f"{REFS}/dictionaries/{n}/{block}.json" for n in candidates]
+    quality = [f"{REFS}/celeba/{name}/{block}/evaluation.json" for name in candidates]
+    assert found.candidates_quality(at) == quality
+    assert set(quality) < set(found.readers("celeba", "table")["celeba", "validation"])
+    assert found.of_chosen("chosen")(wildcards(dataset="celeba")) == found.trained(at)
 
 
 def test_kept_activations_have_no_markers() -> None:

@@ -94,7 +94,7 @@ OTHERWISE = {
     *("model.source", "datasets.<name>.root", "tables.<name>", "dictionaries.<name>.trained_on"),
     *("activations.layers", "model.tiny.vision_layers", "model.tiny.worlds", "model.revision"),
     "vocabulary.source",
-    *("jobs.layers_per_job", "jobs.extraction_parts", "raw.watch"),
+    *("jobs.layers_per_job", "jobs.extraction_parts", "raw.watch", "sweep.steer"),
 }
 WORD = {"datasets.<name>.layout": "folder", "dictionaries.<name>.architecture": "vanilla_too"}
 
@@ -173,7 +173,7 @@ def test_all_keys_of_the_default_are_looked_at() -> None:
 @pytest.mark.usefixtures("one_code")
 def test_a_point_of_a_grid_has_the_recipe_of_a_dictionary_with_its_settings() -> None:
     grid = {"lr": [1e-3, 1e-2], "seed": [0, 5]}
-    made = outline({"dictionaries": {"topk": {"grid": grid}}, "sweep": {"max_points": 64}})
+    made = outline({"dictionaries": {"topk": {"grid": grid}}})
     points = Outline(with_points(made.config), BASE, BASE)
     names = points.dictionaries.keys() - made.dictionaries.keys()
     assert len(names) == 4

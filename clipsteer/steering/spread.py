@@ -1,0 +1,48 @@
+"""What the chosen sets of a place gain on test, for dictionaries that are compared with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from clipsteer.steering.choose import CONDITIONS
+from clipsteer.steering.counts import GroupCounts
+from clipsteer.steering.outcomes import TARGETED, outcomes
+from clipsteer.steering.significance import gain
+
+MEASURES = ("n_features", "gain", "gain_low", "gain_high")
+
+
+def columns() -> tuple[str, ...]:
+    """Of each condition its measures: `relaxed_gain`."""
+    return tuple(f"{condition}_{name}" for condition in CONDITIONS for name in MEASURES)
+
+
+def set_gains(
+    selection: Mapping[str, Any], ablation: pl.DataFrame, images: pl.DataFrame
+) -> dict[str, Any]:
+    """The `columns()` of one place, gains in points with their 95 % interval, as in the results table.
+
+    `selection`, `ablation` and `images` are what `select_features` and `ablate_features` wrote there. An empty set
+    leaves every prediction alone, so its gain has no interval.
+    """
+    unmodified = GroupCounts.from_dict(selection["unmodified"]["counts"])
+    data = outcomes(ablation, images, len(unmodified.images))
+    found: dict[str, Any] = {}
+    for condition in CONDITIONS:
+        own = (pl.col("ablation") == TARGETED) & (pl.col("condition") == condition)
+        (row,) = np.flatnonzero(data.rows.select(own).to_series().to_numpy())
+        size = selection[condition]["n_features"]
+        points = gain(
+            data.baseline, data.correct[row], data.groups, unmodified.worst_group
+        ).gap.in_points()
+        found |= {
+            f"{condition}_n_features": size,
+            f"{condition}_gain": points["points"],
+            f"{condition}_gain_low": points["low"] if size else None,
+            f"{condition}_gain_high": points["high"] if size else None,
+        }
+    return found
