@@ -340,6 +340,7 @@ rule sweep_table:
     input:
         evaluation=INPUTS.of_points("evaluation"),
         evaluation_test=INPUTS.of_points("evaluation_test"),
+        spliced=INPUTS.of_points("spliced"),
         selection=INPUTS.of_steered_points("selection"),
         ablation=INPUTS.of_steered_points("ablation"),
         dropped=INPUTS.dropped("sweep"),
@@ -361,7 +362,7 @@ rule sweep_table:
     shell:
         shell_words("sweep_table")
         + "--name {wildcards.dataset} --inputs evaluation {input.evaluation}"
-        " --inputs evaluation_test {input.evaluation_test}"
+        " --inputs evaluation_test {input.evaluation_test} --inputs spliced {input.spliced}"
         " --inputs selection {input.selection} --inputs ablation {input.ablation}"
         " --export all/csv={output.csv} all/figure={output.figure} --pointer {output.pointer}"
 

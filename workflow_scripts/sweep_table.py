@@ -24,6 +24,7 @@ def plan(job: Job) -> dict[str, Action]:
     inputs = {
         **job.of_members("evaluation", "evaluation"),
         **job.of_members("evaluation_test", "evaluation", "evaluation_test"),
+        **job.of_members("spliced", "spliced"),
         **job.of_members("selection", "selection"),
         **job.of_members("ablation", "ablation"),
         **job.of_members("ablation", "images"),
@@ -71,8 +72,8 @@ def _place(run: Run, point: str, layer: int) -> Place:
     if f"selection/{at}" in run.inputs:
         ablation, images = (read_parquet(run.blob(f"{k}/{at}")) for k in ("ablation", "images"))
         gains = set_gains(run.json(f"selection/{at}"), ablation, images)
-    on_validation, on_test = run.json(f"evaluation/{at}"), run.json(f"evaluation_test/{at}")
-    return Place(layer, point, on_validation, on_test, gains)
+    on_validation = run.json(f"evaluation/{at}") | run.json(f"spliced/{at}")
+    return Place(layer, point, on_validation, run.json(f"evaluation_test/{at}"), gains)
 
 
 def cost(job: Sizes) -> Cost:

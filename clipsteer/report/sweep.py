@@ -14,8 +14,9 @@ from clipsteer.steering import spread
 ALONG = ("l1", "k", "expansion")
 _NUMBERS = (
     *("explained_variance", "l0", "l0_cls", "dead_fraction", "cosine_similarity"),
-    *("explained_variance_test", "l0_test"),
+    "ce_recovered",
 )
+_ON_TEST = ("explained_variance", "l0")
 _PAPER_SHAPE = (12, 768)  # ViT-B/32
 _PAPER = {"expansion": 64, "batch_size": 4096, "warmup_steps": 200}
 _SPARSITY = {"vanilla": ("l1", (1e-5,)), "topk": ("k", (64, 128, 256))}
@@ -24,8 +25,8 @@ _SPARSITY = {"vanilla": ("l1", (1e-5,)), "topk": ("k", (64, 128, 256))}
 class Place(NamedTuple):
     """One point at one layer.
 
-    `on_validation`, `on_test`: what `evaluate_dictionary` wrote; `gains`: of `clipsteer.steering.spread`, where it was
-    steered.
+    `on_validation`: what `evaluate_dictionary` and `splice_dictionary` wrote; `on_test`: what the first of them did on
+    test; `gains`: of `clipsteer.steering.spread`, where it was steered.
     """
 
     layer: int
@@ -45,6 +46,7 @@ def columns(keys: Sequence[str], steered: bool) -> tuple[str, ...]:
     return (
         *("dataset", "source", "model", "hook_point", "layer", "dictionary", "architecture"),
         *("trained_on", "point", *keys, "n_features", *_NUMBERS),
+        *(f"{name}_test" for name in _ON_TEST),
         *("pareto", "edge", "choose", "chosen", "rank", "rank_test", "points", "paper"),
         *(spread.columns() if steered else ()),
     )
@@ -91,7 +93,7 @@ def sweep_table(
                     }
                 )
     steered = any(place.gains for here in places.values() for place in here)
-    types = {"edge": pl.String(), "l0_cls": pl.Float64()}
+    types = {"edge": pl.String(), "l0_cls": pl.Float64(), "ce_recovered": pl.Float64()}
     table = pl.DataFrame(rows, infer_schema_length=None, schema_overrides=types)
     return table.select(columns(keys, steered))
 
@@ -103,8 +105,8 @@ def _is_papers(architecture: str, values: Mapping[str, Any]) -> bool:
 
 
 def _measures(place: Place) -> dict[str, Any]:
-    own = {key: place.on_validation.get(key) for key in ("n_features", *_NUMBERS[:5])}
-    test = {f"{key}_test": place.on_test[key] for key in ("explained_variance", "l0")}
+    own = {key: place.on_validation.get(key) for key in ("n_features", *_NUMBERS)}
+    test = {f"{key}_test": place.on_test[key] for key in _ON_TEST}
     return own | test
 
 
@@ -116,14 +118,13 @@ def _compared(
     """By a point's name what it is among those of its seed, on validation and on test."""
     found: dict[str, dict[str, Any]] = {}
     choice = sweep["choice"]
-    candidates = set(sweep["candidates"])
     for seed in sorted({point["values"]["seed"] for point in points.values()}):
         names = [name for name, point in points.items() if point["values"]["seed"] == seed]
         validation = [quality(at[name].on_validation) for name in names]
         test = [quality(at[name].on_test) for name in names]
         best = set(front(validation))
         first, second = (ranks(scores(some, choice)) for some in (validation, test))
-        chosen = _chosen(sweep, points, names, validation) if candidates & set(names) else None
+        chosen = _chosen(sweep, points, names, validation)
         for number, name in enumerate(names):
             found[name] = {
                 "pareto": number in best,
@@ -142,9 +143,11 @@ def _chosen(
     names: Sequence[str],
     validation: Sequence[Quality],
 ) -> str | None:
-    """The point that tables use."""
+    """The point that tables use, where it is one of these, all of one seed."""
     if sweep["choice"]["by"] == FIXED:
         return next((name for name in names if points[name]["own"]), None)
+    if set(names) != set(sweep["candidates"]):
+        return None
     return names[take(validation, sweep["choice"], f"dictionaries.{sweep['name']}")]
 
 

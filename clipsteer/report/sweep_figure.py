@@ -13,12 +13,12 @@ import polars as pl
 from clipsteer.report.drawing import Title, saved
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_COLUMNS = 3
 _GREY = "#444444"
+_MEASURES = {"explained_variance": "explained variance", "ce_recovered": "CE recovered, %"}
 
 
 def pareto_figure(table: pl.DataFrame, path: Path, *, title: Title) -> None:
-    """Draw `sweep_table`'s rows into a PNG at `path`.
+    """Draw `sweep_table`'s rows into a PNG at `path`: a column a layer; CE recovered in a row of its own, where known.
 
     Of each dictionary's points those that no other beats are joined. A ring: a key's best value is an end of its list.
     A star: the point that tables use. A cross: the settings are the paper's.
@@ -27,57 +27,57 @@ def pareto_figure(table: pl.DataFrame, path: Path, *, title: Title) -> None:
 
     table = table.filter(pl.col("l0") > 0)  # one that never fires has no place on a log axis
     layers = table["layer"].unique().sort().to_list()
-    across = min(_COLUMNS, max(1, len(layers)))
-    down = -(-max(1, len(layers)) // across)
-    with saved(path, (1.2 + 3.6 * across, 0.9 + 3.1 * down)) as figure:
-        panels = figure.subplots(down, across, squeeze=False)
+    measures = [name for name in _MEASURES if table[name].is_not_null().any()] or [
+        "explained_variance"
+    ]
+    across, down = max(1, len(layers)), len(measures)
+    with saved(path, (1.2 + 3.6 * across, 0.9 + 3.0 * down)) as figure:
+        panels = figure.subplots(down, across, squeeze=False, sharex="col")
         names = table["dictionary"].unique(maintain_order=True).to_list()
-        for axes, layer in zip(panels.flat, layers, strict=False):
-            for number, name in enumerate(names):
-                here = table.filter(layer=layer, dictionary=name)
-                _points(axes, here, _COLOURS[number % len(_COLOURS)], name)
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter(NullFormatter())
+        for measure, row in zip(measures, panels, strict=True):
+            row[0].set_ylabel(_MEASURES[measure])
+            for axes, layer in zip(row, layers, strict=False):
+                for number, name in enumerate(names):
+                    here = table.filter(layer=layer, dictionary=name)
+                    _points(axes, here, measure, _COLOURS[number % len(_COLOURS)], name)
+                axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axes.xaxis.set_major_formatter("{x:g}")
+                axes.xaxis.set_minor_formatter(NullFormatter())
+        for axes, layer in zip(panels[0], layers, strict=False):
             axes.set_title(f"layer {layer}", fontsize=9)
-        for axes in list(panels.flat)[len(layers) :]:
-            axes.set_visible(False)
         for axes in panels[-1]:
             axes.set_xlabel("L0: features a token")
-        for row in panels:
-            row[0].set_ylabel("explained variance")
         handles, labels = panels.flat[0].get_legend_handles_labels()
         extra_handles, extra_labels = _signs(panels.flat[0], table)
         figure.legend(
             handles + extra_handles, labels + extra_labels, loc="outside lower center",
-            ncols=4, frameon=False, fontsize=8,
+            ncols=3, frameon=False, fontsize=8,
         )  # fmt: skip
         figure.suptitle(title.of("Quality on the validation images"), fontsize=10)
 
 
-def _points(axes: Any, here: pl.DataFrame, colour: str, name: str) -> None:
+def _points(axes: Any, here: pl.DataFrame, measure: str, colour: str, name: str) -> None:
     if here.is_empty():
         return
-    axes.scatter(here["l0"], here["explained_variance"], s=22, color=colour, label=name, zorder=2)
+    axes.scatter(here["l0"], here[measure], s=22, color=colour, label=name, zorder=2)
     for _, seeded in here.group_by(_seed(here), maintain_order=True):
         best = seeded.filter(pl.col("pareto")).sort("l0")
-        axes.plot(best["l0"], best["explained_variance"], color=colour, linewidth=1.0, zorder=1)
+        axes.plot(best["l0"], best[measure], color=colour, linewidth=1.0, zorder=1)
     chosen = here.filter(pl.col("chosen"))
     axes.scatter(
-        chosen["l0"], chosen["explained_variance"], s=120, marker="*", color=colour,
-        edgecolors="black", linewidths=0.6, zorder=4,
+        chosen["l0"], chosen[measure], s=120, marker="*", color=colour, edgecolors="black",
+        linewidths=0.6, zorder=4,
     )  # fmt: skip
     ends = here.filter(pl.col("edge").is_not_null())
     axes.scatter(
-        ends["l0"], ends["explained_variance"], s=75, facecolors="none", edgecolors="#CC0000",
-        linewidths=1.0, zorder=3,
+        ends["l0"], ends[measure], s=75, facecolors="none", edgecolors="#CC0000", linewidths=1.0,
+        zorder=3,
     )  # fmt: skip
     papers = here.filter(pl.col("paper"))
     axes.scatter(
-        papers["l0"], papers["explained_variance"], s=60, marker="x", color="black",
-        linewidths=1.0, zorder=5,
-    )  # fmt: skip
+        papers["l0"], papers[measure], s=60, marker="x", color="black", linewidths=1.0, zorder=5
+    )
 
 
 def _seed(here: pl.DataFrame) -> list[str]:

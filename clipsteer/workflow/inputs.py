@@ -310,7 +310,8 @@ class Inputs:
                 if self._outline.is_imported(point):
                     read(table, "validation", f"{place}/check.json")
                 if sweep:
-                    read(table, "validation", f"{place}/evaluation.json")
+                    for kind in ("evaluation", "spliced"):
+                        read(table, "validation", f"{place}/{kind}.json")
                     read(table, "test", f"{place}/evaluation_test.json")
                 if steer or not sweep:
                     read(table, "train", f"{place}/statistics.json")

@@ -67,6 +67,13 @@ def test_blocks_give_the_same_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> N
         np.testing.assert_allclose(one.cosine, other.cosine, atol=1e-6)
 
 
+def test_the_matching_is_what_overcomplete_finds() -> None:
+    """Its `cosine_hungarian_loss`, version 0.3.0 (benchmarks/goldens/overcomplete_likeness.py)."""
+    assert likeness.assigned(rows(200, 24, 0), rows(200, 24, 1)) == pytest.approx(
+        0.5066113, abs=1e-6
+    )
+
+
 def test_many_features_have_no_matching(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(likeness, "MATCHED", 5)
     a, b = rows(6, 4, 0), rows(2, 4, 1)

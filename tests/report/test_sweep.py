@@ -32,6 +32,7 @@ MEASURED = [
 def evaluation(pair: tuple[float, float]) -> dict[str, Any]:
     l0, explained = pair
     others = {"n_features": 8, "l0_cls": None, "dead_fraction": 0.5, "cosine_similarity": 0.9}
+    others |= {"ce_recovered": 100 * explained**2 if l0 else None}
     return {"l0": l0, "explained_variance": explained, **others}
 
 
@@ -81,6 +82,28 @@ def test_a_row_a_point_with_its_settings_its_place_and_who_beats_it() -> None:
 def test_the_point_that_tables_use(choice: dict[str, Any], taken: int) -> None:
     chosen = swept(choice)["chosen"].to_list()
     assert [i for i, is_chosen in enumerate(chosen) if is_chosen] == [taken]
+
+
+def test_of_several_seeds_one_point_is_taken() -> None:
+    places = [Place(0, n, evaluation((2, 0.5)), evaluation((2, 0.5)), {}) for n in ("v", "v_g1")]
+
+    def taken(choice: dict[str, Any], candidates: list[str]) -> list[bool]:
+        sweep = {
+            **{"name": "v", "architecture": "topk", "trained_on": "general"},
+            **{"hook_point": "resid_post", "choice": choice, "keys": ["seed"]},
+            "points": [
+                {"name": "v", "values": {"k": 2, "seed": 0}, "own": True},
+                {"name": "v_g1", "values": {"k": 2, "seed": 1}, "own": False},
+            ],
+            "candidates": candidates,
+        }
+        table = sweep_table([sweep], {"v": places}, labels=LABELS, shape=(6, 96))
+        assert table["points"].to_list() == table["rank"].to_list() == [1, 1]
+        return table["chosen"].to_list()
+
+    assert taken({"by": "fixed"}, ["v"]) == [True, False]
+    assert taken({"by": "fixed"}, ["v_g1"]) == [True, False]  # the grid lacks the table's own seed
+    assert taken({"by": "pareto"}, ["v_g1"]) == [False, True]
 
 
 def test_only_the_papers_settings_on_real_data_are_the_papers(

@@ -171,16 +171,19 @@ def test_what_a_sweep_and_the_comparison_of_dictionaries_read_goes_after_them() 
     (other,) = made.dictionaries.keys() - DEFAULT["dictionaries"].keys()
     found, block = Inputs(made), "layers_00-00"
     for result, kinds in {
-        "sweep": {"validation": "evaluation", "test": "evaluation_test"},
-        "stability": {"train": "statistics"},
+        "sweep": {"validation": ("evaluation", "spliced"), "test": ("evaluation_test",)},
+        "stability": {"train": ("statistics",)},
     }.items():
         readers = found.readers("celeba", result)
         assert set(readers.pop(("general", "train"))) == {
             f"{REFS}/dictionaries/{name}/{block}.json" for name in ("topk", other)
         }
         assert {split: set(files) for (_, split), files in readers.items()} == {
-            split: {f"{REFS}/celeba/{name}/{block}/{kind}.json" for name in ("topk", other)}
-            for split, kind in kinds.items()
+            split: {
+                f"{REFS}/celeba/{name}/{block}/{kind}.json"
+                for name, kind in product(("topk", other), of_split)
+            }
+            for split, of_split in kinds.items()
         }
     assert found.of_compared("selection")(wildcards(dataset="celeba")) == []
     assert Inputs(outline()).likeness(wildcards(dataset="celeba")) == [

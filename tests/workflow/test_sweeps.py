@@ -12,7 +12,8 @@ import pytest
 from tests.workflow.runs import BASE, WorkingCopy, nested, outcome_of
 
 SWEEP, STABILITY, TABLE = (f"results/celeba_{n}.csv" for n in ("sweep", "stability", "table"))
-# At two layers: a dictionary trained, and evaluated on validation; the sweep evaluates each point on test.
+# At two layers: a dictionary trained, and evaluated on validation; the sweep evaluates each point on test, and
+# puts its reconstructions in place of activations.
 LAYERS = 2
 
 
@@ -25,7 +26,7 @@ def swept(finished: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> Wo
     """Two seeds of the tiny table's dictionary, one of which the table has."""
     twin = finished.twin(tmp_path_factory.mktemp("sweeps"))
     first = twin.run(SWEEP, STABILITY, config=grid(seed=[1, 0]))
-    new, statistics, of_both, tables = 2 * LAYERS, LAYERS, LAYERS * 2, LAYERS + 2
+    new, statistics, of_both, tables = 2 * LAYERS, LAYERS, 2 * LAYERS * 2, LAYERS + 2
     assert first.ok().counts == (new + statistics + of_both + tables, 0)
     return twin
 
@@ -45,7 +46,7 @@ def test_a_grid_that_grows_trains_its_new_points_and_no_order_or_spelling_matter
     swept: WorkingCopy, finished: WorkingCopy
 ) -> None:
     grown = swept.run(SWEEP, config=grid(seed=[0, 1], lr=["2e-3", 0.004]))
-    assert grown.ok().counts == (2 * (3 * LAYERS) + 1, 0)  # two seeds of another rate
+    assert grown.ok().counts == (2 * (4 * LAYERS) + 1, 0)  # two seeds of another rate
     again = swept.run(SWEEP, config=grid(lr=[4.0e-3, "0.002", 0.0020], seed=[1, 0, 0]))
     assert again.ok().idle
     table = swept.run(TABLE, config=grid(seed=[0, 1, 2, 3]))
