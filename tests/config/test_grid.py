@@ -17,6 +17,7 @@ from clipsteer.config.check import validate
 from clipsteer.config.grid import in_words, points, size, swept
 from clipsteer.errors import ClipsteerError
 from clipsteer.sections.dictionaries import Grid, Training
+from tests.workflow.runs import merged
 
 BASE = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((BASE / "config.yaml").read_text(encoding="utf-8"))
@@ -174,3 +175,35 @@ def test_a_name_that_a_point_has_is_taken() -> None:
     config["dictionaries"][point] = CONFIG["dictionaries"]["neurons"]
     with pytest.raises(ClipsteerError, match=f"dictionaries.{point}: is what a point of"):
         validate(config, BASE)
+
+
+def test_the_papers_sweep_has_its_grid_for_every_kind_of_dictionary(tmp_path: Path) -> None:
+    config: dict[str, Any] = {}
+    for name in ("config.yaml", "config/paper.yaml", "config/paper_sweep.yaml"):
+        config = merged(config, yaml.safe_load((BASE / name).read_text(encoding="utf-8")))
+    for dataset in config["datasets"].values():
+        (tmp_path / dataset["root"]).mkdir(parents=True)
+    model = tmp_path / config["model"]["source"]
+    model.mkdir(parents=True)
+    shape = {"num_hidden_layers": 12, "hidden_size": 768}
+    (model / "config.json").write_text(
+        json.dumps({"model_type": "clip", "vision_config": shape}), encoding="utf-8"
+    )
+    found = validate(config, tmp_path)
+    kinds: dict[tuple[str, str], set[tuple[float, float]]] = {}
+    for name in config["dictionaries"]:
+        for point in points(found, name).values():
+            kind = (point["architecture"], point["trained_on"])
+            rates = (
+                point["training"]["lr"],
+                point["training"].get("l1", point["training"].get("k")),
+            )
+            kinds.setdefault(kind, set()).add(rates)
+            assert point["training"]["expansion"] == 64
+    rates = [10.0**power for power in range(-5, 0)]
+    swept_by = {"vanilla": [10.0**power for power in range(-12, 1)], "topk": [64, 128, 256]}
+    assert kinds == {
+        (architecture, dataset): {*itertools.product(rates, others)}
+        for architecture, others in swept_by.items()
+        for dataset in ("general", "celeba", "waterbirds")
+    }
