@@ -8,6 +8,7 @@ its encoder lies to its direction.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,16 +17,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipsteer.backbones.device import one_thread
 from clipsteer.backbones.tokens import token_span
 from clipsteer.backbones.zero_shot import zero_shot_logits
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.evaluate import images_at_once
 from clipsteer.dictionaries.monosemanticity import Monosemanticity
-from clipsteer.dictionaries.numerics import total
+from clipsteer.dictionaries.numerics import square_sum, total
 from clipsteer.dictionaries.sparsity import Sparsity
 from clipsteer.errors import ClipsteerError
 
 _FEATURES = 4096  # of which encoder and decoder are compared at a time
+_FEW = 64  # rows: the bits of a product of fewer may depend on the number of threads
 
 
 class Batch(NamedTuple):
@@ -150,10 +153,11 @@ class _Sums:
         for low in range(0, len(x), step):
             part = x[low : low + step]
             rows = part.reshape(-1, d)
-            f = self.dictionary.encode(rows)
-            y = self.dictionary.decode(f)
-            self.lengths += float(total(y.double().square().sum(dim=1)))
-            self.products += float(total((y.double() * rows.double()).sum(dim=1)))
+            with _steady(len(rows)):
+                f = self.dictionary.encode(rows)
+                y = self.dictionary.decode(f)
+            self.lengths += float(square_sum(y))
+            self.products += float(total(torch.linalg.vecdot(y, rows)))
             active = (f > 0).sum(dim=1).reshape(len(part), tokens)
             norms = torch.linalg.vector_norm(part, dim=-1)
             self.sparsity.add(active.int().cpu().numpy(), norms.cpu().numpy())
@@ -161,25 +165,30 @@ class _Sums:
             activations.append(f.reshape(len(part), tokens, -1).mean(dim=1))
         return torch.cat(outputs), torch.cat(activations)
 
-    def _replaced(self, x: Tensor, stream: Tensor, own: slice, output: Tensor | float) -> Tensor:
-        """The stream (n, T', d) that the pass resumes from, once `output` stands at its tokens for x."""
-        changed = stream.clone()
-        if stream is x:
-            changed[:, own] = output
-        else:  # the MLP's output is only ever added
-            changed[:, own] += output - x[:, own]
-        return changed[:, self.network.read]
+    def _replaced(self, x: Tensor, stream: Tensor, own: slice, output: Tensor | None) -> Tensor:
+        """The stream (n, T', d) that the pass resumes from, once `output`, or 0, stands at its tokens for x."""
+        part, below = x[:, own], stream[:, own]
+        if stream is not x:  # the MLP's output is only ever added
+            there = below - part if output is None else (output - part).add_(below)
+        else:
+            there = torch.zeros_like(part) if output is None else output
+        if there.shape[1] < stream.shape[1]:
+            changed = stream.clone()
+            changed[:, own] = there
+            there = changed
+        return there[:, self.network.read]
 
     def _zeroed(self, x: Tensor, stream: Tensor, own: slice) -> Tensor:
         """Embeddings with 0 for x: one for all images where nothing else is left of them."""
         if stream is not x or self.dictionary.tokens != "all":
-            return self._embed(self._replaced(x, stream, own, 0.0))
+            return self._embed(self._replaced(x, stream, own, None))
         if self._blank is None:
             self._blank = self._embed(torch.zeros_like(x[:1, self.network.read]))
         return self._blank.expand(len(x), -1)
 
     def _embed(self, stream: Tensor) -> Tensor:
-        embeddings = self.network.resume(stream)
+        with _steady(len(stream)):
+            embeddings = self.network.resume(stream)
         if not bool(torch.isfinite(embeddings).all()):
             raise ClipsteerError(
                 "an image embedding is NaN or infinite once the reconstruction, or 0, stands for the activations, "
@@ -190,7 +199,8 @@ class _Sums:
     def _cross_entropy(
         self, embeddings: Tensor, targets: NDArray[np.integer]
     ) -> NDArray[np.float64]:
-        logits = zero_shot_logits(embeddings, self.network.head, self.network.logit_scale)
+        with one_thread():
+            logits = zero_shot_logits(embeddings, self.network.head, self.network.logit_scale)
         wide = logits.double().cpu().numpy()
         wide = wide - wide.max(axis=1, keepdims=True)
         own = wide[np.arange(len(wide)), targets]
@@ -233,6 +243,11 @@ def _decoder_encoder(dictionary: Dictionary, features: Tensor) -> float | None:
         rows = dictionary.directions(few).double()
         found.append(torch.nn.functional.cosine_similarity(columns, rows, dim=1).cpu().numpy())
     return float(np.concatenate(found).mean()) if len(features) else None
+
+
+def _steady(rows: int) -> AbstractContextManager[None]:
+    """In which products of so many rows have the same bits at any number of threads."""
+    return one_thread() if rows < _FEW else nullcontext()
 
 
 def _tensor(array: NDArray[np.floating], device: torch.device) -> Tensor:
