@@ -16,6 +16,7 @@ include: "rules/clip.smk"
 include: "rules/activations.smk"
 include: "rules/dictionaries.smk"
 include: "rules/steering.smk"
+include: "rules/typographic.smk"
 include: "rules/report.smk"
 
 

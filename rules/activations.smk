@@ -8,6 +8,8 @@ rule list_shards:
         f"{REFS}/{{dataset}}/activations/{{split}}/shards.json",
     log:
         "logs/list_shards/{dataset}_{split}.log",
+    wildcard_constraints:
+        split="train|train_augmented|validation|test",
     conda:
         "../envs/data.yaml"
     resources:

@@ -1,27 +1,26 @@
 # The models themselves, and their zero-shot heads.
 
 
-if OUTLINE.tiny:
-
-    rule pretrain_clip:
-        input:
-            INPUTS.learnt_from(),
-        output:
-            MODEL.format(model=FIRST),
-        log:
-            "logs/pretrain_clip.log",
-        conda:
-            "../envs/clip.yaml"
-        threads: 2
-        resources:
-            **needs("pretrain_clip"),
-        params:
-            recipe=RECIPES.of("pretrain_clip"),
-            chain=expected_chain,
-        shell:
-            shell_words("pretrain_clip")
-            + COMMANDS.learnt_from()
-            + " --pointer {output}"
+rule pretrain_clip:
+    input:
+        INPUTS.learnt_from,
+    output:
+        MODEL,
+    log:
+        "logs/pretrain_clip/{model}.log",
+    wildcard_constraints:
+        model=one_of(OUTLINE.tiny_models),
+    conda:
+        "../envs/clip.yaml"
+    threads: 2
+    resources:
+        **needs("pretrain_clip"),
+    params:
+        recipe=RECIPES.of("pretrain_clip"),
+        chain=expected_chain,
+        worlds=COMMANDS.learnt_from,
+    shell:
+        shell_words("pretrain_clip") + "{params.worlds:q} --pointer {output}"
 
 
 rule import_clip:

@@ -10,7 +10,6 @@ import sys
 from snakemake.exceptions import WorkflowError
 
 from clipsteer.config.check import validate
-from clipsteer.config.used import FIRST
 from clipsteer.errors import ClipsteerError
 from clipsteer.slurm import check_profile
 from clipsteer.store.roots import REFS
@@ -59,7 +58,7 @@ shell_words, needs, expected_chain = COMMANDS.shell_words, NEEDS.of, CHAINS.expe
 wildcard_constraints:
     dataset=one_of(OUTLINE.datasets),
     dictionary=one_of(OUTLINE.dictionaries),
-    split="train|train_augmented|validation|test",
+    split="train|train_augmented|validation|test|(train|validation|test)_attacked",
     part=one_of(OUTLINE.parts),
     block=one_of(OUTLINE.every_block),
     hook_point=one_of(OUTLINE.every_hook_point),

@@ -84,6 +84,8 @@ def compute(run: Run) -> None:
     )
     progress.finish()
     run.put_bytes("manifest", parquet_bytes(manifest))
+    # what the layout has to say of class names, beside the images
+    run.put_json("class_names", layout.class_names(tree) if hasattr(layout, "class_names") else {})
     counts = group_counts(manifest)
     run.put_bytes("groups", parquet_bytes(counts))
     captions = split_rows(manifest, "train").select("digest", "path", "text")

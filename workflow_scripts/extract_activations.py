@@ -81,6 +81,7 @@ def compute(run: Run) -> None:
     from clipsteer.activations.extract import Images, Kept, extract_shard
     from clipsteer.activations.inputs import open_backbone
     from clipsteer.data.source import ImageSource
+    from clipsteer.data.words import load_attacked
     from clipsteer.store.trees import StoreTree
 
     recipe, listing = run.recipe, run.json("images")
@@ -93,7 +94,12 @@ def compute(run: Run) -> None:
     folder = run.scratch / "shard"
     nested = extract_shard(
         tower,
-        Images(source.load, start, stop, lambda index: str(listed[index - start][1])),
+        Images(
+            load_attacked(source.load, listing),
+            start,
+            stop,
+            lambda index: str(listed[index - start][1]),
+        ),
         Kept(recipe["hook_points"], recipe["layers"], recipe["dtype"], recipe["codec"]),
         folder,
         batch_size=recipe["batch_size"],

@@ -1,77 +1,48 @@
-"""Zero-shot head of a data set in class folders, and which class each validation image is of."""
+"""Names the classes that attacked images are told apart by, and the word on each image or to be printed on it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipsteer.runner.step import CACHES, Action, Job, Run, main
+from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
-    from clipsteer.store.trees import FileTree
 
-USES = (
-    "datasets.class_words",
-    "datasets.templates",
-    "curated(datasets.class_words) as curated",
-    "painted_or_files(datasets.root) as source",
-)
+USES = ("photographed(datasets.layout) as photographed", "seed")
 
 
 def plan(job: Job) -> dict[str, Action]:
-    inputs = {name: job.output(name, name) for name in ("model", "manifest")}
-    if job.recipe["source"] == "painted":
-        return {"all": Action(job.recipe, {**inputs, "world": job.output("source", "world")})}
-    # the token stands for the content of the user's folder (clipsteer/runner/scan.py)
-    return {"all": Action({**job.recipe, "token": job.facts("source")}, inputs)}
+    inputs = {name: job.output("manifest", name) for name in ("manifest", "class_names")}
+    return {"all": Action(job.recipe, inputs)}
 
 
 def compute(run: Run) -> None:
     import polars as pl
-    from safetensors.torch import save
 
-    from clipsteer.backbones.load import load_backbone
-    from clipsteer.backbones.zero_shot import zero_shot_head
-    from clipsteer.data.class_words import class_words, labels_of
-    from clipsteer.data.layouts.imagenet import class_names
+    from clipsteer.data.labels import SPLITS
     from clipsteer.data.manifest import split_rows
-    from clipsteer.errors import ClipsteerError
-    from clipsteer.runner.scan import ScannedTree, cached_digests
+    from clipsteer.defences.classes import photographed, to_be_attacked
     from clipsteer.tables import parquet_bytes, read_parquet
 
-    recipe, name = run.recipe, run.runtime.name
-    tree: FileTree
-    if recipe["source"] == "painted":
-        tree = run.tree("world")
-    else:
-        tree = ScannedTree(run.runtime.roots[name], cached_digests(CACHES / f"scan-{name}"))
-    manifest = read_parquet(run.blob("manifest"))
-    classes = sorted(split_rows(manifest, "train")["class"].unique())
-    try:
-        given = class_names(tree) if recipe["class_words"] == "files" else None
-        words = class_words(classes, given)
-        targets = labels_of(split_rows(manifest, "validation"), classes)
-    except ClipsteerError as error:
-        raise ClipsteerError(f"datasets.{name}: {error}") from None
-    backbone = load_backbone(run.folder("model"), device=run.runtime.device)
-    head = zero_shot_head(backbone, words, recipe["templates"], key=f"datasets.{name}.templates")
-    run.put_bytes("head", save({"head": head.cpu().contiguous()}))
-    labels = pl.DataFrame({"target": pl.Series(targets, dtype=pl.Int16())})
-    run.put_bytes("labels", parquet_bytes(labels))
-    run.put_json("names", dict(zip(classes, words, strict=True)))
-    run.fact("class_words", recipe["class_words"])
-    first = ", ".join(words[:3])
-    run.say(f"{len(words)} classes, called {first} and so on; {len(targets)} validation images")
+    manifest, told = read_parquet(run.blob("manifest")), run.json("class_names")
+    rows = pl.concat([split_rows(manifest, split) for split in SPLITS])
+    seed, own = run.recipe["seed"], run.recipe["photographed"]
+    named = photographed(rows, told) if own else to_be_attacked(rows, told, seed)
+    run.put_json("classes", named.names)
+    every = pl.concat([rows.select("digest", "path", "split"), named.rows], how="horizontal")
+    for split in SPLITS:
+        own = every.filter(pl.col("split") == split).drop("split")
+        run.put_bytes(f"words_{split}", parquet_bytes(own.select("digest", "path", "printed")))
+        run.put_bytes(f"labels_{split}", parquet_bytes(own.select("target", "word")))
+        run.fact(f"images_{split}", own.height)
+    run.fact("classes", len(named.names))
+    words = int((named.rows["word"] >= 0).sum())
+    run.say(f"{len(named.names)} classes; {words} of {rows.height} images with a word")
 
 
 def cost(job: Sizes) -> Cost:
-    """It reads the data set's labels, and embeds the names of at most a thousand classes."""
-    from clipsteer.lineage.resources import CLIP
-
-    labels = job.labels()
-    return job.takes(
-        job.seconds(2e13) + labels.seconds, CLIP + 3 * job.weights_mb + labels.memory_mb
-    )
+    return job.labels()
 
 
 if __name__ == "__main__":

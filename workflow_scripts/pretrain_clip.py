@@ -68,7 +68,7 @@ def cost(job: Sizes) -> Cost:
     """Both towers forward and back, on two threads; all pictures are held as bytes."""
     from clipsteer.lineage.resources import CLIP, FLOAT
 
-    tiny = job.config["model"]["tiny"]
+    tiny = job.tiny
     text = tiny["context_length"] * 24.0 * tiny["text_width"] ** 2 * tiny["text_layers"]
     forward = job.layer_flop * tiny["vision_layers"] + text
     images = sum(job.listed("train", world) for world in tiny["worlds"])

@@ -16,12 +16,13 @@ from clipsteer.config.datasets import dataset_faults, root_faults, table_faults,
 from clipsteer.config.dictionaries import dictionary_faults, grid_faults
 from clipsteer.config.grid import with_points
 from clipsteer.config.model import model_faults
-from clipsteer.config.used import Config, used_dictionaries
+from clipsteer.config.typographic import typographic_faults
+from clipsteer.config.used import Config, typographic_dictionaries, used_dictionaries
 from clipsteer.errors import ClipsteerError
 from clipsteer.sections.check import filled
 
 # Folders beside the data sets' in artifacts/refs.
-_RESERVED = {"model", "raw", "dictionaries", "vocabulary"}
+_RESERVED = {"typographic", "model", "raw", "dictionaries", "vocabulary"}
 
 
 def validate(config: Config, base: Path) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
     yield from model_faults(config, base)
     yield from dataset_faults(config, base)
     yield from root_faults(config, base)
+    yield from typographic_faults(config, base)
     yield from _steerability_faults(config["steerability"])
     words = config["vocabulary"]["source"]
     if words != "model" and not (base / Path(words).expanduser()).is_file():
@@ -54,12 +56,8 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
     for table, names in config["tables"].items():
         if names:  # not switched off
             yield from table_faults(config, table)
-    for dataset, names in config["dictionary_tables"].items():
-        if names:
-            yield from worth_faults(config, dataset)
-    for name in used_dictionaries(config):
-        found = list(dictionary_faults(config, name, base))
-        yield from found or grid_faults(config, name, base)
+    for name in dict.fromkeys([*used_dictionaries(config), *typographic_dictionaries(config)]):
+        yield from dictionary_faults(config, name, base)
     thresholds = config["steering"]["thresholds"]
     if thresholds["low"] >= thresholds["high"]:
         yield (

@@ -6,17 +6,32 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from clipsteer.config.used import Config, dictionary_model, model_of, models, needed_datasets
+from clipsteer.config.used import (
+    Config,
+    dictionary_model,
+    model_of,
+    models,
+    needed_datasets,
+    typographic_datasets,
+    typographic_models,
+    worlds_of,
+)
 from clipsteer.data.forms import name_faults, option_faults
 from clipsteer.errors import close_match
 
 # The layout that each world is painted in.
-_WORLD_LAYOUTS = {"faces": "celeba", "birds": "waterbirds", "general": "imagenet"}
+_WORLD_LAYOUTS = {
+    **{"faces": "celeba", "birds": "waterbirds", "general": "imagenet"},
+    "signs": "folder",
+}
+_WITHOUT_GROUPS = {"general": ("train", "validation"), "signs": ("train", "validation", "test")}
 
 
 def dataset_faults(config: Config, base: Path) -> Iterator[str]:
     """Painted worlds that cannot be painted so, and options of layouts that have no effect."""
-    needed = needed_datasets(config)
+    needed = {*needed_datasets(config), *typographic_datasets(config)}
+    for model in typographic_models(config):
+        needed |= {*worlds_of(config, model)}
     for name, dataset in config["datasets"].items():
         if dataset["root"] == "painted" and "painted" not in dataset:
             yield f"datasets.{name}.painted: missing, but datasets.{name}.root is `painted`."
@@ -47,12 +62,18 @@ def _painted_faults(dataset: Config, key: str) -> Iterator[str]:
             f"{_WORLD_LAYOUTS[world]}; change the layout or {key}.painted.world, or set {key}.root to a folder."
         )
         return
-    if world == "general":
+    if not counts or (world != "signs" and "train" not in counts):
+        yield f"{key}.painted.counts.train: missing; the world {world} needs training images."
+    for name in ("worded", "series"):
+        if name in dataset["painted"] and world != "signs":
+            yield f"{key}.painted.{name}: has no effect on the world {world}; remove it."
+    if world in _WITHOUT_GROUPS:
+        splits = _WITHOUT_GROUPS[world]
         for split, count in counts.items():
-            if split == "test" or isinstance(count, list):
+            if split not in splits or isinstance(count, list):
                 yield (
-                    f"{key}.painted.counts.{split}: found {count}, but the world general has no groups and no "
-                    "test split; expected one number of images for train and validation."
+                    f"{key}.painted.counts.{split}: found {count}, but the world {world} has no groups and only "
+                    f"the splits {', '.join(splits)}; expected one number of images for each of them."
                 )
         return
     for split, asked in dataset["evaluation"].items():

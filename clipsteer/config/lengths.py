@@ -11,10 +11,14 @@ from clipsteer.activations.chunks import buffer_fault, shuffled_images
 from clipsteer.backbones.shape import Shape
 from clipsteer.config.model import vision
 from clipsteer.config.used import (
-    FIRST,
     Config,
     dictionary_model,
+    models,
     painted_count,
+    section_of,
+    tiny_models,
+    typographic_dictionaries,
+    typographic_models,
     used_dictionaries,
     used_models,
 )
@@ -58,10 +62,11 @@ def config_warnings(config: Config, base: Path) -> list[str]:
     Of images that are not painted, the job that trains counts them, and says the same in its log.
     """
     found: list[str] = []
-    if config["model"]["source"] == "tiny" and FIRST in used_models(config):
-        tiny = config["model"]["tiny"]
-        found += without_effect(tiny, tiny["steps"], "model.tiny")
-    for name in used_dictionaries(config):
+    for model in tiny_models(config):
+        if model in {*used_models(config), *typographic_models(config)}:
+            tiny = models(config)[model]["tiny"]
+            found += without_effect(tiny, tiny["steps"], f"{section_of(model)}.tiny")
+    for name in dict.fromkeys([*used_dictionaries(config), *typographic_dictionaries(config)]):
         training = config["dictionaries"][name].get("training")
         tower = vision(config, base, dictionary_model(config, name)) if training else None
         if training and tower:
@@ -93,4 +98,4 @@ def _painted_images(dataset: Config) -> int | None:
     """Training images of a painted data set, with their augmented copies; None where it is not painted."""
     if dataset["root"] != "painted" or "painted" not in dataset:
         return None
-    return painted_count(dataset, "train") * int(1 + dataset["augment"])
+    return painted_count(dataset, "train") * int(1 + dataset.get("augment", 0))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clipsteer.backbones.shape import FAMILIES, Shape, read_shape
-from clipsteer.config.used import FIRST, Config, models, section_of, used_models
+from clipsteer.config.used import FIRST, Config, models, section_of, tiny_models, used_models
 from clipsteer.errors import ClipsteerError, close_match
 
 _HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
@@ -19,8 +19,10 @@ def vision(config: Config, base: Path, model: str = FIRST) -> Shape | None:
     Raises ClipsteerError where its `source` is a folder that is not a model's, or nothing at all.
     """
     source, key = models(config)[model]["source"], f"{section_of(model)}.source"
-    if source == "tiny" and model == FIRST:
-        tiny = config["model"]["tiny"]
+    if source == "tiny":
+        tiny = models(config)[model].get("tiny")
+        if tiny is None:
+            raise ClipsteerError(_without_sizes(model))
         sizes = (tiny[key] for key in ("vision_layers", "vision_width", "image_size", "patch_size"))
         return Shape("clip", *sizes)
     folder = base / Path(source).expanduser()
@@ -31,9 +33,8 @@ def vision(config: Config, base: Path, model: str = FIRST) -> Shape | None:
             raise ClipsteerError(f"{key}: {error}") from None
     if _HUB_NAME.match(source) and not source.startswith("."):
         return None
-    tiny = "`tiny`, " if model == FIRST else ""  # only one is trained here
     raise ClipsteerError(
-        f"{key}: found {source}, expected {tiny}the folder of a transformers CLIP or SigLIP (with "
+        f"{key}: found {source}, expected `tiny`, the folder of a transformers CLIP or SigLIP (with "
         "config.json and model.safetensors), or a hub name such as openai/clip-vit-base-patch32. "
         f"There is no folder {folder}."
     )
@@ -77,22 +78,27 @@ def _chosen_layers(config: Config, model: str) -> tuple[str, list[int] | None]:
 
 def model_faults(config: Config, base: Path) -> Iterator[str]:
     """Sizes that do not divide, models that are not there or have no use, and layers that they do not have."""
-    if config["model"]["source"] == "tiny":
-        if "tiny" not in config["model"]:
-            yield "model.tiny: missing, but model.source is `tiny`."
+    for model in tiny_models(config):
+        if "tiny" not in models(config)[model]:
+            yield _without_sizes(model)
             return
-        yield from _tiny_faults(config)
+        yield from _tiny_faults(config, model)
     yield from _named_faults(config)
     used = (_source_faults(config, model, base) for model in used_models(config))
     yield from dict.fromkeys(fault for faults in used for fault in faults)
 
 
-def _tiny_faults(config: Config) -> Iterator[str]:
+def _without_sizes(model: str) -> str:
+    section = section_of(model)
+    return f"{section}.tiny: missing, but {section}.source is `tiny`."
+
+
+def _tiny_faults(config: Config, model: str) -> Iterator[str]:
     """Worlds that are no data sets, and sizes that do not divide."""
-    tiny = config["model"]["tiny"]
+    tiny, key = models(config)[model]["tiny"], f"{section_of(model)}.tiny"
     for world in tiny["worlds"]:
         if world not in config["datasets"]:
-            yield f"model.tiny.worlds: found {world}, no such key in datasets." + close_match(
+            yield f"{key}.worlds: found {world}, no such key in datasets." + close_match(
                 world, list(config["datasets"])
             )
     for part, whole in (
@@ -101,7 +107,7 @@ def _tiny_faults(config: Config) -> Iterator[str]:
         ("text_heads", "text_width"),
     ):
         if tiny[whole] % tiny[part]:
-            yield f"model.tiny.{part}: {tiny[part]} does not divide {whole} = {tiny[whole]}."
+            yield f"{key}.{part}: {tiny[part]} does not divide {whole} = {tiny[whole]}."
 
 
 def _named_faults(config: Config) -> Iterator[str]:

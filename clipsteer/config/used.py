@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from clipsteer.data.forms import PRINTED
+
 Config = Mapping[str, Any]
 
 FIRST = "model"
@@ -25,6 +27,18 @@ def models(config: Config) -> dict[str, Config]:
         if name != FIRST  # a fault
     }
     return {FIRST: config["model"], **others}
+
+
+def tiny_models(config: Config) -> list[str]:
+    """The models that are pre-trained here."""
+    return [name for name, settings in models(config).items() if settings["source"] == "tiny"]
+
+
+def worlds_of(config: Config, model: str) -> list[str]:
+    """The data sets that a model which is pre-trained here learns from; none of one that others have trained."""
+    settings = models(config).get(model, {})  # of another name, which is a fault
+    worlds: list[str] = settings.get("tiny", {}).get("worlds", [])
+    return worlds if settings.get("source") == "tiny" else []
 
 
 def section_of(model: str) -> str:
@@ -74,6 +88,27 @@ def used_models(config: Config) -> list[str]:
     return [name for name in models(config) if name in used] or [FIRST]
 
 
+# ------------------------------------------------------------------------------ typographic attacks
+
+
+def typographic_datasets(config: Config) -> list[str]:
+    """The data sets of results/typographic_table.csv, the one that is tuned on first; none where it is switched off."""
+    settings = config.get("typographic", {})
+    benchmarks = settings.get("benchmarks", [])
+    return list(dict.fromkeys([settings.get("tuned_on", ""), *benchmarks])) if benchmarks else []
+
+
+def typographic_dictionaries(config: Config) -> list[str]:
+    """The dictionaries of that table."""
+    names: list[str] = config["typographic"]["dictionaries"] if typographic_datasets(config) else []
+    return [name for name in names if name in config["dictionaries"]]
+
+
+def typographic_models(config: Config) -> list[str]:
+    """The models that see them, which is one."""
+    return list(dict.fromkeys(model_of(config, name) for name in typographic_datasets(config)))
+
+
 # ------------------------------------------------------------------------------ dictionaries and data sets
 
 
@@ -114,8 +149,8 @@ def learns_from(dictionary: Config) -> str | None:
 def needed_datasets(config: Config) -> list[str]:
     """Data sets that some table needs: the ones it edits, and the ones its dictionaries and the CLIP learn from."""
     needed = _seen_datasets(config)
-    if config["model"]["source"] == "tiny" and FIRST in used_models(config):
-        needed |= set(config["model"].get("tiny", {}).get("worlds", []))
+    for model in used_models(config):
+        needed |= set(worlds_of(config, model))
     return sorted(needed)
 
 
@@ -126,6 +161,11 @@ def _seen_datasets(config: Config) -> set[str]:
         if learnt_from := learns_from(config["dictionaries"][name]):
             seen.add(learnt_from)
     return seen
+
+
+def is_photographed(dataset: Config) -> bool:
+    """Whether a data set's images have words of their own, which its layout names."""
+    return dataset["layout"] in PRINTED
 
 
 def painted_count(dataset: Config, split: str) -> int:

@@ -16,6 +16,8 @@ from typing import Any
 from clipsteer.errors import close_match
 from clipsteer.store.clutter import is_clutter
 
+ATTACKED = "_attacked"
+"""Behind a split's name: the same images, each with a word printed on it."""
 CAPTIONS = "captions.csv"
 NAME_FILES = ("Labels.json", "LOC_synset_mapping.txt")
 VAL_FILES = (
@@ -32,6 +34,8 @@ TABLE_FIELDS = "Fields are separated by a comma, a semicolon, a tab or |"
 # Kinds of options.
 _ATTRIBUTE, _MISSING = "an attribute's name", "error or drop"
 _FILE = "a file's path below the root, such as lists/mine.csv"
+_COMPATIBLE = "published"
+_HELD_OUT = "a whole number from 2"
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,24 @@ FORMS: Mapping[str, Form] = {
     "imagenet": Form(
         "train/<class>/*.JPEG",
         tuple(f"**/{name}" for name in (*NAME_FILES, *VAL_FILES, CAPTIONS)),
-        {"val_labels": _FILE},
+        {"val_labels": _FILE, "held_out": _HELD_OUT},
     ),
     "folder": Form(
         "manifest.csv (path,split,target,spurious) and the images that it names",
         ("**/*.csv", "**/*.tsv", "**/*.parquet"),
         {"manifest": _FILE, "missing_images": _MISSING},
     ),
+    "rta100": Form(
+        "label=<object>_text=<word>.jpg ... in one folder", (), {"compatibility": _COMPATIBLE}
+    ),
+    "materzynska": Form(
+        "annotations.json and the images that it names",
+        ("**/annotations.json", "**/classes.json"),
+        {},
+    ),
 }
+PRINTED = ("rta100", "materzynska")
+"""Layouts of photographs with a word in them, which `text` names; "" where there is none."""
 
 # CelebA's attributes as the paper has them.
 TARGET, SPURIOUS = "Male", "Blond_Hair"
@@ -187,8 +201,12 @@ def _unknown(option: str, layout: str) -> str:
 
 
 def _fits(kind: str, value: object) -> bool:
+    if kind == _HELD_OUT:
+        return type(value) is int and value >= 2
     if not isinstance(value, str) or not value:
         return False
+    if kind == _COMPATIBLE:
+        return value == _COMPATIBLE
     if kind == _FILE:
         return (
             not value.startswith("~")

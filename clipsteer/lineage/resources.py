@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsteer.config.model import layers_of, vision
-from clipsteer.config.used import FIRST, job_model, models, painted_count, section_of
+from clipsteer.config.used import is_photographed, job_model, models, painted_count, section_of
 from clipsteer.number_formats import stored_dtype
 from clipsteer.runner.code import loaded
 from clipsteer.runner.declared import SCRIPTS
@@ -36,6 +36,9 @@ _CLIP_B32 = {"width": 768, "layers": 12, "tokens": 50, "pixels": 224}  # where o
 
 Config = Mapping[str, Any]
 # What is asked for where nobody knows how many images there are: about as many as CelebA has.
+_TEXT_B32 = {"text_layers": 12, "text_width": 512}
+_PROMPT_TOKENS = 12
+CLASSES = 100  # of a data set that attacks are printed on
 _CAPTION_WORDS = 300  # entries that the painted worlds' captions have, about
 _RELEASED_EXPANSION = 64  # of a released dictionary: how large it is, only its file says
 _ASSUMED = {"train": 160_000, "validation": 20_000, "test": 20_000}
@@ -148,12 +151,12 @@ class Sizes:
     def images(self, split: str, dataset: str = "") -> int:
         """Images of a split that are extracted: those that evaluation draws, where it draws."""
         dataset = dataset or self.names["dataset"]
-        split, _, augmented = split.partition("_")
+        split, _, kind = split.partition("_")
         settings = self.config["datasets"][dataset]
         drawn = settings["evaluation"].get(split)
         groups = len(settings.get("group_names", ())) or 4
         number = self.listed(split, dataset) if drawn is None else groups * int(drawn)
-        return number * int(settings["augment"]) if augmented else number
+        return number * int(settings["augment"]) if kind == "augmented" else number
 
     def listed(self, split: str, dataset: str = "") -> int:
         """Images of a split that there are."""
@@ -173,6 +176,19 @@ class Sizes:
     def model(self) -> str:
         """The job's model."""
         return job_model(self.config, self.names)
+
+    @property
+    def tiny(self) -> Config:
+        """The settings of the job's model, one that is pre-trained here."""
+        settings: Config = models(self.config)[self.model]["tiny"]
+        return settings
+
+    @property
+    def text(self) -> tuple[int, int, int]:
+        """Layers and width of the text tower, and tokens of a short prompt."""
+        settings = models(self.config)[self.model]
+        tiny = settings["tiny"] if settings["source"] == "tiny" else _TEXT_B32
+        return tiny["text_layers"], tiny["text_width"], _PROMPT_TOKENS
 
     @property
     def vision(self) -> dict[str, int]:
@@ -267,7 +283,7 @@ class Sizes:
         """To measure how precisely so many features of a dictionary of m steer, at each layer of the block."""
         settings, tower = self.config["steerability"], self.vision
         width, tokens, last = tower["width"], tower["tokens"], tower["layers"] - 1
-        tiny = self.model == FIRST and self.config["model"]["source"] == "tiny"
+        tiny = models(self.config)[self.model]["source"] == "tiny"
         entries = _CAPTION_WORDS if tiny else self.config["vocabulary"]["size"]
         images = min(settings["images"], self.images(settings["split"]))
         curves = min(settings["curves"], features) * sum(s > 0 for s in settings["strengths"])
@@ -341,8 +357,23 @@ def known_images(
             )
             return Count(_ASSUMED[split], note, known=False)
         files = int(token["files"]) + int(token["names"])
+        if is_photographed(settings):
+            return Count(
+                files if split == "test" else 0,
+                f"{there}; its {files:,} files are taken for images",
+            )
         if settings["layout"] == "imagenet":
             note = f"{there}; its {files:,} files are taken for images of the training split"
+            if held_out := settings["options"].get("held_out"):
+                shares = {
+                    "train": 0.9 * (1 - 1 / held_out),
+                    "validation": 0.9 / held_out,
+                    "test": 0.1,
+                }
+                return Count(
+                    math.ceil(files * shares[split]),
+                    f"{there}; its {files:,} files are divided by guess",
+                )
             return Count(files if split == "train" else 0, note)
         note = (
             f"{there}; of its {files:,} files, 4/5 are taken for training, 1/5 for each other split"

@@ -1,6 +1,6 @@
-"""The paper's published accuracies (Tables 1 and 5 to 8), for the `paper_*` columns of our tables.
+"""The paper's published accuracies (Tables 1, 2 and 5 to 8), for the `paper_*` columns of our tables.
 
-Tables 3 and 4 are read whole, for the pages of dictionaries. Table 2 lies beside them for comparison by hand.
+Tables 3 and 4 lie beside them for comparison by hand.
 """
 
 from __future__ import annotations
@@ -46,21 +46,30 @@ def table1() -> dict[tuple[str, str, int], tuple[float, float]]:
     return found
 
 
-_QUALITY = {
-    "vanilla": _FOLDER / "table3_vanilla_all_patches.csv",
-    "topk": _FOLDER / "table4_topk_all_patches.csv",
+_TABLE2 = _FOLDER / "table2_typographic.csv"
+_DEFENCES = {
+    "none": "No Defense",
+    "defense_prefix": "DP",
+    "sae": "SAE (Ours)",
+    "defense_prefix+sae": "DP + Ours",
 }
 
 
-def quality_files() -> list[Path]:
-    """The files that `quality_rows` reads; a step that uses it declares them as inputs."""
-    return list(_QUALITY.values())
+def table2_files() -> list[Path]:
+    """The file that `table2` reads; a step that uses it declares it as an input."""
+    return [_TABLE2]
 
 
-def quality_rows(kind: str) -> list[dict[str, str]]:
-    """The rows of Table 3 (`vanilla`) or Table 4 (`topk`), as printed."""
-    with _QUALITY[kind].open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+@lru_cache(maxsize=1)
+def table2() -> dict[tuple[str, str], float]:
+    """(benchmark, defence) -> accuracy on attacked images of Table 2, in per cent."""
+    with _TABLE2.open(encoding="utf-8", newline="") as file:
+        rows = {row["defense"]: row for row in csv.DictReader(file)}
+    return {
+        (benchmark, defence): 100 * float(rows[name][benchmark])
+        for defence, name in _DEFENCES.items()
+        for benchmark in ("rta100", "paint", "materzynska")
+    }
 
 
 def files() -> list[Path]:

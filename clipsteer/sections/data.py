@@ -19,6 +19,7 @@ from clipsteer.sections.values import (
     Option,
     Positive,
     Section,
+    Share,
     SomeText,
     Template,
     Text,
@@ -32,19 +33,22 @@ Images = Annotated[
     EITHER,
 ]
 Prompts = Annotated[list[SomeText], Field(min_length=2, max_length=2), Once()]
+Look = Literal["published", "ends", "rows", "bright"]
 PerGroup = Annotated[Positive | None, Null]
 
 
 _PAINTS = "paint_world, paint_pairs"
+_PRINTS = "list_attacked"
 
 
 class Counts(Section):
     """Images of a painted data set's splits."""
 
     train: Images = key(
-        "images. A number is painted with the real correlation, four numbers are images of each group; the general "
-        "world takes one number only",
+        "images. A number is painted with the real correlation, four numbers are images of each group; the worlds "
+        "`general` and `signs` take one number only",
         _PAINTS,
+        default=Absent,
         allowed="a number, or four",
     )
     validation: Images = key("images", _PAINTS, default=Absent, allowed="as above")
@@ -56,14 +60,42 @@ class Counts(Section):
 class Painted(Section):
     """A world that is painted, read only where `root` is `painted`."""
 
-    world: Literal["faces", "birds", "general"] = key(
-        "which painter; its layout is `celeba`, `waterbirds`, `imagenet`, in this order",
+    world: Literal["faces", "birds", "general", "signs"] = key(
+        "which painter; its layout is `celeba`, `waterbirds`, `imagenet`, `folder`, in this order",
         _PAINTS,
     )
     size: Annotated[int, Field(strict=True, ge=16, le=512), WHOLE] = key(
         "pixels of a side", _PAINTS
     )
     counts: Counts
+    worded: Share = key(
+        "share of the training pictures that have a word on them; for the world `signs` only",
+        "paint_world",
+        default=Absent,
+    )
+    series: Count = key(
+        "another number gives other pictures of the same kind; for the world `signs` only",
+        "paint_world",
+        default=Absent,
+    )
+
+
+class Attack(Section):
+    """A word of another class, printed on each image when it is read: [typographic attacks](typographic.md)."""
+
+    look: Look = key(
+        "`published`: any place, one of eight colours on another (Azuma and Matsui); for the world `signs` dark ink on "
+        "a strip or a note in the top or bottom row (`ends`), on a note in any row (`rows`), in bright ink anywhere "
+        "along the row (`bright`)",
+        _PRINTS,
+    )
+    fonts: Annotated[list[SomeText], Field(min_length=1), Once()] = key(
+        "fonts that are drawn from",
+        _PRINTS,
+        default=["pillow"],
+        allowed="list of `pillow`, which is Pillow's own, names of fonts that matplotlib ships such as `DejaVuSans`, "
+        "and paths of font files",
+    )
 
 
 class Evaluation(Section):
@@ -81,7 +113,7 @@ class Evaluation(Section):
 class Dataset(Section):
     """One data set."""
 
-    layout: Literal["celeba", "waterbirds", "imagenet", "folder"] = key(
+    layout: Literal["celeba", "waterbirds", "imagenet", "folder", "rta100", "materzynska"] = key(
         "how the folder is read, see [real data](#real-data)", "build_manifest"
     )
     model: Name = key(
@@ -123,8 +155,8 @@ class Dataset(Section):
         default="files",
     )
     templates: Annotated[list[Template], Field(min_length=1)] = key(
-        'prompts; the unit embeddings of several are averaged. `["{}"]`: bare names',
-        "build_head, name_classes",
+        "prompts; the unit embeddings of several are averaged",
+        "build_head; train_prefix and build_class_heads of typographic attacks",
         default=Absent,
         allowed="list of texts, each with `{}`",
     )
@@ -143,4 +175,5 @@ class Dataset(Section):
         "extract_activations of the copies",
         default=0,
     )
+    attack: Attack = part(Absent)
     painted: Painted = part(Absent)

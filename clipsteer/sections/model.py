@@ -25,6 +25,7 @@ from clipsteer.sections.values import (
 )
 
 _AGAIN = "pretrain_clip"
+_TAKEN = "pretrain_clip or import_clip"
 
 
 class Tiny(Section):
@@ -80,7 +81,7 @@ class Model(Section):
     name: SomeText = key("stands in the tables", "make_table")
     source: SomeText = key(
         "`tiny` is trained here on painted worlds; for the others see [real weights](#real-weights)",
-        "pretrain_clip or import_clip",
+        _TAKEN,
         allowed="`tiny`, a folder, or a hub name",
     )
     revision: Annotated[Text | None, Null] = key(
@@ -100,10 +101,12 @@ class Model(Section):
 class OtherModel(Section):
     """A model beside the one of the section `model`."""
 
-    label: SomeText = key("stands in the tables, as `model.name`", "make_table")
-    source: SomeText = key("as `model.source`", "import_clip", allowed="a folder, or a hub name")
+    label: SomeText = key("stands in the tables, as `model.name`", "make_table, typographic_table")
+    source: SomeText = key("as `model.source`", _TAKEN, allowed="`tiny`, a folder, or a hub name")
     revision: Annotated[Text | None, Null] = key("as `model.revision`", "import_clip", default=None)
-    dtype: Dtype = key("as `model.dtype`", _VISION, default="float32")
+    dtype: Dtype = key(
+        "as `model.dtype`", f"{_VISION}, tune_defences, evaluate_defences", default="float32"
+    )
     crop: Crop = key("as `model.crop`", _FOLLOWS, default="transformers")
     layers: Layers = key(
         "its own `activations.layers`, which counts where this is left out",
@@ -111,3 +114,4 @@ class OtherModel(Section):
         default=Absent,
         allowed="`all`, or a list such as `[7, 8, 9]`",
     )
+    tiny: Tiny = part(Absent)

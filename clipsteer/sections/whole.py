@@ -12,7 +12,8 @@ from clipsteer.sections.explorer import Explorer
 from clipsteer.sections.general import Activations, Head, Jobs, Raw, Runtime, Steering, Store
 from clipsteer.sections.model import Model, OtherModel
 from clipsteer.sections.steerability import Steerability, Vocabulary
-from clipsteer.sections.values import Name, Once, Section, Seed, key, part
+from clipsteer.sections.typographic import Typographic
+from clipsteer.sections.values import WHOLE, Name, Once, Section, key, part
 
 
 class Configuration(Section):
@@ -22,10 +23,12 @@ class Configuration(Section):
 
     seed: Seed = key(
         "one seed for painting, the draw of evaluation images, pre-training, augmentation, SAE training, random "
-        "controls, shuffles, the probes' folds and sample, and the samples and bootstrap of steerability",
+        "controls, shuffles, the probes' folds and sample, the samples and bootstrap of steerability, words that are "
+        "printed and the training of Defense-Prefix",
         "paint_world, paint_pairs, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, "
         "make_table, fit_directions, evaluate_subspaces, evaluate_readout, top_images, measure_steerability, "
-        "measure_random, steerability_table; extract_activations for augmented copies",
+        "measure_random, steerability_table, name_classes, list_attacked, train_prefix, tune_defences; "
+        "extract_activations for augmented copies",
     )
     store: Store
     runtime: Runtime
@@ -41,6 +44,7 @@ class Configuration(Section):
     explorer: Explorer = part({})
     vocabulary: Vocabulary = part({})
     steerability: Steerability = part({})
+    typographic: Typographic = part({})
     tables: dict[Name, Annotated[list[Name], Once()]] = key(
         "`results/<name>_table.csv` for the data set `<name>`: which dictionaries stand in it, at least one of them an "
         "SAE; `[]` = no such table",

@@ -93,6 +93,23 @@ class Relaxed:
         return counts.exact[baseline.worst_group]
 
 
+@dataclass(frozen=True)
+class AttackedUnderCleanDrop:
+    """The highest accuracy on attacked images, group 1, that clean ones, group 0, allow.
+
+    They may lose at most `max_drop` points.
+    """
+
+    max_drop: float
+
+    def admits(self, counts: GroupCounts, baseline: GroupCounts) -> bool:
+        allowed = Fraction(str(self.max_drop)) / 100
+        return baseline.exact[0] - counts.exact[0] <= allowed
+
+    def score(self, counts: GroupCounts, baseline: GroupCounts) -> Fraction:
+        return counts.exact[1]
+
+
 def choose(
     candidates: Iterable[Candidate[T]], baseline: GroupCounts, rule: Rule
 ) -> Candidate[T] | None:

@@ -11,6 +11,7 @@ from clipsteer.config.used import job_name
 from clipsteer.dictionaries.inputs import member
 from clipsteer.dictionaries.sources import Local
 from clipsteer.store.roots import REFS
+from clipsteer.workflow.inputs import Inputs
 from clipsteer.workflow.outline import Outline
 
 
@@ -55,11 +56,31 @@ class Commands:
         """The manifests whose captions are the vocabulary of the job's model, where they are."""
         return _inputs(self._outline.captioned(wildcards), "manifest").split()
 
-    def learnt_from(self) -> str:
-        """The manifests that the tiny CLIP learns from, and the worlds where their images are painted."""
-        worlds = self._outline.worlds
+    def typographic(self, wildcards: Any) -> list[str]:
+        """The pointers of the typographic table by kind and data set."""
+        inputs, words = Inputs(self._outline), list[str]()
+        for dataset in self._outline.typographic:
+            words += ["--input", f"classes/{dataset}={REFS}/{dataset}/classes.json"]
+            words += ["--inputs", f"attacked/{dataset}"]
+            words += inputs.attacked_places(dataset)
+        return [*words, "--inputs", "tuning", *inputs.tuned_places()]
+
+    def typographic_examples(self, wildcards: Any) -> list[str]:
+        """The pointers of the figure of attacked images by kind and benchmark."""
+        inputs, words = Inputs(self._outline), list[str]()
+        for dataset in self._outline.benchmarks:
+            words += ["--input", f"classes/{dataset}={REFS}/{dataset}/classes.json"]
+            words += ["--input", f"shards/{dataset}={inputs.attacked_shards(dataset)}"]
+            words += ["--inputs", f"attacked/{dataset}", *inputs.attacked_places(dataset)]
+            if self._outline.is_painted(dataset):
+                words += ["--input", f"world/{dataset}={REFS}/{dataset}/world.json"]
+        return words
+
+    def learnt_from(self, wildcards: Any) -> list[str]:
+        """The manifests that a tiny CLIP learns from, and the worlds where their images are painted."""
+        worlds = self._outline.worlds(wildcards.model)
         painted = filter(self._outline.is_painted, worlds)
-        return f"{_inputs(worlds, 'manifest')} {_inputs(painted, 'world', 'world/')}"
+        return f"{_inputs(worlds, 'manifest')} {_inputs(painted, 'world', 'world/')}".split()
 
 
 def _inputs(datasets: Iterable[str], pointer: str, before: str = "") -> str:

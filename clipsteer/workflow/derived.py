@@ -11,11 +11,13 @@ from typing import Any
 
 from clipsteer.config import grid
 from clipsteer.config.model import model_shape
-from clipsteer.data.forms import CURATED_WORDS, papers_attributes, unconcerned
+from clipsteer.config.used import is_photographed, model_of, typographic_models
+from clipsteer.data.fonts import fonts_known
+from clipsteer.data.forms import ATTACKED, papers_attributes, unconcerned
 from clipsteer.dictionaries.sources import published
 from clipsteer.report.page_files import files as page_files
 from clipsteer.report.paper import files as paper_files
-from clipsteer.report.paper import quality_files, table1_files
+from clipsteer.report.paper import table1_files, table2_files
 from clipsteer.store.digest import digest_file
 from clipsteer.workflow.outline import Outline
 from clipsteer.workflow.related import relations
@@ -63,7 +65,7 @@ class Derived:
 
     def split_of_images(self, wildcards: Any) -> str:
         """The split that the images stand in, whose copies may be meant."""
-        return self.split(wildcards).removesuffix("_augmented")
+        return self.split(wildcards).removesuffix("_augmented").removesuffix(ATTACKED)
 
     def copies(self, wildcards: Any) -> int:
         """Augmented copies of each image in the split."""
@@ -215,6 +217,43 @@ class Derived:
         """The S_f below which a feature is left early; None where all images are looked at."""
         settings = self._outline.config["steerability"]
         return float(settings["gamma"]) if settings["early_stop"] else None
+
+    # ---- typographic attacks
+
+    def photographed(self, wildcards: Any) -> bool:
+        """Whether images have words of their own, which their layout names."""
+        return is_photographed(self._outline.datasets[wildcards.dataset])
+
+    def fonts(self, wildcards: Any) -> list[list[str]]:
+        """File and digest of each font that a data set's words are printed in."""
+        names = self._outline.datasets[wildcards.dataset]["attack"]["fonts"]
+        return fonts_known(names, self._outline.folder)
+
+    def typographic_places(self, wildcards: Any) -> list[list[str]]:
+        """Name, hook point and architecture of each dictionary of the typographic table."""
+        names, settings = (
+            self._outline.config["typographic"]["dictionaries"],
+            self._outline.dictionaries,
+        )
+        return [[n, *(settings[n][key] for key in ("hook_point", "architecture"))] for n in names]
+
+    def typographic_datasets(self, wildcards: Any) -> list[list[str]]:
+        """Name of each data set of the typographic table, and whether its images are `painted` or `real`."""
+        found = []
+        for name in self._outline.typographic:
+            tiny = model_of(self._outline.config, name) in self._outline.tiny_models
+            painted = tiny or self._outline.is_painted(name)
+            found.append([name, "painted" if painted else "real"])
+        return found
+
+    def typographic_model(self, wildcards: Any) -> str:
+        """What tables call the model of the typographic table."""
+        (model,) = typographic_models(self._outline.config)
+        return str(self._outline.models[model]["name"])
+
+    def papers_defences(self, wildcards: Any) -> list[str]:
+        """The published numbers of Table 2."""
+        return [digest_file(path) for path in table2_files()]
 
     # ---- tables
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from clipsteer.data.forms import may_pair, unconcerned
+from clipsteer.data.forms import ATTACKED, may_pair, unconcerned
 from clipsteer.store.roots import REFS
 from clipsteer.workflow.outline import DIRECTED, MODEL, VOCABULARY, Outline
 from clipsteer.workflow.related import compared
@@ -48,9 +48,9 @@ class Inputs:
         """The pointer of a painted world; nothing where the user has the images."""
         return self._worlds([wildcards.dataset])
 
-    def learnt_from(self) -> list[str]:
-        """What the tiny CLIP learns from: manifests, and the worlds where their images are painted."""
-        names = self._outline.worlds
+    def learnt_from(self, wildcards: Any) -> list[str]:
+        """What a tiny CLIP learns from: manifests, and the worlds where their images are painted."""
+        names = self._outline.worlds(wildcards.model)
         return [*(f"{REFS}/{name}/manifest.json" for name in names), *self._worlds(names)]
 
     def captioned(self, wildcards: Any) -> list[str]:
@@ -92,6 +92,64 @@ class Inputs:
         """The pointer of pairs that are painted; nothing where the user has the images."""
         painted = self._outline.is_painted(wildcards.dataset)
         return [f"{REFS}/{wildcards.dataset}/painted_pairs.json"] if painted else []
+
+    # ---- typographic attacks
+
+    def attacked(self, split: str) -> InputFunction:
+        """All parts of a split with words printed on its images; nothing of photographs, which have their own."""
+        view = f"{split}{ATTACKED}"
+        return lambda wildcards: (
+            self.parts(wildcards.dataset, view)
+            if wildcards.dataset in self._outline.attacked
+            else []
+        )
+
+    def tuning(self, wildcards: Any) -> list[str]:
+        """What was chosen with a dictionary and block of layers."""
+        return [
+            f"{REFS}/{tuned}/{wildcards.dictionary}/{wildcards.block}/tuning.json"
+            for tuned in self._outline.tuned
+        ]
+
+    def prefix(self, wildcards: Any) -> list[str]:
+        """Defense-Prefix of the model."""
+        return [f"{REFS}/{tuned}/prefix.json" for tuned in self._outline.tuned]
+
+    def typographic(self, wildcards: Any) -> list[str]:
+        """All that the typographic table reads."""
+        outline = self._outline
+        classes = [f"{REFS}/{dataset}/classes.json" for dataset in outline.typographic]
+        tuning, attacked = self.tuned_places(), map(self.attacked_places, outline.typographic)
+        return [*classes, *tuning, *(pointer for found in attacked for pointer in found)]
+
+    def typographic_examples(self, wildcards: Any) -> list[str]:
+        """All that the figure of attacked images reads: of each benchmark answers, lists of images and its world."""
+        found = []
+        for dataset in self._outline.benchmarks:
+            found += [f"{REFS}/{dataset}/classes.json", *self.attacked_places(dataset)]
+            found += [self.attacked_shards(dataset), *self._worlds([dataset])]
+        return found
+
+    def attacked_shards(self, dataset: str) -> str:
+        """The lists of a benchmark's test images with words on them."""
+        view = f"test{ATTACKED}" if dataset in self._outline.attacked else "test"
+        return f"{REFS}/{dataset}/activations/{view}/shards.json"
+
+    def tuned_places(self) -> list[str]:
+        """What was chosen with each dictionary and block of the typographic table."""
+        tuned = self._outline.tuned
+        return [pointer for name in tuned for pointer in self._typographic(name, "tuning")]
+
+    def attacked_places(self, dataset: str) -> list[str]:
+        """What the model says of one of its data sets, with each dictionary and block."""
+        return self._typographic(dataset, "attacked")
+
+    def _typographic(self, dataset: str, kind: str) -> list[str]:
+        return [
+            f"{REFS}/{dataset}/{dictionary}/{block}/{kind}.json"
+            for dictionary in self._outline.config["typographic"]["dictionaries"]
+            for block in self._outline.blocks(dataset)
+        ]
 
     # ---- dictionaries
 

@@ -10,14 +10,15 @@ from typing import Any
 from clipsteer.config.grid import candidates, has_grid, is_chosen, swept_points
 from clipsteer.config.model import layers_of
 from clipsteer.config.used import (
-    FIRST,
     dictionary_model,
     job_model,
     learns_from,
     model_of,
     models,
+    tiny_models,
+    typographic_models,
     used_models,
-    valued,
+    worlds_of,
 )
 from clipsteer.data.forms import may_pair
 from clipsteer.dictionaries.sources import Source, source_of
@@ -40,10 +41,10 @@ DIRECTED = f"{REFS}/{{dataset}}/directions/{{hook_point}}/{{block}}"
 class Outline:
     """A validated configuration in a checkout (`base`) and a working directory (`folder`), as rules see it.
 
-    `tables`: data set -> its dictionaries, of the tables that have any; `valued`: the same of those whose worth is
-    told, also of data sets without a table. `parts`: the numbers of the jobs that one split's extraction is cut into.
-    `models`: the settings of each by its name. `tiny`: whether the first of them is pre-trained here, from `worlds`.
-    `vocabulary`: the user's file of entries, None where a model's own words are taken.
+    `tables`: data set -> its dictionaries, of the tables that have any. `parts`: the numbers of the jobs that one
+    split's extraction is cut into. `models`: the settings of each by its name. `tiny_models`: those that are
+    pre-trained here. `vocabulary`: the user's file of entries, None where a model's own words are
+    taken.
     """
 
     def __init__(self, config: Mapping[str, Any], base: Path, folder: Path) -> None:
@@ -55,8 +56,7 @@ class Outline:
         self.valued = valued(config)
         self.parts = range(config["jobs"]["extraction_parts"])
         self.models = models(config)
-        self.tiny = config["model"]["source"] == "tiny"
-        self.worlds: list[str] = config["model"]["tiny"]["worlds"] if self.tiny else []
+        self.tiny_models = tiny_models(config)
         words = config["vocabulary"]["source"]
         self.vocabulary = None if words == "model" else Path(words).expanduser()
         # asked for many times
@@ -69,8 +69,12 @@ class Outline:
 
     @property
     def taken_models(self) -> list[str]:
-        """The models that are taken into the store: all but one that is pre-trained here."""
-        return [name for name in self.models if not (self.tiny and name == FIRST)]
+        """The models that are taken into the store: all but those that are pre-trained here."""
+        return [name for name in self.models if name not in self.tiny_models]
+
+    def worlds(self, model: str) -> list[str]:
+        """The data sets that a model which is pre-trained here learns from."""
+        return worlds_of(self.config, model)
 
     def local_model(self, model: str) -> Path | None:
         """The folder of a model of the user's; None for one that is pre-trained here or has a hub name."""
@@ -80,8 +84,7 @@ class Outline:
 
     def captioned(self, wildcards: Any) -> list[str]:
         """The worlds whose captions are the vocabulary of the job's model; none where it is from elsewhere."""
-        own = self.vocabulary is None and self.model_of(wildcards) == FIRST
-        return self.worlds if own else []
+        return self.worlds(self.model_of(wildcards)) if self.vocabulary is None else []
 
     def model_of(self, wildcards: Any) -> str:
         """The model of a job."""
@@ -108,7 +111,7 @@ class Outline:
     @cached_property
     def every_block(self) -> list[str]:
         """Those of all models that are used."""
-        used = used_models(self.config)
+        used = {*used_models(self.config), *typographic_models(self.config)}
         return sorted({block for model in used for block in self.blocks_of(model)})
 
     def block(self, wildcards: Any) -> list[int]:
@@ -209,6 +212,29 @@ class Outline:
     def every_hook_point(self) -> list[str]:
         """Those of all tables."""
         return sorted({point for table in self.tables for point in self.hook_points(table)})
+
+    # ---- typographic attacks
+
+    @cached_property
+    def tuned(self) -> list[str]:
+        """The data set that defences against typographic attacks are chosen on; none where there is no benchmark."""
+        settings = self.config["typographic"]
+        return [settings["tuned_on"]] if settings["benchmarks"] else []
+
+    @cached_property
+    def typographic(self) -> list[str]:
+        """It, and the benchmarks, each once."""
+        return list(dict.fromkeys([*self.tuned, *self.config["typographic"]["benchmarks"]]))
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """Those of them that the table is about."""
+        return list(self.config["typographic"]["benchmarks"])
+
+    @property
+    def attacked(self) -> list[str]:
+        """Those of them that a word is printed on."""
+        return [name for name in self.typographic if "attack" in self.datasets[name]]
 
     @property
     def in_folders(self) -> list[str]:

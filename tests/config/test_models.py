@@ -28,6 +28,10 @@ def config(tmp_path: Path) -> Config:
     content = {"model_type": "siglip", "vision_config": shape}
     (tmp_path / "siglip/config.json").write_text(json.dumps(content))
     found: Config = json.loads(json.dumps(yaml.safe_load((BASE / "config.yaml").read_text())))
+    seen = found["datasets"].items()  # less what another model sees
+    found["datasets"] = {name: dataset for name, dataset in seen if "model" not in dataset}
+    found["typographic"]["benchmarks"] = []
+    del found["dictionaries"]["signs_topk"]
     found["models"] = {"second": {"label": "SigLIP", "source": str(tmp_path / "siglip")}}
     found["datasets"]["faces"] = {**found["datasets"]["celeba"], "model": "second"}
     learnt = {**found["dictionaries"]["celeba_topk"], "trained_on": "faces"}
@@ -115,7 +119,7 @@ def test_one_that_no_table_needs_is_not_looked_for(config: Config) -> None:
         ({"activations": {"layers": [5]}}, ["activations.layers: layer 5 is out of range"]),
         (
             {"models": {"second": {"source": "tiny"}}},
-            ["models.second.source: found tiny, expected the folder of a transformers CLIP"],
+            ["models.second.tiny: missing, but models.second.source is `tiny`."],
         ),
         (
             {"models": {"second": {"source": "openai/clip-vit-base-patch32"}}},

@@ -49,6 +49,8 @@ def faults(layout: str, root: Path | None = None, **options: object) -> list[str
             "found './m.csv', expected a file's path below the root",
         ),
         ("folder", {"manifest": "lists\\m.csv"}, "expected a file's path below the root, such as"),
+        ("imagenet", {"held_out": 1}, "held_out: found 1, expected a whole number from 2"),
+        ("rta100", {"compatibility": "theirs"}, "found 'theirs', expected published"),
         ("celeba", {"target": 1}, "options.target: found 1, expected an attribute's name"),
         ("celeba", {"spurious": "Male"}, "found Male as target and as spurious"),
         ("celeba", {"class_names": "woman"}, "options.class_names: unknown"),
@@ -65,8 +67,10 @@ def test_sound_options() -> None:
     assert faults("folder", manifest="below/m.csv", missing_images="error") == []
     assert faults("imagenet", val_labels="val.txt") == faults("waterbirds") == []
     assert {option for form in FORMS.values() for option in form.options} == {
-        *("target", "spurious", "missing_images", "val_labels", "manifest")
+        *("target", "spurious", "missing_images", "val_labels", "manifest"),
+        *("held_out", "compatibility"),
     }
+    assert faults("imagenet", held_out=10) == faults("rta100", compatibility="published") == []
 
 
 def test_files_that_options_name_are_there(tmp_path: Path) -> None:

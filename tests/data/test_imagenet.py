@@ -57,6 +57,23 @@ def test_imagenet_100_has_the_order_of_its_merged_form(
     assert names == {"n02012849": "crane", "n03126707": "crane, hoist"}
 
 
+def test_every_so_manieth_training_image_is_held_out(root: Path) -> None:
+    """Of each class by itself; what lies in val is the test split then, and nothing is in two."""
+    touch(root, f"val/{CRANES[0]}/v1.JPEG", f"train/{CRANES[0]}/z.JPEG")
+    rows = imagenet.read(FolderTree(root), held_out=3)
+    by_split = {
+        split: [Path(p).name for p in rows.filter(pl.col("split") == split)["path"]]
+        for split in ("train", "validation", "test")
+    }
+    names = {wnid: sorted(n for w, n in TRAIN if w == wnid) for wnid in CRANES}
+    names[CRANES[0]] = [*names[CRANES[0]], "z.JPEG"]
+    assert by_split["validation"] == [found[2] for found in names.values()]
+    assert by_split["train"] == [
+        name for found in names.values() for n, name in enumerate(found) if n != 2
+    ]
+    assert by_split["test"] == ["v1.JPEG"]
+
+
 def test_files_of_class_folders_that_are_not_read_are_said(root: Path) -> None:
     write(root / "train/n02012849/n02012849_3.heic", b"?")
     write(root / "train/n03126707.tar", b"?")

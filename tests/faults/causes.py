@@ -57,9 +57,14 @@ CHAIN = {
     "measure_steerability": "kill",
     "measure_random": "write",
     "steerability_table": "pointer",
-    "sweep_table": "write",
-    "compare_dictionaries": "kill",
-    "stability_table": "input",
+    "name_classes": "error",
+    "list_attacked": "kill",
+    "train_prefix": "write",
+    "build_class_heads": "input",
+    "tune_defences": "pointer",
+    "evaluate_defences": "error",
+    "typographic_table": "write",
+    "typographic_examples": "input",
     "drop_activations": "write",
 }
 

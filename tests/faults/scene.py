@@ -29,7 +29,8 @@ BEST = "results/table1.csv"
 SPARSITY = "results/celeba_sparsity.csv"
 QUALITY, WORTH = (f"results/{dataset}_dictionaries.csv" for dataset in ("celeba", "general"))
 STEERABILITY = "results/celeba_steerability.csv"
-SWEEP, STABILITY = "results/celeba_sweep.csv", "results/celeba_stability.csv"
+TYPOGRAPHIC = "results/typographic_table.csv"
+EXAMPLES = "results/typographic_examples.png"
 LOOKS = (
     *("results/celeba_features/index.html", "results/celeba_top_images.png"),
     "results/celeba_pairs.png",
@@ -53,7 +54,12 @@ BESIDE: dict[str, tuple[str, ...]] = {
     STEERABILITY: (
         *("embed_vocabulary", "measure_steerability", "measure_random", "steerability_table"),
     ),
+    TYPOGRAPHIC: (
+        *("name_classes", "list_attacked", "train_prefix", "build_class_heads"),
+        *("tune_defences", "evaluate_defences", "typographic_table"),
+    ),
 }
+BESIDE[EXAMPLES] = (*BESIDE[TYPOGRAPHIC][:-1], "typographic_examples")
 BESIDE[LOOKS[2]] = (*BESIDE[BASELINES], "pairs_figure")
 SHUFFLED = nested("steering.shuffles", 2)
 # The results that a step writes: what is there of each is to be of one run.
@@ -72,8 +78,8 @@ RESULTS = {
     "feature_page": re.compile(r"celeba_features/"),
     "top_images_figure": re.compile(r"celeba_top_images"),
     "steerability_table": re.compile(r"celeba_steerability"),
-    "sweep_table": re.compile(r"celeba_(sweep|pareto)"),
-    "stability_table": re.compile(r"celeba_stability"),
+    "typographic_table": re.compile(r"typographic_(?!examples)"),
+    "typographic_examples": re.compile(r"typographic_examples"),
 }
 
 

@@ -64,7 +64,7 @@ def facts(job: str) -> dict[str, str]:
 
 def resumed(copy: WorkingCopy) -> bool:
     """Whether the training that came to an end had found saved progress."""
-    return "resumes at" in (copy.folder / "logs/pretrain_clip.log").read_text()
+    return "resumes at" in (copy.folder / "logs/pretrain_clip/model.log").read_text()
 
 
 def test_a_cancelled_job_and_a_killed_head(
@@ -147,7 +147,7 @@ def test_a_failing_job_says_why_on_the_terminal(twin: WorkingCopy) -> None:
     outcome = submit(twin, MODEL, config=config, more=("--retries", "0"))
     assert outcome.code != 0
     assert "pre-training: found 64 pictures; expected at least one batch of 5000" in outcome.text
-    assert "logs/pretrain_clip.log" in outcome.text
+    assert "logs/pretrain_clip/model.log" in outcome.text
     assert jobs() == []
 
 

@@ -17,8 +17,15 @@ from clipsteer.workflow.recipes import Recipes
 from tests.workflow.runs import BASE, merged
 
 DEFAULT = json.loads(json.dumps(yaml.safe_load((BASE / "config.yaml").read_text())))
+# as checking the configuration does
 for _dataset in DEFAULT["datasets"].values():
-    _dataset.setdefault("options", {})  # as checking the configuration does
+    for _key, _value in (
+        *(("options", {}), ("augment", 0)),
+        ("evaluation", {"validation": None, "test": None}),
+    ):
+        _dataset.setdefault(_key, _value)
+for _model in DEFAULT["models"].values():
+    _model |= {"revision": None, "dtype": "float32", "crop": "transformers"}
 SPLITS = ("train", "train_augmented", "validation", "test")
 
 # The step of a job, and its wildcards.
@@ -52,13 +59,14 @@ RESULTS = [file for body in RULES.values() for file in re.findall(r'="(results/[
 def jobs(made: Outline) -> Iterator[Job]:
     """All jobs of all rules that could be asked for; a rule's log names its wildcards."""
     for step, body in RULES.items():
-        if step == "pretrain_clip" and not made.tiny:
-            continue
         log = re.search(r'log:\s*"([^"]+)"', body)
         assert log, step
         names = re.findall(r"{(\w+)}", log[1])
         datasets: Iterable[str] = made.datasets
-        if step == "paint_world":
+        among = re.search(r"dataset=one_of\(OUTLINE\.(typographic|attacked|tuned)\)", body)
+        if among:
+            datasets = getattr(made, among[1])
+        elif step == "paint_world":
             datasets = filter(made.is_painted, made.datasets)
         elif (
             {"dictionary", "hook_point"} & {*names}
@@ -78,15 +86,23 @@ def jobs(made: Outline) -> Iterator[Job]:
         values: dict[str, Iterable[object]] = {
             **{"dataset": datasets, "dictionary": made.dictionaries, "block": made.every_block},
             "hook_point": ["resid_post"],
-            "model": made.models if step == "embed_vocabulary" else made.taken_models,
+            "model": made.models,
             **{"split": SPLITS, "part": made.parts, "table": ["celeba"], "result": ["table"]},
             "on": ["", "_test"],
         }
+        if step == "list_attacked":
+            values["split"] = [
+                f"{split}_attacked" for split in SPLITS if split != "train_augmented"
+            ]
+        if of_models := re.search(r"model=one_of\(OUTLINE\.(\w+)\)", body):
+            values["model"] = getattr(made, of_models[1])
         for chosen in itertools.product(*(values[name] for name in names)):
             at = dict(zip(names, map(str, chosen), strict=True))
             of_dataset = made.tables.get(at.get("dataset", ""), made.trained)
-            if among := re.search(r"dictionary=one_of\(OUTLINE\.(\w+)\)", body):
-                of_dataset = [name for name in of_dataset if name in getattr(made, among[1])]
+            if among:
+                of_dataset = made.config["typographic"]["dictionaries"]
+            if kind := re.search(r"dictionary=one_of\(OUTLINE\.(\w+)\)", body):
+                of_dataset = [name for name in of_dataset if name in getattr(made, kind[1])]
             there = "block" not in at or at["block"] in made.blocks_of(
                 made.model_of(wildcards(**at))
             )

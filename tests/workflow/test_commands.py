@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from clipsteer.workflow.commands import Commands, python_of, quoted
 from clipsteer.workflow.inputs import Inputs
 from clipsteer.workflow.outline import Outline
-from tests.workflow.outlines import DEFAULT, outline
+from tests.workflow.outlines import DEFAULT, outline, wildcards
 
 
 def words(made: Outline, step: str = "build_head") -> list[str]:
@@ -68,12 +68,12 @@ def test_the_tiny_clip_is_given_its_worlds() -> None:
     worlds = DEFAULT["model"]["tiny"]["worlds"]
     manifests = [f"{w}=artifacts/refs/{w}/manifest.json" for w in worlds]
     painted = [f"world/{w}=artifacts/refs/{w}/world.json" for w in worlds]
-    found = Commands(outline(), "python").learnt_from().split()
+    found = Commands(outline(), "python").learnt_from(wildcards(model="model"))
     assert options(found, "--input") == manifests + painted
     mine = outline({"datasets": {worlds[0]: {"root": "/data"}}})
-    found = Commands(mine, "python").learnt_from().split()
+    found = Commands(mine, "python").learnt_from(wildcards(model="model"))
     assert options(found, "--input") == manifests + painted[1:]
-    assert Inputs(mine).learnt_from() == [
+    assert Inputs(mine).learnt_from(wildcards(model="model")) == [
         pointer.partition("=")[2] for pointer in manifests + painted[1:]
     ]
 

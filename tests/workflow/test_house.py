@@ -32,7 +32,12 @@ MAY_IMPORT = {
     "activations": {"store", "runner", "data", "backbones"},
     "dictionaries": {"store", "runner", "data", "backbones"},
     "steering": {"store", "runner", "data", "backbones", "activations", "dictionaries"},
-    "report": {"store", "data", "backbones", "activations", "dictionaries", "steering"},
+    "defences": {
+        *("store", "runner", "data", "backbones", "activations", "dictionaries", "steering")
+    },
+    "report": {
+        *("store", "data", "backbones", "activations", "dictionaries", "steering", "defences")
+    },
     "front": {"store", "data", "backbones", "activations", "dictionaries", "steering"},
 }
 # Whose names lie in the package itself; no other module may take them from there.
@@ -40,11 +45,12 @@ FRONT_DOOR = BASE / "clipsteer/__init__.py"
 # What reading the rules needs of the rooms that do the work: modules that import nothing heavy.
 LIGHT = {
     "config": {
-        *("clipsteer.activations.chunks", "clipsteer.data.forms"),
+        *("clipsteer.activations.chunks", "clipsteer.data.forms", "clipsteer.data.fonts"),
         *("clipsteer.dictionaries.sources", "clipsteer.backbones.shape"),
     },
     "workflow": {
-        *("clipsteer.data.forms", "clipsteer.data.watched", "clipsteer.backbones.weights"),
+        *("clipsteer.data.forms", "clipsteer.data.fonts", "clipsteer.data.watched"),
+        "clipsteer.backbones.weights",
         *("clipsteer.report.paper", "clipsteer.report.page_files", "clipsteer.lineage.resources"),
         *("clipsteer.dictionaries.sources", "clipsteer.dictionaries.claimed"),
         *("clipsteer.dictionaries.published", "clipsteer.dictionaries.inputs"),
@@ -217,8 +223,11 @@ def test_conda_pins_equal_pyproject() -> None:
 
 # Package -> its modules that steps import by a name in their settings.
 BY_NAME = {
-    "clipsteer.data.layouts": ("celeba", "waterbirds", "imagenet", "folder"),
-    "clipsteer.data.painters": ("faces", "birds", "general"),
+    "clipsteer.data.layouts": (
+        *("celeba", "waterbirds", "imagenet", "folder"),
+        *("rta100", "materzynska"),
+    ),
+    "clipsteer.data.painters": ("faces", "birds", "general", "signs"),
     "clipsteer.dictionaries": ("vanilla", "topk", "batchtopk", "matryoshka", "neurons", "imported"),
 }
 # The step that does so; a dictionary's architecture is imported by every step with the registry.

@@ -39,6 +39,10 @@ _APPLIED = {
     *("measure_steerability", "steerability_table"),
     *("splice_dictionary", "dictionary_table", "sparsity_figure"),
 }
+_DEFENDED = {
+    *("tune_defences", "evaluate_defences"),
+    *("typographic_table", "typographic_examples"),
+}
 _CHOSEN = {"evaluate_directions", "evaluate_subspaces"}
 _VALUED = {"dictionary_table", "sparsity_figure"}
 _SHOWN = {"feature_page", "top_images_figure"}
@@ -55,14 +59,12 @@ AFTER = {
     "datasets.<name>.options.target": {"make_table", "unconcerned_attributes"},
     "datasets.<name>.options.spurious": {"make_table", "unconcerned_attributes"},
     "datasets.<name>.augment": {"list_shards"},
-    "model.tiny.vision_width": {"make_table", "dictionary_table"},
-    "activations.images_per_shard": {"list_shards"},
-    "dictionaries.<name>.architecture": _APPLIED - {"control_table"},
-    "dictionaries.<name>.hook_point": _APPLIED | {"baseline_table"},
-    "dictionaries.<name>.training.expansion": {"make_table"} | _VALUED | _SHOWN,
-    "dictionaries.<name>.training.k": {"make_table"} | _VALUED | _SHOWN,
-    "dictionaries.<name>.training.l1": _VALUED,
-    "dictionaries.<name>.training.mse": _VALUED,
+    "model.tiny.vision_width": {"make_table"},
+    "activations.images_per_shard": {"list_shards", "list_attacked"},
+    "dictionaries.<name>.architecture": (_APPLIED - {"control_table"}) | _DEFENDED,
+    "dictionaries.<name>.hook_point": _APPLIED | {"baseline_table"} | _DEFENDED,
+    "dictionaries.<name>.training.expansion": {"make_table"} | _SHOWN,
+    "dictionaries.<name>.training.k": {"make_table"} | _SHOWN,
     "steering.aggregate": {"shuffle_control", "fit_directions", "feature_page"},
     "steering.attribute_value": {"shuffle_control", "top_images", "baseline_table"} | _CHOSEN,
     "steering.balance": {"shuffle_control", "evaluate_subspaces", "baseline_table", "top_images"},
@@ -94,7 +96,12 @@ OTHERWISE = {
     *("model.source", "datasets.<name>.root", "tables.<name>", "dictionaries.<name>.trained_on"),
     *("activations.layers", "model.tiny.vision_layers", "model.tiny.worlds", "model.revision"),
     "vocabulary.source",
-    *("jobs.layers_per_job", "jobs.extraction_parts", "raw.watch", "sweep.steer"),
+    # as in the section `model`, where they are looked at
+    *("models.<name>.label", "models.<name>.revision", "models.<name>.dtype"),
+    *("models.<name>.crop", "datasets.<name>.model"),
+    *("models.<name>.source", "models.<name>.tiny.worlds", "models.<name>.tiny.vision_layers"),
+    *("typographic.tuned_on", "typographic.benchmarks", "typographic.dictionaries"),
+    *("jobs.layers_per_job", "jobs.extraction_parts", "raw.watch"),
 }
 WORD = {"datasets.<name>.layout": "folder", "dictionaries.<name>.architecture": "vanilla_too"}
 
@@ -108,7 +115,7 @@ def leaves(part: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
 
 
 def pattern(path: tuple[str, ...]) -> str:
-    named = path[0] in ("datasets", "dictionaries", "tables")
+    named = path[0] in ("datasets", "models", "dictionaries", "tables")
     return ".".join((path[0], "<name>", *path[2:]) if named else path)
 
 
@@ -120,6 +127,8 @@ def other(key: str, value: Any) -> Any:
         return value + 1
     if isinstance(value, dict):
         return {**value, "Young": ["old", "young"]}
+    if key.endswith(".fonts"):
+        return [*value, "DejaVuSans"]
     if isinstance(value, list):
         return [*value, f"{value[-1]}_too"] if value else [1]
     return 1 if value is None else WORD.get(key, f"{value}_too")

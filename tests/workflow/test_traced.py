@@ -60,8 +60,7 @@ EVERY_STEP = {
     "model": {"tiny": {"steps": 6}},
     "steering": {"shuffles": 2},
     "tables": {"celeba": ["topk", "theirs"], "waterbirds": []},
-    "dictionaries": {"topk": {"grid": {"k": [2, 4]}, "choose": "rule", "rule": {"max_l0": 1000}}},
-    "sweep": {"steer": True},
+    "typographic": {"benchmarks": ["signs_ends"]},
 }
 TABLES = (
     "results/celeba_table.csv",
@@ -73,8 +72,8 @@ TABLES = (
     "results/celeba_features/index.html",
     "results/celeba_top_images.png",
     "results/celeba_steerability.csv",
-    "results/celeba_sweep.csv",
-    "results/celeba_stability.csv",
+    "results/typographic_table.csv",
+    "results/typographic_examples.png",
 )
 
 

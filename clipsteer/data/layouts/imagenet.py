@@ -39,7 +39,9 @@ _FLAT = r"(?i)^(?:.*/)?(?P<name>(?:val|validation)/(?P<stem>[^/]+)\.[^./]+)$"
 _NUMBERS = "ILSVRC2012_validation_ground_truth.txt"
 
 
-def read(tree: FileTree, *, val_labels: str | None = None) -> pl.DataFrame:
+def read(
+    tree: FileTree, *, val_labels: str | None = None, held_out: int | None = None
+) -> pl.DataFrame:
     """Rows (path, split, target and spurious null, class = wnid, text).
 
     Order: train, validation, test; in each by wnid, then by file name, so that four merged train
@@ -49,6 +51,8 @@ def read(tree: FileTree, *, val_labels: str | None = None) -> pl.DataFrame:
     Args:
         val_labels: path of the label file of a flat `val` folder, where it has another name than
             those of `VAL_FILES`.
+        held_out: every so manieth image of each class of train is of validation, and what lies in val is of
+            test: for data that choices are made on, such as ImageNet-100.
 
     A folder of val or test that is alone there and no class of train (`val/images` of
     tiny-imagenet) is flat as well. Flat images of val without a label file have the class "", with
@@ -122,7 +126,22 @@ def read(tree: FileTree, *, val_labels: str | None = None) -> pl.DataFrame:
         "class",
         pl.lit("").alias("text"),
     )
+    if held_out is not None:
+        rows = _holding_out(rows, held_out)
     return labels.fill_text(rows, tree, listing)
+
+
+def _holding_out(rows: pl.DataFrame, every: int) -> pl.DataFrame:
+    """Validation from the training images, and the test split from what was validation."""
+    taken = (pl.int_range(pl.len()).over("split", "class") % every) == every - 1
+    split = (
+        pl.when(pl.col("split") == "validation")
+        .then(pl.lit("test"))
+        .when((pl.col("split") == "train") & taken)
+        .then(pl.lit("validation"))
+        .otherwise(pl.col("split"))
+    )
+    return rows.with_columns(split.alias("split"))
 
 
 def _warn_of_others(listing: Sequence[str]) -> None:

@@ -1,0 +1,130 @@
+"""What steps on attacked and clean images read of a place, and the network from there on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from clipsteer.activations.inputs import array_inputs, array_name, open_reader
+from clipsteer.dictionaries.inputs import open_dictionary
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from clipsteer.activations.reader import ActivationReader
+    from clipsteer.backbones.base import Backbone
+    from clipsteer.dictionaries.base import Dictionary
+    from clipsteer.runner.step import Job, Run
+    from clipsteer.steering.evaluator import Batch, Evaluator
+
+BATCH_IMAGES = 100
+"""Images of a resumed pass."""
+BLOCK_IMAGES = 64
+"""Images of a block of sums."""
+
+Batches = Iterator[tuple[int, "np.ndarray"]]
+
+
+def view_inputs(job: Job, layer: int, views: Sequence[str]) -> dict[str, str]:
+    """Digests of a layer's activations and of the embeddings of each view, the name of an input with shards."""
+    hook_point, found = job.recipe["hook_point"], dict[str, str]()
+    for view in views:
+        if not job.inputs[view].members:
+            continue  # of photographs there is no attacked view besides
+        found |= array_inputs(job, array_name(hook_point, layer), f"{view}/activations", view)
+        found |= array_inputs(job, "embedding", f"{view}/embedding", view)
+        if hook_point == "mlp_out":
+            found |= array_inputs(job, f"resid_post/{layer:02d}", f"{view}/resid_post", view)
+    return found
+
+
+def has_view(run: Run, view: str) -> bool:
+    """Whether the action was given images of a view."""
+    return any(name.startswith(f"{view}/") for name in run.inputs)
+
+
+def embeddings(run: Run, view: str) -> torch.Tensor:
+    """Embeddings (N, p) of a view, as the unmodified model's own pass gave them."""
+    import torch
+
+    reader = open_reader(run, f"{view}/embedding")
+    return torch.from_numpy(reader.read(0, reader.n_images).astype("float32"))
+
+
+def chained(*readers: ActivationReader, images: int = BLOCK_IMAGES) -> Batches:
+    """The images of one reader after the other, as one run of images in batches."""
+    start = 0
+    for reader in readers:
+        for first, x in reader.batches(images):
+            yield start + first, x
+        start += reader.n_images
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One layer of the model: its dictionary, and an evaluator for each view."""
+
+    run: Run
+    tower: Backbone
+    dictionary: Dictionary
+
+    @classmethod
+    def of(cls, run: Run, view: str) -> Place:
+        """Of an action's inputs `model` and, but for the neuron basis, `dictionary`."""
+        from clipsteer.activations.inputs import open_backbone
+        from clipsteer.dictionaries.tokens import suited
+
+        tower = open_backbone(run)
+        reader = open_reader(run, f"{view}/activations")
+        dictionary = suited(open_dictionary(run, reader.width, tower.device), tower.cls)
+        return cls(run, tower, dictionary)
+
+    def reader(self, view: str) -> ActivationReader:
+        """The layer's activations of a view."""
+        return open_reader(self.run, f"{view}/activations")
+
+    def evaluator(
+        self, view: str, classify: Callable[[torch.Tensor], np.ndarray], reads: Any = None
+    ) -> Evaluator:
+        """What predicts a view's images under edits here."""
+        import numpy as np
+
+        from clipsteer.backbones.tokens import tokens_meant
+        from clipsteer.dictionaries.tokens import edited
+        from clipsteer.steering.evaluator import Evaluator
+        from clipsteer.steering.inputs import resumed_behind
+
+        recipe = self.run.recipe
+        behind = resumed_behind(recipe["hook_point"], recipe["layer"])
+        read = self.tower.tokens_read(behind)
+        reader = self.reader(view)
+        base = open_reader(self.run, f"{view}/resid_post") if self._has_base(view) else None
+
+        def batches() -> Iterator[Batch]:
+            for start, x in reader.batches(BATCH_IMAGES):
+                below = base.read(start, start + len(x))[:, read] if base else None
+                yield start, x[:, read], below
+
+        return Evaluator(
+            self.dictionary,
+            batches,
+            partial(self.tower.resume, behind),
+            classify,
+            edited(tokens_meant(recipe["tokens"], self.tower.cls), self.dictionary),
+            "keep",
+            self.tower.device,
+            np.dtype(np.int32) if reads is None else reads,
+        )
+
+    def _has_base(self, view: str) -> bool:
+        return any(name.startswith(f"{view}/resid_post/") for name in self.run.inputs)
+
+
+def both(run: Run, clean: str, attacked: str) -> Batches:
+    """The activations of clean images, then of the same attacked."""
+    return chained(
+        open_reader(run, f"{clean}/activations"), open_reader(run, f"{attacked}/activations")
+    )

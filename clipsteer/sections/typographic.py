@@ -1,0 +1,102 @@
+"""The section `typographic`: attacks by printed words, and defences against them (Section 7.2)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from clipsteer.sections.values import (
+    WHOLE,
+    Absent,
+    Amount,
+    Fraction,
+    Name,
+    Null,
+    Once,
+    Points,
+    Positive,
+    Rate,
+    Section,
+    key,
+    part,
+)
+
+_TUNE = "tune_defences"
+_TRAIN = "train_prefix"
+
+
+class Grid(Section):
+    """The grid of tau."""
+
+    low: Rate = key("smallest tau", _TUNE, default=1e-4)
+    high: Rate = key("largest tau", _TUNE, default=10.0, allowed="above `low`")
+    points: Annotated[int, Field(strict=True, ge=2), WHOLE] = key(
+        "points of the logarithmic grid", _TUNE, default=14
+    )
+
+
+class Prefix(Section):
+    """How Defense-Prefix is trained (Azuma and Matsui 2023): one token before the class name."""
+
+    optimiser: Literal["sgd", "adam"] = key(
+        "`sgd`, as published, or `adam`", _TRAIN, default="adam"
+    )
+    lr: Rate = key("learning rate, the peak of a cosine", _TRAIN, default=0.01)
+    final_lr: Amount = key("where the cosine ends", _TRAIN, default=0.0)
+    epochs: Positive = key("passes over the training pairs", _TRAIN, default=100)
+    batch_size: Positive = key("pairs a step", _TRAIN, default=256)
+    clean: Amount = key(
+        "weight of the loss that keeps clean images where they are; that of attacked ones is 1",
+        _TRAIN,
+        default=3.0,
+    )
+
+
+class Typographic(Section):
+    """What `results/typographic_table.csv` is made from; switched off where `benchmarks` is empty."""
+
+    tuned_on: Name = key(
+        "the data set with an `attack` whose training images are D_notT and, with the word, D_T, on whose validation "
+        "images everything is chosen, and whose test images show what each defence costs on clean images",
+        "everything in the table",
+        default=Absent,
+        allowed="name of a data set",
+    )
+    benchmarks: Annotated[list[Name], Once()] = key(
+        "the data sets that the table is about: with an `attack`, or photographs with words in them (layouts `rta100` "
+        "and `materzynska`); their split test is looked at",
+        "what a new one needs",
+        default=[],
+        allowed="list of data sets",
+    )
+    dictionaries: Annotated[list[Name], Once()] = key(
+        "dictionaries of the model, the neuron basis among them, which mean difference and LEACE stand with",
+        "what a new one needs",
+        default=[],
+        allowed="list of dictionaries",
+    )
+    aggregate: Literal["mean", "max", "cls"] = key(
+        "how an image's tokens become one activation in Eq. 9", _TUNE, default="mean"
+    )
+    tokens: Literal["all", "spatial", "cls"] = key(
+        "tokens that are edited", f"{_TUNE}, evaluate_defences", default="all"
+    )
+    thresholds: Grid = part({})
+    lambdas: Annotated[list[Annotated[Fraction | None, Null]], Field(min_length=1), Once()] = key(
+        "cosines from which on a feature is added whose direction is like that of a chosen one; null adds none. What "
+        "a cosine means depends on d: that expected of random directions stands beside it",
+        _TUNE,
+        default=[None, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3],
+        allowed="list of null and numbers above 0, at most 1",
+    )
+    scales: Annotated[list[Rate], Field(min_length=1), Once()] = key(
+        "scales of mean difference, of which validation chooses",
+        _TUNE,
+        default=[0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0],
+    )
+    clean_drop: Points = key(
+        "points that accuracy on clean validation images may fall", _TUNE, default=2.0
+    )
+    random_seeds: Positive = key("random sets beside each chosen one", _TUNE, default=5)
+    prefix: Prefix = part({})

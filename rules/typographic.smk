@@ -1,0 +1,207 @@
+# Typographic attacks and defences (Section 7.2), only where results/typographic_table.csv is asked for.
+
+
+rule name_classes:
+    input:
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+    output:
+        f"{REFS}/{{dataset}}/classes.json",
+    log:
+        "logs/name_classes/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.typographic),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("name_classes"),
+    params:
+        recipe=RECIPES.of("name_classes"),
+        chain=expected_chain,
+    shell:
+        shell_words("name_classes")
+        + "--name {wildcards.dataset} --input manifest={input.manifest} --pointer {output}"
+
+
+rule list_attacked:
+    input:
+        classes=f"{REFS}/{{dataset}}/classes.json",
+    output:
+        f"{REFS}/{{dataset}}/activations/{{split}}/shards.json",
+    log:
+        "logs/list_attacked/{dataset}_{split}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.attacked),
+        split="(train|validation|test)_attacked",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("list_attacked"),
+    params:
+        recipe=RECIPES.of("list_attacked"),
+        chain=expected_chain,
+    shell:
+        shell_words("list_attacked")
+        + "--name {wildcards.dataset} --input classes={input.classes} --pointer {output}"
+
+
+rule train_prefix:
+    input:
+        model=INPUTS.model,
+        classes=f"{REFS}/{{dataset}}/classes.json",
+        train=INPUTS.activations("train"),
+        attacked=INPUTS.activations("train_attacked"),
+    output:
+        f"{REFS}/{{dataset}}/prefix.json",
+    log:
+        "logs/train_prefix/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tuned),
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("train_prefix"),
+    params:
+        recipe=RECIPES.of("train_prefix"),
+        chain=expected_chain,
+    shell:
+        shell_words("train_prefix")
+        + "--name {wildcards.dataset} --input model={input.model} --input classes={input.classes}"
+        " --inputs train {input.train} --inputs train_attacked {input.attacked} --pointer {output}"
+
+
+rule build_class_heads:
+    input:
+        model=INPUTS.model,
+        classes=f"{REFS}/{{dataset}}/classes.json",
+        prefix=INPUTS.prefix,
+    output:
+        f"{REFS}/{{dataset}}/class_heads.json",
+    log:
+        "logs/build_class_heads/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.typographic),
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    resources:
+        **needs("build_class_heads"),
+    params:
+        recipe=RECIPES.of("build_class_heads"),
+        chain=expected_chain,
+    shell:
+        shell_words("build_class_heads")
+        + "--name {wildcards.dataset} --input model={input.model} --input classes={input.classes}"
+        " --input prefix={input.prefix} --pointer {output}"
+
+
+rule tune_defences:
+    input:
+        model=INPUTS.model,
+        classes=f"{REFS}/{{dataset}}/classes.json",
+        heads=f"{REFS}/{{dataset}}/class_heads.json",
+        dictionary=INPUTS.trained,
+        train=INPUTS.activations("train"),
+        train_attacked=INPUTS.activations("train_attacked"),
+        validation=INPUTS.activations("validation"),
+        validation_attacked=INPUTS.activations("validation_attacked"),
+    output:
+        f"{STEERED}/tuning.json",
+    log:
+        "logs/tune_defences/{dataset}_{dictionary}_{block}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tuned),
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("tune_defences"),
+    params:
+        recipe=RECIPES.of("tune_defences"),
+        chain=expected_chain,
+    shell:
+        shell_words("tune_defences")
+        + "--name {wildcards.dictionary} --input model={input.model} --input classes={input.classes}"
+        " --input heads={input.heads} --inputs dictionary {input.dictionary}"
+        " --inputs train {input.train} --inputs train_attacked {input.train_attacked}"
+        " --inputs validation {input.validation}"
+        " --inputs validation_attacked {input.validation_attacked} --pointer {output}"
+
+
+rule evaluate_defences:
+    input:
+        model=INPUTS.model,
+        classes=f"{REFS}/{{dataset}}/classes.json",
+        heads=f"{REFS}/{{dataset}}/class_heads.json",
+        tuning=INPUTS.tuning,
+        dictionary=INPUTS.trained,
+        test=INPUTS.activations("test"),
+        attacked=INPUTS.attacked("test"),
+    output:
+        f"{STEERED}/attacked.json",
+    log:
+        "logs/evaluate_defences/{dataset}_{dictionary}_{block}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.typographic),
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("evaluate_defences"),
+    params:
+        recipe=RECIPES.of("evaluate_defences"),
+        chain=expected_chain,
+    shell:
+        shell_words("evaluate_defences")
+        + "--name {wildcards.dictionary} --input model={input.model} --input classes={input.classes}"
+        " --input heads={input.heads} --input tuning={input.tuning}"
+        " --inputs dictionary {input.dictionary}"
+        " --inputs test {input.test} --inputs test_attacked {input.attacked} --pointer {output}"
+
+
+rule typographic_table:
+    input:
+        INPUTS.typographic,
+    output:
+        csv="results/typographic_table.csv",
+        markdown="results/typographic_table.md",
+        figure="results/typographic_layers.png",
+        pointer=f"{REFS}/typographic.json",
+    log:
+        "logs/typographic_table.log",
+    conda:
+        "../envs/clip.yaml"
+    resources:
+        **needs("typographic_table"),
+    params:
+        recipe=RECIPES.of("typographic_table"),
+        chain=expected_chain,
+        inputs=COMMANDS.typographic,
+    shell:
+        shell_words("typographic_table")
+        + "{params.inputs:q} --export all/csv={output.csv} all/markdown={output.markdown}"
+        " all/figure={output.figure} --pointer {output.pointer}"
+
+
+rule typographic_examples:
+    input:
+        INPUTS.typographic_examples,
+    output:
+        figure="results/typographic_examples.png",
+        pointer=f"{REFS}/typographic_examples.json",
+    log:
+        "logs/typographic_examples.log",
+    conda:
+        "../envs/clip.yaml"
+    resources:
+        **needs("typographic_examples"),
+    params:
+        recipe=RECIPES.of("typographic_examples"),
+        chain=expected_chain,
+        inputs=COMMANDS.typographic_examples,
+    shell:
+        shell_words("typographic_examples")
+        + "{params.inputs:q} --export all/figure={output.figure} --pointer {output.pointer}"

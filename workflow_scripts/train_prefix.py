@@ -1,0 +1,81 @@
+"""Trains Defense-Prefix for the model: one token before the class name, images fixed (Azuma and Matsui 2023)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipsteer.activations.inputs import array_inputs
+from clipsteer.runner.step import Action, Job, Run, main
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = ("datasets.templates", "typographic.prefix.*", "seed")
+_VIEWS = ("train", "train_attacked")
+
+
+def plan(job: Job) -> dict[str, Action]:
+    inputs = {
+        "model": job.output("model", "model"),
+        "classes": job.output("classes", "classes"),
+        "labels": job.output("classes", "labels_train"),
+    }
+    for view in _VIEWS:
+        inputs |= array_inputs(job, "embedding", f"{view}/embedding", view)
+    return {"all": Action(job.recipe, inputs)}
+
+
+def compute(run: Run) -> None:
+    import polars as pl
+    import torch
+    from safetensors.torch import save
+
+    from clipsteer.backbones.device import one_thread
+    from clipsteer.backbones.load import load_backbone
+    from clipsteer.defences.prefix import Pairs, Recipe, train_prefix
+    from clipsteer.defences.setting import embeddings
+    from clipsteer.tables import parquet_bytes, read_parquet
+
+    recipe = dict(run.recipe)
+    seed, templates = recipe.pop("seed"), recipe.pop("templates")
+    tower = load_backbone(run.folder("model"), device=run.runtime.device)
+    clean, attacked = (
+        torch.nn.functional.normalize(embeddings(run, view).to(tower.device), dim=-1)
+        for view in _VIEWS
+    )
+    targets = read_parquet(run.blob("labels"))["target"].to_numpy().astype("int64")
+    pairs = Pairs(clean, attacked, torch.from_numpy(targets).to(tower.device))
+    steps = recipe["epochs"] * -(-len(targets) // recipe["batch_size"])
+    progress = run.progress(steps, "steps", ("pairs", recipe["batch_size"]))
+    with one_thread():  # sums of gradients in one order
+        token, losses = train_prefix(
+            tower,
+            run.json("classes"),
+            templates,
+            pairs,
+            Recipe(**recipe),
+            seed=seed,
+            progress=progress,
+        )
+    progress.finish()
+    run.put_bytes("prefix", save({"prefix": token}))
+    run.put_bytes("log", parquet_bytes(pl.DataFrame({"loss": losses})))
+    run.say(f"loss {losses[0]:.3f} -> {losses[-1]:.3f} nats")
+
+
+def cost(job: Sizes) -> Cost:
+    """The text tower forth and back on one thread, for every class at each step."""
+    from clipsteer.lineage.resources import CLASSES, CLIP, FLOAT
+
+    settings, images = job.config["typographic"]["prefix"], job.images("train")
+    steps = settings["epochs"] * -(-images // settings["batch_size"])
+    layers, width, tokens = job.text
+    flop = 3.0 * steps * CLASSES * tokens * layers * 24 * width**2
+    flop += 3.0 * steps * settings["batch_size"] * 6 * CLASSES * width
+    memory = CLIP + 3 * job.weights_mb + 40.0 * CLASSES * tokens * layers * width * FLOAT / 1e6
+    memory += 2.0 * images * width * FLOAT / 1e6
+    return job.takes(job.seconds(flop, threads=1), memory, 1.0)
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)
