@@ -132,4 +132,6 @@ def caption(rng: np.random.Generator, thing: str, word: str) -> str:
         return both[0] if first else both[1]
     if says == "word":
         return f"the word {word}" if first else f"a label that says {word}"
-    return f"{opening} {word if says == 'word for thing' else thing}{end}"
+    if says == "word for thing":
+        return f"a photo of a {word}{end}"
+    return f"{opening} {thing}{end}"
