@@ -96,6 +96,33 @@ rule build_class_heads:
         " --input prefix={input.prefix} --pointer {output}"
 
 
+rule train_projection:
+    input:
+        classes=f"{REFS}/{{dataset}}/classes.json",
+        heads=f"{REFS}/{{dataset}}/class_heads.json",
+        train=INPUTS.activations("train"),
+        attacked=INPUTS.activations("train_attacked"),
+    output:
+        f"{REFS}/{{dataset}}/projection.json",
+    log:
+        "logs/train_projection/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tuned),
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("train_projection"),
+    params:
+        recipe=RECIPES.of("train_projection"),
+        chain=expected_chain,
+    shell:
+        shell_words("train_projection")
+        + "--name {wildcards.dataset} --input classes={input.classes} --input heads={input.heads}"
+        " --inputs train {input.train} --inputs train_attacked {input.attacked} --pointer {output}"
+
+
 rule tune_defences:
     input:
         model=INPUTS.model,
@@ -136,6 +163,7 @@ rule evaluate_defences:
         classes=f"{REFS}/{{dataset}}/classes.json",
         heads=f"{REFS}/{{dataset}}/class_heads.json",
         tuning=INPUTS.tuning,
+        projection=INPUTS.projection,
         dictionary=INPUTS.trained,
         test=INPUTS.activations("test"),
         attacked=INPUTS.attacked("test"),
@@ -158,6 +186,7 @@ rule evaluate_defences:
         shell_words("evaluate_defences")
         + "--name {wildcards.dictionary} --input model={input.model} --input classes={input.classes}"
         " --input heads={input.heads} --input tuning={input.tuning}"
+        " --input projection={input.projection}"
         " --inputs dictionary {input.dictionary}"
         " --inputs test {input.test} --inputs test_attacked {input.attacked} --pointer {output}"
 

@@ -32,6 +32,7 @@ def compute(run: Run) -> None:
     tower = load_backbone(run.folder("model"), device=run.runtime.device)
     head = zero_shot_head(tower, names, templates)
     run.put_bytes("head", save({"head": head.cpu().contiguous()}))
+    run.put_json("scale", tower.logit_scale)
     token = load(run.blob("prefix"))["prefix"]
     prefixed = prefixed_head(tower, names, templates, token)
     run.put_bytes("prefixed", save({"head": prefixed.contiguous()}))

@@ -28,6 +28,7 @@ def plan(job: Job) -> dict[str, Action]:
             "model": job.output("model", "model"),
             "head": job.output("heads", "head"),
             "prefixed": job.output("heads", "prefixed"),
+            "projection": job.output("projection", "projection"),
             "labels": job.output("classes", "labels_test"),
             "chosen": job.output("tuning", "chosen", member),
             **dictionary_inputs(job, layer),
@@ -58,14 +59,17 @@ def compute(run: Run) -> None:
     views = [view for view in ("test", "test_attacked") if has_view(run, view)]
     progress = run.progress(len(views) * labels.height, "images", ("edits", len(edits)))
     frame = answers(
-        place, views, edits, (heads[0], heads[1]), labels["target"].to_numpy(), progress
+        *(place, views, edits, (heads[0], heads[1])),
+        load(run.blob("projection"))["projection"],
+        labels["target"].to_numpy(),
+        progress=progress,
     )
     progress.finish()
     run.put_bytes("answers", parquet_bytes(frame))
 
 
 def cost(job: Sizes) -> Cost:
-    return job.resume("test", 2 * (job.config["typographic"]["random_seeds"] + 1))
+    return job.resumed(2 * job.images("test"), job.config["typographic"]["random_seeds"] + 1)
 
 
 if __name__ == "__main__":

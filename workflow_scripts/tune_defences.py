@@ -129,7 +129,7 @@ def cost(job: Sizes) -> Cost:
     settings = job.config["typographic"]
     sets = settings["thresholds"]["points"] * len(settings["lambdas"])
     read = job.apply(2 * job.images("train"), ways=1)
-    tried = job.resume("validation", 2 * sets)
+    tried = job.resumed(2 * job.images("validation"), sets)
     memory = max(read.memory_mb, tried.memory_mb) + 512
     return job.takes(read.seconds + tried.seconds, memory, 1.0)
 

@@ -10,6 +10,7 @@ import polars as pl
 import torch
 
 from clipsteer.backbones.zero_shot import zero_shot_logits
+from clipsteer.defences.projection import projected_logits
 from clipsteer.defences.setting import Place, embeddings
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.steering.ablation import predict_edits
@@ -25,6 +26,9 @@ from clipsteer.steering.pairs import margins
 
 NONE, PREFIX, SAE, NEURONS, RANDOM = "none", "defense_prefix", "sae", "neurons", "random"
 BOTH = f"{PREFIX}+{SAE}"
+PROJECTION = "output_projection"
+EVERYWHERE = (NONE, PREFIX, PROJECTION)
+"""Defences that need no place in the vision tower."""
 Schema = dict[str, pl.DataType | type[pl.DataType]]
 HeadPair = tuple[torch.Tensor, torch.Tensor]
 SCHEMA: Schema = {
@@ -75,12 +79,15 @@ def answers(
     views: Sequence[str],
     tried: Sequence[Tried],
     heads: HeadPair,
+    projection: torch.Tensor,
     targets: np.ndarray,
+    *,
     progress: Callable[[int], None] | None = None,
 ) -> pl.DataFrame:
     """Columns as in SCHEMA: a row a view and defence, with class and margin of each image, (N,).
 
-    `heads`: (K, p) without and with the prefix. `none` and `defense_prefix` are the unmodified model's own pass.
+    `heads`: (K, p) without and with the prefix; `projection` (p, p). EVERYWHERE are read off the unmodified model's
+    own pass.
     """
     rows: list[tuple[object, ...]] = []
     names = ("plain", "prefixed")
@@ -97,9 +104,12 @@ def answers(
         rows.append((view, defence, draw, told.tolist(), margins(scores, targets).tolist()))
 
     for view in views:
-        unmodified = read(embeddings(place.run, view).to(place.tower.device))
-        for defence, name in ((NONE, "plain"), (PREFIX, "prefixed")):
-            say(view, defence, None, unmodified[name])
+        seen = embeddings(place.run, view).to(place.tower.device)
+        unmodified = read(seen)
+        projected = projected_logits(seen, heads[0], projection).cpu().numpy()
+        every = unmodified["plain"], unmodified["prefixed"], projected
+        for defence, scores in zip(EVERYWHERE, every, strict=True):
+            say(view, defence, None, scores)
         evaluator = place.evaluator(view, read, reads)
         edited = predict_edits(evaluator, [one.edit for one in tried], progress).edited
         for one, scores in zip(tried, edited, strict=True):

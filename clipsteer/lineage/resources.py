@@ -279,6 +279,13 @@ class Sizes:
         cost = self.apply(images, flop=images * times * above * self.layer_flop)
         return Cost(cost.seconds, cost.memory_mb + 3 * self.weights_mb + 100, cost.disk_mb)
 
+    def resumed(self, images: int, times: int) -> Cost:
+        """The same of so many images, by the layers that there truly are above those of the block."""
+        layers, last = self._layers_of_block(), self.vision["layers"] - 1
+        above = sum(last - layer for layer in layers) / len(layers)
+        cost = self.apply(images, flop=images * times * above * self.layer_flop)
+        return Cost(cost.seconds, cost.memory_mb + 3 * self.weights_mb + 100, cost.disk_mb)
+
     def steered(self, features: int, m: int) -> Cost:
         """To measure how precisely so many features of a dictionary of m steer, at each layer of the block."""
         settings, tower = self.config["steerability"], self.vision

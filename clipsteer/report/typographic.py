@@ -10,7 +10,16 @@ import numpy as np
 import polars as pl
 
 from clipsteer.defences.classes import NO_WORD
-from clipsteer.defences.evaluating import BOTH, NEURONS, NONE, PREFIX, RANDOM, SAE
+from clipsteer.defences.evaluating import (
+    BOTH,
+    EVERYWHERE,
+    NEURONS,
+    NONE,
+    PREFIX,
+    PROJECTION,
+    RANDOM,
+    SAE,
+)
 from clipsteer.report import paper
 from clipsteer.report.markdown import MISSING, grid, p_text, source_label
 from clipsteer.steering.pairs import LEAST_EFFECT
@@ -19,6 +28,7 @@ from clipsteer.steering.significance import mcnemar_exact, wilson
 DEFENCES = {
     NONE: "No defense",
     PREFIX: "DP",
+    PROJECTION: "output projection",
     SAE: "SAE (ours)",
     BOTH: "DP + ours",
     RANDOM: "random features",
@@ -76,7 +86,7 @@ def table(places: Sequence[Answered], model: str, tuned: str) -> pl.DataFrame:
     seen: set[tuple[str, str]] = set()
     for place in places:
         for row in _rows(place, model):
-            if row["defence"] in (NONE, PREFIX):
+            if row["defence"] in EVERYWHERE:
                 if (place.benchmark, row["defence"]) in seen:
                     continue
                 seen.add((place.benchmark, row["defence"]))
@@ -148,7 +158,7 @@ def _rows(place: Answered, model: str) -> Iterator[dict[str, Any]]:
             for column, name in (("p_none", NONE), ("p_prefix", PREFIX)):
                 if defence != name:
                     row[column] = mcnemar_exact(base[name][in_attacked], own[0])
-        if printed and not drawn and defence not in (PREFIX, BOTH):
+        if printed and not drawn and defence not in (PREFIX, BOTH, PROJECTION):
             plain = told["clean"][NONE,][1][0], told["attacked"][NONE,][1][0]
             row |= _effect(plain, told["clean"][defence,][1][0], margins[0])
         yield row
@@ -315,7 +325,7 @@ def _reading(found: pl.DataFrame, tuned: str) -> list[str]:
         "0 features, or no scale: nothing gained on validation, so the model is left alone.",
         "The CSV has exact McNemar p-values against no defence (`p_none`) and against Defense-Prefix (`p_prefix`), "
         "unadjusted, and of painted pairs what part of the true effect came back (`recovery`). Not there: "
-        "`paint_patching` and `output_projection`.",
+        "`paint_patching`.",
     ]
     if len(cosine):
         lines.insert(

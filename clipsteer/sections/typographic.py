@@ -23,7 +23,7 @@ from clipsteer.sections.values import (
 )
 
 _TUNE = "tune_defences"
-_TRAIN = "train_prefix"
+_TRAIN, _PROJECT = "train_prefix", "train_projection"
 
 
 class Grid(Section):
@@ -50,6 +50,22 @@ class Prefix(Section):
         "weight of the loss that keeps clean images where they are; that of attacked ones is 1",
         _TRAIN,
         default=3.0,
+    )
+
+
+class Projection(Section):
+    """How one matrix on image and text embeddings is trained (after Materzynska et al. 2022)."""
+
+    lr: Rate = key("learning rate of Adam, the peak of a cosine to 0", _PROJECT, default=1e-3)
+    epochs: Positive = key("passes over the training pairs", _PROJECT, default=100)
+    batch_size: Positive = key("pairs a step", _PROJECT, default=256)
+    clean: Amount = key(
+        "weight of the loss that keeps clean images where they are; that of attacked ones is 1",
+        _PROJECT,
+        default=3.0,
+    )
+    orthogonal: Amount = key(
+        "weight of the penalty that keeps the matrix near orthogonal", _PROJECT, default=1.0
     )
 
 
@@ -100,3 +116,4 @@ class Typographic(Section):
     )
     random_seeds: Positive = key("random sets beside each chosen one", _TUNE, default=5)
     prefix: Prefix = part({})
+    projection: Projection = part({})

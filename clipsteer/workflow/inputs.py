@@ -115,6 +115,10 @@ class Inputs:
         """Defense-Prefix of the model."""
         return [f"{REFS}/{tuned}/prefix.json" for tuned in self._outline.tuned]
 
+    def projection(self, wildcards: Any) -> list[str]:
+        """The output projection of the model."""
+        return [f"{REFS}/{tuned}/projection.json" for tuned in self._outline.tuned]
+
     def typographic(self, wildcards: Any) -> list[str]:
         """All that the typographic table reads."""
         outline = self._outline

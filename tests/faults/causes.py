@@ -61,6 +61,7 @@ CHAIN = {
     "list_attacked": "kill",
     "train_prefix": "write",
     "build_class_heads": "input",
+    "train_projection": "input",
     "tune_defences": "pointer",
     "evaluate_defences": "error",
     "typographic_table": "write",

@@ -56,6 +56,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     ),
     TYPOGRAPHIC: (
         *("name_classes", "list_attacked", "train_prefix", "build_class_heads"),
+        "train_projection",
         *("tune_defences", "evaluate_defences", "typographic_table"),
     ),
 }

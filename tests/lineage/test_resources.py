@@ -154,6 +154,25 @@ def test_steering_grows_with_features_images_and_the_layers_above() -> None:
     assert seconds("layers_03-05", **base) < few / 2
 
 
+def test_trying_sets_costs_what_lies_above_the_layer() -> None:
+    """Behind the last layer nothing is resumed, so more pairs of tau and lambda cost next to nothing there."""
+
+    def seconds(layer: int, points: int) -> float:
+        block = f"layers_{layer:02d}-{layer:02d}"
+        names = {"dataset": "signs_tuning", "dictionary": "signs_topk", "block": block}
+        made = model(
+            typographic__thresholds__points=points,
+            jobs__layers_per_job=1,
+            datasets__signs_tuning__evaluation={"validation": None, "test": None},
+            datasets__signs_tuning__augment=0,
+        )
+        return made.cost("tune_defences", names).seconds
+
+    assert seconds(3, 1200) == seconds(3, 12)
+    first, second = (seconds(layer, 1200) - seconds(layer, 12) for layer in (0, 1))
+    assert first == pytest.approx(1.5 * second)  # three layers above, or two
+
+
 def test_every_step_has_a_cost() -> None:
     steps = {path.stem for path in (BASE / "workflow_scripts").glob("*.py")}
     for step in steps:

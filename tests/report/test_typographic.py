@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from clipsteer.defences.evaluating import BOTH, NONE, PREFIX, RANDOM, SAE, SCHEMA
+from clipsteer.defences.evaluating import BOTH, EVERYWHERE, NONE, PREFIX, RANDOM, SAE, SCHEMA
 from clipsteer.report import paper
 from clipsteer.report import typographic as report
 from clipsteer.report import typographic_examples as examples
@@ -19,7 +19,7 @@ from clipsteer.report import typographic_figures as figures
 N = 40
 TARGETS = np.arange(N) % 4
 WORDS = (TARGETS + 1 + np.arange(N) // 4 % 3) % 4
-DEFENCES = ((NONE, 1), (PREFIX, 1), (SAE, 1), (BOTH, 1), (RANDOM, 3), ("leace", 1))
+DEFENCES = (*((name, 1) for name in EVERYWHERE), (SAE, 1), (BOTH, 1), (RANDOM, 3), ("leace", 1))
 
 
 def answers(seed: int, views: tuple[str, ...]) -> pl.DataFrame:
@@ -76,7 +76,7 @@ def test_every_number_is_that_of_a_plain_count() -> None:
         own = (told(tuned, "test", name)[0] == TARGETS).mean()
         assert row["clean_change"] == pytest.approx(100 * (own - base), abs=0.006)
         assert row["draws"] == (times if name == RANDOM else None)
-        assert (row["layer"] is None) == (name in (NONE, PREFIX))
+        assert (row["layer"] is None) == (name in EVERYWHERE)
         if name in (SAE, "leace"):
             effect = ((plain["test_attacked"][1][0] - plain["test"][1][0]) ** 2).sum()
             left = ((margins[0] - plain["test"][1][0]) ** 2).sum()

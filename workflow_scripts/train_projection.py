@@ -1,0 +1,74 @@
+"""Trains one matrix on image and text embeddings against printed words, the model fixed (Materzynska et al. 2022)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipsteer.activations.inputs import array_inputs
+from clipsteer.runner.step import Action, Job, Run, main
+
+if TYPE_CHECKING:
+    from clipsteer.lineage.resources import Cost, Sizes
+
+USES = ("typographic.projection.*", "seed")
+_VIEWS = ("train", "train_attacked")
+
+
+def plan(job: Job) -> dict[str, Action]:
+    inputs = {
+        "head": job.output("heads", "head"),
+        "scale": job.output("heads", "scale"),
+        "labels": job.output("classes", "labels_train"),
+    }
+    for view in _VIEWS:
+        inputs |= array_inputs(job, "embedding", f"{view}/embedding", view)
+    return {"all": Action(job.recipe, inputs)}
+
+
+def compute(run: Run) -> None:
+    import polars as pl
+    import torch
+    from safetensors.torch import load, save
+
+    from clipsteer.backbones.device import one_thread
+    from clipsteer.defences.prefix import Pairs
+    from clipsteer.defences.projection import Recipe, train_projection
+    from clipsteer.defences.setting import embeddings
+    from clipsteer.tables import parquet_bytes, read_parquet
+
+    recipe = dict(run.recipe)
+    seed = recipe.pop("seed")
+    clean, attacked = (
+        torch.nn.functional.normalize(embeddings(run, view), dim=-1) for view in _VIEWS
+    )
+    targets = torch.from_numpy(
+        read_parquet(run.blob("labels"))["target"].to_numpy().astype("int64")
+    )
+    steps = recipe["epochs"] * -(-len(targets) // recipe["batch_size"])
+    progress = run.progress(steps, "steps", ("pairs", recipe["batch_size"]))
+    with one_thread():  # sums of gradients in one order
+        matrix, losses = train_projection(
+            load(run.blob("head"))["head"],
+            run.json("scale"),
+            Pairs(clean, attacked, targets),
+            Recipe(**recipe),
+            seed=seed,
+            progress=progress,
+        )
+    progress.finish()
+    run.put_bytes("projection", save({"projection": matrix.contiguous()}))
+    run.put_bytes("log", parquet_bytes(pl.DataFrame({"loss": losses})))
+    run.say(f"loss {losses[0]:.3f} -> {losses[-1]:.3f} nats")
+
+
+def cost(job: Sizes) -> Cost:
+    """Products with a small matrix, on one thread."""
+    settings, images = job.config["typographic"]["projection"], job.images("train")
+    steps = settings["epochs"] * -(-images // settings["batch_size"])
+    width = job.vision["width"]
+    flop = 3.0 * steps * settings["batch_size"] * 8.0 * width**2
+    return job.takes(job.seconds(flop, threads=1), 500 + images * width * 16 / 1e6, 1.0)
+
+
+if __name__ == "__main__":
+    main(plan, compute, __doc__)
