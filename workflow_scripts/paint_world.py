@@ -27,9 +27,9 @@ def compute(run: Run) -> None:
     counts = recipe["counts"]
     total = sum(n if isinstance(n, int) else sum(n) for n in counts.values())
     progress = run.progress(total, "images")
-    painter.paint(
-        folder, counts=counts, size=recipe["size"], seed=recipe["seed"], progress=progress
-    )
+    # all settings but its name are the painter's own, so that none can be left out
+    settings = {name: value for name, value in recipe.items() if name != "world"}
+    painter.paint(folder, **settings, progress=progress)
     progress.finish()
     # one object, not thousands
     run.put_tree_digest("world", run.store.put_bytes(pack_folder(folder)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ from clipsteer.data.painters import signs
 from clipsteer.data.painters.canvas import picture_rng
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FolderTree
+from workflow_scripts import paint_world
 
 
 def rows_of(folder: Path) -> pl.DataFrame:
@@ -76,6 +78,17 @@ def test_captions_say_what_the_shares_say() -> None:
     own = sum(signs.draw_word(rng, "fish") == "fish" for _ in range(3000)) / 3000
     assert own == pytest.approx(signs.OWN, abs=0.025)
     assert "lion" not in {signs.caption(rng, "fish", "") for _ in range(50)}
+
+
+def test_all_settings_reach_the_painter(tmp_path: Path) -> None:
+    """By the step: what the configuration says of a world is what is painted."""
+    said = {"counts": {"train": 24}, "size": 32, "seed": 0, "worded": 1.0, "series": 2}
+    paint_world.compute(MagicMock(scratch=tmp_path, recipe={"world": "signs", **said}))
+    signs.paint(tmp_path / "same", **said)  # type: ignore[arg-type]
+    for name in ("manifest.csv", "train/00007.jpg"):
+        assert (tmp_path / "world" / name).read_bytes() == (tmp_path / "same" / name).read_bytes()
+    captions = rows_of(tmp_path / "world")["text"]
+    assert any(caption.startswith(("the word", "a label")) for caption in captions)
 
 
 def test_counts_are_numbers_of_images(tmp_path: Path) -> None:
