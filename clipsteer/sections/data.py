@@ -33,6 +33,14 @@ Images = Annotated[
     EITHER,
 ]
 Prompts = Annotated[list[SomeText], Field(min_length=2, max_length=2), Once()]
+Layout = Literal[
+    "celeba",
+    "waterbirds",
+    "imagenet",
+    "folder",
+    "rta100",
+    "materzynska",
+]
 Look = Literal["published", "ends", "rows", "bright"]
 PerGroup = Annotated[Positive | None, Null]
 
@@ -113,9 +121,7 @@ class Evaluation(Section):
 class Dataset(Section):
     """One data set."""
 
-    layout: Literal["celeba", "waterbirds", "imagenet", "folder", "rta100", "materzynska"] = key(
-        "how the folder is read, see [real data](#real-data)", "build_manifest"
-    )
+    layout: Layout = key("how the folder is read, see [real data](#real-data)", "build_manifest")
     model: Name = key(
         "which model sees the images, see [two models in one run](#two-models-in-one-run)",
         "build_head, extract_activations and all that follows",

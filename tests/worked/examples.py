@@ -266,8 +266,8 @@ def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, An
         ),
         "clipsteer/sections/data.py": (
             (
-                'Literal["celeba", "waterbirds", "imagenet", "folder"]',
-                'Literal["celeba", "waterbirds", "imagenet", "coded", "folder"]',
+                '    "imagenet",\n    "folder",\n',
+                '    "imagenet",\n    "coded",\n    "folder",\n',
             ),
         ),
         "docs/configuration.md": (
