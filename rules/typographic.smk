@@ -1,24 +1,24 @@
 # Typographic attacks and defences (Section 7.2), only where results/typographic_table.csv is asked for.
 
 
-rule name_classes:
+rule label_attacked:
     input:
         manifest=f"{REFS}/{{dataset}}/manifest.json",
     output:
         f"{REFS}/{{dataset}}/classes.json",
     log:
-        "logs/name_classes/{dataset}.log",
+        "logs/label_attacked/{dataset}.log",
     wildcard_constraints:
         dataset=one_of(OUTLINE.typographic),
     conda:
         "../envs/data.yaml"
     resources:
-        **needs("name_classes"),
+        **needs("label_attacked"),
     params:
-        recipe=RECIPES.of("name_classes"),
+        recipe=RECIPES.of("label_attacked"),
         chain=expected_chain,
     shell:
-        shell_words("name_classes")
+        shell_words("label_attacked")
         + "--name {wildcards.dataset} --input manifest={input.manifest} --pointer {output}"
 
 

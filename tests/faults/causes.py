@@ -57,7 +57,7 @@ CHAIN = {
     "measure_steerability": "kill",
     "measure_random": "write",
     "steerability_table": "pointer",
-    "name_classes": "error",
+    "label_attacked": "error",
     "list_attacked": "kill",
     "train_prefix": "write",
     "build_class_heads": "input",

@@ -55,7 +55,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
         *("embed_vocabulary", "measure_steerability", "measure_random", "steerability_table"),
     ),
     TYPOGRAPHIC: (
-        *("name_classes", "list_attacked", "train_prefix", "build_class_heads"),
+        *("label_attacked", "list_attacked", "train_prefix", "build_class_heads"),
         "train_projection",
         *("tune_defences", "evaluate_defences", "typographic_table"),
     ),

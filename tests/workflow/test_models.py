@@ -162,7 +162,7 @@ def test_every_result_of_a_data_set_is_of_its_own_model(fresh: WorkingCopy) -> N
         *("pretrain_clip", "best_per_layer", "drop_activations"),
         *("import_dictionary", "check_dictionary"),
         # of no data set of a table
-        *("name_classes", "list_attacked", "train_prefix", "build_class_heads"),
+        *("label_attacked", "list_attacked", "train_prefix", "build_class_heads"),
         *("train_projection", "tune_defences", "evaluate_defences"),
         *("typographic_table", "typographic_examples"),
     }
