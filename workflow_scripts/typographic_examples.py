@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from clipsteer.lineage.resources import Cost, Sizes
 
 USES = (
@@ -38,7 +40,8 @@ def compute(run: Run) -> None:
     from clipsteer.report.typographic_examples import Panel, draw, told
     from clipsteer.tables import read_parquet
 
-    panels, where = [], ""
+    panels: list[Panel] = []
+    where = ""
     for dataset, source in run.recipe["datasets"][1:]:
         ours = f"answers/{dataset}/"
         key = next((name for name in run.inputs if name.startswith(ours)), None)
@@ -47,7 +50,7 @@ def compute(run: Run) -> None:
         where = key.removeprefix(ours)
         labels = read_parquet(run.blob(f"labels_test/{dataset}"))
         examples = told(read_parquet(run.blob(key)), labels, run.json(f"classes/{dataset}"))
-        images = {}
+        images: dict[int, Image] = {}
         for name in sorted(n for n in run.inputs if n.startswith(f"shards/{dataset}/")):
             listing = run.json(name)
             start, stop = listing["start"], listing["start"] + len(listing["images"])

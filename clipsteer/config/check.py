@@ -56,8 +56,12 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
     for table, names in config["tables"].items():
         if names:  # not switched off
             yield from table_faults(config, table)
+    for dataset, names in config["dictionary_tables"].items():
+        if names:
+            yield from worth_faults(config, dataset)
     for name in dict.fromkeys([*used_dictionaries(config), *typographic_dictionaries(config)]):
-        yield from dictionary_faults(config, name, base)
+        found = list(dictionary_faults(config, name, base))
+        yield from found or grid_faults(config, name, base)
     thresholds = config["steering"]["thresholds"]
     if thresholds["low"] >= thresholds["high"]:
         yield (

@@ -1,6 +1,6 @@
 """The paper's published accuracies (Tables 1, 2 and 5 to 8), for the `paper_*` columns of our tables.
 
-Tables 3 and 4 lie beside them for comparison by hand.
+Tables 3 and 4 are read whole, for the pages of dictionaries.
 """
 
 from __future__ import annotations
@@ -70,6 +70,23 @@ def table2() -> dict[tuple[str, str], float]:
         for defence, name in _DEFENCES.items()
         for benchmark in ("rta100", "paint", "materzynska")
     }
+
+
+_QUALITY = {
+    "vanilla": _FOLDER / "table3_vanilla_all_patches.csv",
+    "topk": _FOLDER / "table4_topk_all_patches.csv",
+}
+
+
+def quality_files() -> list[Path]:
+    """The files that `quality_rows` reads; a step that uses it declares them as inputs."""
+    return list(_QUALITY.values())
+
+
+def quality_rows(kind: str) -> list[dict[str, str]]:
+    """The rows of Table 3 (`vanilla`) or Table 4 (`topk`), as printed."""
+    with _QUALITY[kind].open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def files() -> list[Path]:

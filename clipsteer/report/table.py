@@ -15,7 +15,10 @@ _SETTING = (
     *("ablation", "condition", "rule", "aggregate", "tokens", "error_term"),
 )
 _GROUPS = ("worst_group", "baseline_worst_group", "worst_group_validation")
-_SIX_DIGITS = ("threshold", "p_gain", "p_worst_group", "p_worst_group_holm", "p_overall")
+_SIX_DIGITS = (
+    *("threshold", "p_gain", "p_worst_group", "p_worst_group_holm", "p_overall"),
+    *("tau", "p_none", "p_prefix"),
+)
 _PER_CENT = (
     *("overall", "overall_low", "overall_high", "worst", "worst_low", "worst_high"),
     *("baseline_overall", "baseline_worst", "gain", "gain_low", "gain_high"),

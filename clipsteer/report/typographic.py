@@ -113,7 +113,6 @@ def table(places: Sequence[Answered], model: str, tuned: str) -> pl.DataFrame:
     return pl.DataFrame(found, SCHEMA, orient="row").with_columns(
         *(pl.col(name).round(2) for name in _PER_CENT),
         *(pl.col(name).round(4) for name in ("random_cosine", "recovery", "collateral")),
-        *(pl.col(name).round_sig_figs(6) for name in ("tau", "p_none", "p_prefix")),
     )
 
 

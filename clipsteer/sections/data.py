@@ -161,8 +161,8 @@ class Dataset(Section):
         default="files",
     )
     templates: Annotated[list[Template], Field(min_length=1)] = key(
-        "prompts; the unit embeddings of several are averaged",
-        "build_head; train_prefix and build_class_heads of typographic attacks",
+        'prompts; the unit embeddings of several are averaged. `["{}"]`: bare names',
+        "build_head, name_classes; train_prefix and build_class_heads of typographic attacks",
         default=Absent,
         allowed="list of texts, each with `{}`",
     )

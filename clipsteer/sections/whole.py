@@ -13,7 +13,7 @@ from clipsteer.sections.general import Activations, Head, Jobs, Raw, Runtime, St
 from clipsteer.sections.model import Model, OtherModel
 from clipsteer.sections.steerability import Steerability, Vocabulary
 from clipsteer.sections.typographic import Typographic
-from clipsteer.sections.values import WHOLE, Name, Once, Section, key, part
+from clipsteer.sections.values import Name, Once, Section, Seed, key, part
 
 
 class Configuration(Section):

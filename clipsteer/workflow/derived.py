@@ -13,11 +13,11 @@ from clipsteer.config import grid
 from clipsteer.config.model import model_shape
 from clipsteer.config.used import is_photographed, model_of, typographic_models
 from clipsteer.data.fonts import fonts_known
-from clipsteer.data.forms import ATTACKED, papers_attributes, unconcerned
+from clipsteer.data.forms import ATTACKED, CURATED_WORDS, papers_attributes, unconcerned
 from clipsteer.dictionaries.sources import published
 from clipsteer.report.page_files import files as page_files
 from clipsteer.report.paper import files as paper_files
-from clipsteer.report.paper import table1_files, table2_files
+from clipsteer.report.paper import quality_files, table1_files, table2_files
 from clipsteer.store.digest import digest_file
 from clipsteer.workflow.outline import Outline
 from clipsteer.workflow.related import relations

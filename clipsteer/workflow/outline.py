@@ -18,6 +18,7 @@ from clipsteer.config.used import (
     tiny_models,
     typographic_models,
     used_models,
+    valued,
     worlds_of,
 )
 from clipsteer.data.forms import may_pair
@@ -41,10 +42,10 @@ DIRECTED = f"{REFS}/{{dataset}}/directions/{{hook_point}}/{{block}}"
 class Outline:
     """A validated configuration in a checkout (`base`) and a working directory (`folder`), as rules see it.
 
-    `tables`: data set -> its dictionaries, of the tables that have any. `parts`: the numbers of the jobs that one
-    split's extraction is cut into. `models`: the settings of each by its name. `tiny_models`: those that are
-    pre-trained here. `vocabulary`: the user's file of entries, None where a model's own words are
-    taken.
+    `tables`: data set -> its dictionaries, of the tables that have any; `valued`: the same of those whose worth is
+    told, also of data sets without a table. `parts`: the numbers of the jobs that one split's extraction is cut into.
+    `models`: the settings of each by its name. `tiny_models`: those that are pre-trained here. `vocabulary`: the user's
+    file of entries, None where a model's own words are taken.
     """
 
     def __init__(self, config: Mapping[str, Any], base: Path, folder: Path) -> None:

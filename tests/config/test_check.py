@@ -148,7 +148,7 @@ def test_slack_of_another_rule_is_refused(config: dict[str, Any]) -> None:
         ({"steering": {"random_seeds=3": ""}}, "a space after it: {random_seeds: VALUE}."),
         ({"steering.random_seeds": 3}, "Dots do not work"),
         ({"random_seeds": 3}, "mean steering.random_seeds or typographic.random_seeds?"),
-        ({"lr": 3}, "or dictionaries.<name>.training.lr or typographic.prefix.lr?"),
+        ({"lr": 3}, "or dictionaries.<name>.training.lr or dictionaries.<name>.grid.lr or"),
         ({"steering": {1: 2, "agregate": "max"}}, "2 faults"),
         ({"steering": 5}, "steering: found 5, expected keys with values."),
         ({"steering": None}, "steering: found null, expected keys with values. An empty key takes"),

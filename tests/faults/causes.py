@@ -66,6 +66,9 @@ CHAIN = {
     "evaluate_defences": "error",
     "typographic_table": "write",
     "typographic_examples": "input",
+    "sweep_table": "write",
+    "compare_dictionaries": "kill",
+    "stability_table": "input",
     "drop_activations": "write",
 }
 

@@ -28,6 +28,7 @@ from tests.faults.scene import (
     SWEEP,
     TABLE,
     TYPOGRAPHIC,
+    WORTH,
     Change,
     lay,
 )
@@ -56,7 +57,7 @@ def _with_released(place: Path) -> dict[str, Any]:
     theirs = nested("dictionaries.theirs", imported(place / "theirs/layer_{layer}"))
     chosen = {"grid": {"k": [2, 4]}, "choose": "rule", "rule": {"max_l0": 1000}}
     return merged(
-        merged(SHUFFLED, theirs),
+        merged(merged(SHUFFLED, theirs), nested("dictionaries.topk", chosen)),
         {
             "tables": {"celeba": ["topk", "theirs"], "waterbirds": []},
             "typographic": {"benchmarks": ["signs_ends"]},
@@ -76,15 +77,8 @@ def python(common: Path) -> Path:
 def painted(finished: WorkingCopy, share: Share) -> Change:
     """From the tiny configuration to another one: a table and what else it has."""
     targets = (
-        TABLE,
-        CONTROL,
-        BASELINES,
-        STORAGE,
-        BEST,
-        *LOOKS,
-        STEERABILITY,
-        TYPOGRAPHIC,
-        EXAMPLES,
+        *(TABLE, CONTROL, BASELINES, QUALITY, WORTH, SPARSITY, STORAGE, BEST),
+        *(*LOOKS, STEERABILITY, SWEEP, STABILITY, TYPOGRAPHIC, EXAMPLES),
     )
 
     def old(copy: WorkingCopy) -> Outcome:

@@ -31,6 +31,7 @@ QUALITY, WORTH = (f"results/{dataset}_dictionaries.csv" for dataset in ("celeba"
 STEERABILITY = "results/celeba_steerability.csv"
 TYPOGRAPHIC = "results/typographic_table.csv"
 EXAMPLES = "results/typographic_examples.png"
+SWEEP, STABILITY = "results/celeba_sweep.csv", "results/celeba_stability.csv"
 LOOKS = (
     *("results/celeba_features/index.html", "results/celeba_top_images.png"),
     "results/celeba_pairs.png",
@@ -81,6 +82,8 @@ RESULTS = {
     "steerability_table": re.compile(r"celeba_steerability"),
     "typographic_table": re.compile(r"typographic_(?!examples)"),
     "typographic_examples": re.compile(r"typographic_examples"),
+    "sweep_table": re.compile(r"celeba_(sweep|pareto)"),
+    "stability_table": re.compile(r"celeba_stability"),
 }
 
 

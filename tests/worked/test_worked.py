@@ -101,7 +101,7 @@ def test_what_is_written_names_the_new_words(checkout: WorkingCopy) -> None:
         "| `dictionaries.<name>.training.project` | `true`, `false` | `true` | whether ",
         "| `dictionaries.<name>.architecture` | `vanilla`, `topk`, `jump`, `batchtopk`, ",
         "| `dictionaries.<name>.hook_point` | `resid_pre`, `resid_post`, `mlp_out` | ",
-        "| `datasets.<name>.layout` | `celeba`, `waterbirds`, `imagenet`, `coded`, `folder` | ",
+        "| `datasets.<name>.layout` | `celeba`, `waterbirds`, `imagenet`, `coded`, `folder`, ",
     ):
         assert f"\n{row}" in text
     schema = yaml.safe_load((checkout.folder / "schemas/config.schema.yaml").read_text())

@@ -23,7 +23,7 @@ import yaml
 from clipsteer.config.check import validate
 from clipsteer.data.layouts import folder
 from clipsteer.dictionaries.settings import Settings
-from clipsteer.report import baselines, steerability, typographic
+from clipsteer.report import baselines, stability, steerability, sweep, typographic
 from clipsteer.report.best_per_layer import COLUMNS as TABLE1
 from clipsteer.report.feature_sets import SCHEMA as SET_SCHEMA
 from clipsteer.report.negative_control import columns as control_columns
@@ -224,6 +224,9 @@ def test_columns_of_results_are_explained_in_their_order() -> None:
         *steerability.FEATURE_COLUMNS,
         *steerability.LAYER_COLUMNS,
         *typographic.COLUMNS,
+        *sweep.columns(("l1", "lr", "seed"), steered=True),
+        *stability.columns(),
+        *SPARSITY,
     ]
 
 

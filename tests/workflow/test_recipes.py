@@ -59,12 +59,14 @@ AFTER = {
     "datasets.<name>.options.target": {"make_table", "unconcerned_attributes"},
     "datasets.<name>.options.spurious": {"make_table", "unconcerned_attributes"},
     "datasets.<name>.augment": {"list_shards"},
-    "model.tiny.vision_width": {"make_table"},
+    "model.tiny.vision_width": {"make_table", "dictionary_table"},
     "activations.images_per_shard": {"list_shards", "list_attacked"},
     "dictionaries.<name>.architecture": (_APPLIED - {"control_table"}) | _DEFENDED,
     "dictionaries.<name>.hook_point": _APPLIED | {"baseline_table"} | _DEFENDED,
-    "dictionaries.<name>.training.expansion": {"make_table"} | _SHOWN,
-    "dictionaries.<name>.training.k": {"make_table"} | _SHOWN,
+    "dictionaries.<name>.training.expansion": {"make_table"} | _VALUED | _SHOWN,
+    "dictionaries.<name>.training.k": {"make_table"} | _VALUED | _SHOWN,
+    "dictionaries.<name>.training.l1": _VALUED,
+    "dictionaries.<name>.training.mse": _VALUED,
     "steering.aggregate": {"shuffle_control", "fit_directions", "feature_page"},
     "steering.attribute_value": {"shuffle_control", "top_images", "baseline_table"} | _CHOSEN,
     "steering.balance": {"shuffle_control", "evaluate_subspaces", "baseline_table", "top_images"},
@@ -101,7 +103,7 @@ OTHERWISE = {
     *("models.<name>.crop", "datasets.<name>.model"),
     *("models.<name>.source", "models.<name>.tiny.worlds", "models.<name>.tiny.vision_layers"),
     *("typographic.tuned_on", "typographic.benchmarks", "typographic.dictionaries"),
-    *("jobs.layers_per_job", "jobs.extraction_parts", "raw.watch"),
+    *("jobs.layers_per_job", "jobs.extraction_parts", "raw.watch", "sweep.steer"),
 }
 WORD = {"datasets.<name>.layout": "folder", "dictionaries.<name>.architecture": "vanilla_too"}
 

@@ -61,6 +61,8 @@ EVERY_STEP = {
     "steering": {"shuffles": 2},
     "tables": {"celeba": ["topk", "theirs"], "waterbirds": []},
     "typographic": {"benchmarks": ["signs_ends"]},
+    "dictionaries": {"topk": {"grid": {"k": [2, 4]}, "choose": "rule", "rule": {"max_l0": 1000}}},
+    "sweep": {"steer": True},
 }
 TABLES = (
     "results/celeba_table.csv",
@@ -74,6 +76,8 @@ TABLES = (
     "results/celeba_steerability.csv",
     "results/typographic_table.csv",
     "results/typographic_examples.png",
+    "results/celeba_sweep.csv",
+    "results/celeba_stability.csv",
 )
 
 
