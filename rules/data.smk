@@ -17,14 +17,14 @@ rule paint_world:
         shell_words("paint_world") + "--name {wildcards.dataset} --pointer {output}"
 
 
-# The test images' pairs, only where results/<dataset>_baselines.csv is asked for.
+# Pairs: of test images where results/<dataset>_baselines.csv is asked for, of those that pages show where these are.
 
 
 rule paint_pairs:
     output:
-        f"{REFS}/{{dataset}}/painted_pairs.json",
+        f"{REFS}/{{dataset}}/painted_pairs/{{split}}.json",
     log:
-        "logs/paint_pairs/{dataset}.log",
+        "logs/paint_pairs/{dataset}_{split}.log",
     conda:
         "../envs/data.yaml"
     resources:

@@ -241,6 +241,9 @@ rule feature_page:
         shards=f"{REFS}/{{dataset}}/activations/{config['explorer']['split']}/shards.json",
         world=INPUTS.world,
         top_images=INPUTS.of_table("top_images"),
+        painted=INPUTS.painted_pairs(config["explorer"]["split"]),
+        image_views=INPUTS.image_views,
+        comparison=INPUTS.comparisons,
         dropped=INPUTS.dropped("features"),
     output:
         page="results/{dataset}_features/index.html",
@@ -260,7 +263,8 @@ rule feature_page:
         shell_words("feature_page")
         + "--name {wildcards.dataset} --input model={input.model} --input manifest={input.manifest}"
         " --input shards={input.shards} --inputs world/{wildcards.dataset} {input.world}"
-        " --inputs top_images {input.top_images}"
+        " --inputs top_images {input.top_images} --inputs painted {input.painted}"
+        " --inputs image_views {input.image_views} --inputs comparison {input.comparison}"
         " --export all/page={output.page} --pointer {output.pointer}"
 
 
@@ -292,6 +296,42 @@ rule top_images_figure:
         + "--name {wildcards.dataset} --input model={input.model} --input manifest={input.manifest}"
         " --input shards={input.shards} --inputs world/{wildcards.dataset} {input.world}"
         " --inputs selection {input.selection} --inputs top_images {input.top_images}"
+        " --export all/figure={output.figure} --pointer {output.pointer}"
+
+
+# Figure 1: what an edit does to single images.
+
+
+rule edited_images:
+    input:
+        model=INPUTS.model,
+        head=f"{REFS}/{{dataset}}/head.json",
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        shards=f"{REFS}/{{dataset}}/activations/{config['explorer']['split']}/shards.json",
+        world=INPUTS.world,
+        dictionary=INPUTS.trained_of_table,
+        selection=INPUTS.of_table("selection"),
+    output:
+        figure="results/{dataset}_edited_images.png",
+        pointer=f"{REFS}/{{dataset}}/edited_images.json",
+    log:
+        "logs/edited_images/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tables),
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("edited_images"),
+    params:
+        recipe=RECIPES.of("edited_images"),
+        chain=expected_chain,
+    shell:
+        shell_words("edited_images")
+        + "--name {wildcards.dataset} --input model={input.model} --input head={input.head}"
+        " --input manifest={input.manifest} --input shards={input.shards}"
+        " --inputs world/{wildcards.dataset} {input.world}"
+        " --inputs dictionary {input.dictionary} --inputs selection {input.selection}"
         " --export all/figure={output.figure} --pointer {output.pointer}"
 
 

@@ -147,7 +147,7 @@ rule pair_margins:
         model=INPUTS.model,
         head=f"{REFS}/{{dataset}}/head.json",
         manifest=f"{REFS}/{{dataset}}/manifest.json",
-        painted=INPUTS.painted_pairs,
+        painted=INPUTS.painted_pairs("test"),
     output:
         f"{REFS}/{{dataset}}/pairs.json",
     log:
@@ -312,6 +312,62 @@ rule top_images:
         " --inputs dictionary {input.dictionary} --input statistics={input.statistics}"
         " --input selection={input.selection} --inputs activations {input.activations}"
         " --pointer {output}"
+
+
+rule image_views:
+    input:
+        model=INPUTS.model,
+        head=f"{REFS}/{{dataset}}/head.json",
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        shards=f"{REFS}/{{dataset}}/activations/{config['explorer']['split']}/shards.json",
+        world=INPUTS.world,
+        painted=INPUTS.painted_pairs(config["explorer"]["split"]),
+        dictionary=INPUTS.trained,
+        selection=f"{STEERED}/selection.json",
+    output:
+        f"{STEERED}/image_views.json",
+    log:
+        "logs/image_views/{dataset}_{dictionary}_{block}.log",
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("image_views"),
+    params:
+        recipe=RECIPES.of("image_views"),
+        chain=expected_chain,
+    shell:
+        shell_words("image_views")
+        + "--name {wildcards.dictionary} --input model={input.model} --input head={input.head}"
+        " --input manifest={input.manifest} --input shards={input.shards}"
+        " --inputs world/{wildcards.dataset} {input.world} --inputs painted {input.painted}"
+        " --inputs dictionary {input.dictionary} --input selection={input.selection}"
+        " --pointer {output}"
+
+
+rule compare_dictionaries:
+    input:
+        dictionary=INPUTS.trained_of_block,
+        top_images=INPUTS.of_block("top_images"),
+    output:
+        f"{REFS}/{{dataset}}/comparison/{{block}}.json",
+    log:
+        "logs/compare_dictionaries/{dataset}_{block}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tables),
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    resources:
+        **needs("compare_dictionaries"),
+    params:
+        recipe=RECIPES.of("compare_dictionaries"),
+        chain=expected_chain,
+    shell:
+        shell_words("compare_dictionaries")
+        + "--name {wildcards.dataset} --inputs dictionary {input.dictionary}"
+        " --inputs top_images {input.top_images} --pointer {output}"
 
 
 # How precisely features steer the model's output, only where results/<dataset>_steerability.csv is asked for.

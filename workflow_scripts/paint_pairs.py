@@ -1,4 +1,4 @@
-"""Paints the pair of every test image of a painted world: the same picture but for the spurious attribute."""
+"""Paints the pair of every image of a split of a painted world: the same picture but for the spurious attribute."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from clipsteer.runner.step import Action, Job, Run, main
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
 
-USES = ("datasets.painted.*", "seed")
+USES = ("datasets.painted.*", "split()", "seed")
 IMPORTS = ("clipsteer.data.painters.{world}",)
 
 
@@ -20,18 +20,18 @@ def plan(job: Job) -> dict[str, Action]:
 
 def compute(run: Run) -> None:
     from clipsteer.data.packed import pack_folder
-    from clipsteer.data.painters.canvas import PAIRED
 
     recipe = run.recipe
     painter = import_module(f"clipsteer.data.painters.{recipe['world']}")
     folder = run.scratch / "pairs"
-    count = recipe["counts"].get(PAIRED, 0)
+    count = recipe["counts"].get(recipe["split"], 0)
     progress = run.progress(count if isinstance(count, int) else sum(count), "images")
     painter.paint_pairs(
         folder,
         counts=recipe["counts"],
         size=recipe["size"],
         seed=recipe["seed"],
+        split=recipe["split"],
         progress=progress,
     )
     progress.finish()
@@ -39,7 +39,7 @@ def compute(run: Run) -> None:
 
 
 def cost(job: Sizes) -> Cost:
-    return job.painted(job.listed("test"))
+    return job.painted(job.listed(job.names["split"]))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def compute(run: Run) -> None:
         )
         for place in shown
     }
-    images = ShownImages(run)
+    images = ShownImages(run, recipe["dataset"])
     hooks = {name: one["hook_point"] for name, one in settings.items()}
     found: list[Panel] = panels(shown, selections, hooks, neurons, rules(recipe))
     figure = run.scratch / "top_images.png"

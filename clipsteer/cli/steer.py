@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsteer.cli.common import add_store, store_root
-from clipsteer.config.used import FIRST
+from clipsteer.cli.places import add_images, add_model, only_model, place_of
 from clipsteer.errors import ClipsteerError
-from clipsteer.store.roots import REFS
 
 if TYPE_CHECKING:
     import polars as pl
-
-_PLACE = re.compile(r"([a-z][a-z0-9_]*)/(?:layer_)?(\d+)")
 
 
 def add(subparsers: Any) -> None:
@@ -27,7 +23,7 @@ def add(subparsers: Any) -> None:
         description="Sets a feature of a dictionary that runs here have made to a strength, on all tokens, and shows "
         "the most probable words of the vocabulary before and after.",
     )
-    steer.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files")
+    add_images(steer)
     steer.add_argument(
         "--place",
         required=True,
@@ -39,17 +35,7 @@ def add(subparsers: Any) -> None:
     steer.add_argument(
         "--words", type=int, default=5, metavar="K", help="words of each list (default: 5)"
     )
-    steer.add_argument(
-        "--model",
-        metavar="NAME",
-        help="the run's model that the dictionary is for; to be said where there are several",
-    )
-    steer.add_argument(
-        "--crop",
-        choices=("transformers", "openai"),
-        default="transformers",
-        help="as model.crop of the run (default: transformers); the model computes in float32",
-    )
+    add_model(steer)
     steer.add_argument("--out", type=Path, metavar="PNG", help="also draw them, with the images")
     add_store(steer)
     steer.set_defaults(run=run_steer)
@@ -57,11 +43,7 @@ def add(subparsers: Any) -> None:
 
 def run_steer(arguments: argparse.Namespace) -> int:
     """Show the words, image by image."""
-    place = _PLACE.fullmatch(arguments.place)
-    if place is None:
-        raise ClipsteerError(
-            f"--place: found {arguments.place!r}, expected a dictionary and a layer, such as topk/2."
-        )
+    dictionary, layer = place_of(arguments.place)
     if arguments.words < 1:
         raise ClipsteerError(f"--words: found {arguments.words}, expected at least 1.")
     # they load torch
@@ -70,9 +52,9 @@ def run_steer(arguments: argparse.Namespace) -> int:
     from clipsteer.front.runs import Run
 
     run = Run(Path(), store_root(arguments))
-    name = arguments.model or _only_model(place[1])
+    name = arguments.model or only_model(dictionary)
     model, vocabulary = run.model(name, crop=arguments.crop), run.vocabulary(name)
-    placed = run.dictionary(place[1], int(place[2]), model=name)
+    placed = run.dictionary(dictionary, layer, model=name)
     features = checked_features(placed, [arguments.feature])
     edit = Edit(placed, features, arguments.strength)
     every = len(vocabulary.words)
@@ -93,16 +75,6 @@ def run_steer(arguments: argparse.Namespace) -> int:
     if arguments.out:
         _draw(arguments.images, shown, arguments.out, what)
     return 0
-
-
-def _only_model(dictionary: str) -> str:
-    """The run's model. Raises ClipsteerError where there are several: a dictionary's files do not say which is its."""
-    there = sorted(path.stem for path in Path(REFS, "model").glob("*.json"))
-    if len(there) > 1:
-        raise ClipsteerError(
-            f"--model: found none, expected the model that {dictionary} is for: {' or '.join(there)}."
-        )
-    return there[0] if there else FIRST
 
 
 def _shares(words: pl.DataFrame, image: int) -> dict[str, float]:

@@ -112,13 +112,8 @@ def _embeddings(
 def _edited(model: Backbone, pixels: Tensor, edit: Edit, tokens: Tokens) -> Tensor:
     """Image embeddings under an edit: the pass resumes behind the layer that is edited."""
     layer, hook_point = edit.placed.layer, edit.placed.hook_point
-    _check(layer, hook_point, model)
+    check_fits(model, edit.placed)
     dictionary = edit.placed.dictionary
-    if dictionary.d != model.width:
-        raise ClipsteerError(
-            f"edit: found a dictionary of width {dictionary.d}, expected {model.width}, the model's; take the model "
-            "that the dictionary was trained on."
-        )
     # one that is for CLS or spatial tokens alone stays on them
     meant = edited_tokens(tokens_meant(tokens, model.cls), suited(dictionary, model.cls))
     _, kept = model.run(pixels, sorted({hook_point, "resid_post"}))
@@ -128,6 +123,16 @@ def _edited(model: Backbone, pixels: Tensor, edit: Edit, tokens: Tokens) -> Tens
         if hook_point != "resid_post":  # it is added to the stream, and so is its change
             edited = stream + (edited - x)
     return model.resume(layer, edited)
+
+
+def check_fits(model: Backbone, placed: Placed) -> None:
+    """Raises ClipsteerError where a dictionary is not one of this model's."""
+    _check(placed.layer, placed.hook_point, model)
+    if placed.dictionary.d != model.width:
+        raise ClipsteerError(
+            f"edit: found a dictionary of width {placed.dictionary.d}, expected {model.width}, the model's; take the "
+            "model that the dictionary was trained on."
+        )
 
 
 def _batches(model: Backbone, images: Pictures) -> Iterator[Tensor]:

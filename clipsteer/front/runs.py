@@ -161,6 +161,10 @@ class Run:
         chosen = json.loads(self.store.get_bytes(member.outputs["selection"].digest))
         return np.asarray(chosen[condition]["features"], dtype=np.int64)
 
+    def has_selection(self, dataset: str, dictionary: str) -> bool:
+        """Whether features of a dictionary were chosen on a data set."""
+        return any(self._refs.glob(f"{dataset}/{dictionary}/layers_*/selection.json"))
+
     def feature_sets(self, dataset: str) -> pl.DataFrame:
         """Those of the table's rows: one row a feature (docs/configuration.md has the columns)."""
         return self.table(f"{dataset}_feature_sets")

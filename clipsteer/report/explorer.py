@@ -8,10 +8,10 @@ same content gives the same bytes.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from string import Template
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ import polars as pl
 from clipsteer.errors import ClipsteerError
 from clipsteer.report.drawing import painted_label
 from clipsteer.report.page_files import texts
+from clipsteer.report.views import Viewed, data_blocks, encoded, place_block, short, viewed_block
 from clipsteer.steering.top_images import EDGES, Numbers
 
 SETS = ("strict", "relaxed", "control", "end")
@@ -32,7 +33,9 @@ class Place(NamedTuple):
     """A dictionary at a layer, with what `clipsteer.steering.top_images` says of its features.
 
     `digest`: the dictionary's in the store, or what stands for it. `features`: `looked_at`, `by_group`, `nearest`
-    and `Answers.features` side by side. `examples`: `Answers.examples`.
+    and `Answers.features` side by side. `examples`: `Answers.examples`. `views`: `View.as_dict()` of each image that
+    has a view of its own, in the order of `Images.viewed`. `beside`: of each feature, by `other` dictionary of the
+    layer, the `nearest` directions there and their `cosine`.
     """
 
     dictionary: str
@@ -42,13 +45,16 @@ class Place(NamedTuple):
     digest: str
     features: pl.DataFrame
     examples: pl.DataFrame
+    views: Sequence[Mapping[str, Any]] = ()
+    beside: pl.DataFrame | None = None
 
 
 class Images(NamedTuple):
     """The images of the split, by their number in it.
 
     `painted`: whether clipsteer painted them, whatever the model. `pictures`: of those that the places show, as WebP;
-    none where they are not to be handed on.
+    none where they are not to be handed on. `viewed`: those that have a view of their own. `pairs`: the pictures of
+    their pairs.
     """
 
     split: str
@@ -56,6 +62,9 @@ class Images(NamedTuple):
     files: Sequence[str]
     groups: Sequence[int]
     pictures: Mapping[int, bytes]
+    targets: Sequence[int] = ()
+    viewed: Sequence[int] = ()
+    pairs: Mapping[int, bytes] = MappingProxyType({})
 
 
 class About(NamedTuple):
@@ -69,19 +78,26 @@ class About(NamedTuple):
     grid: tuple[int, int]
     cls: bool
     numbers: Numbers
+    class_names: Sequence[str] = ()
 
 
 def feature_page(places: Sequence[Place], images: Images, about: About, max_mb: int) -> str:
     """The page's text. Raises ClipsteerError where it would be larger than `max_mb` (million bytes)."""
     _check_grid(places, about.grid)
-    used = sorted({int(i) for place in places for i in place.examples["image"].unique()})
+    shown = {int(i) for place in places for i in place.examples["image"].unique()}
+    used = sorted(shown.union(images.viewed))
     number = {image: at for at, image in enumerate(used)}
     blocks: dict[str, Any] = {"index": _index(places, images, about, used)}
     for at, place in enumerate(places):
         blocks[f"place-{at}"] = _details(place, number)
+    if images.viewed:
+        viewed = _viewed(images, about, number)
+        blocks["views"] = viewed_block(about.class_names, viewed, places[0].views)
+        for at, place in enumerate(places):
+            blocks[f"images-{at}"] = place_block(place.views)
     if images.pictures:
-        blocks["pictures"] = [base64.b64encode(images.pictures[i]).decode() for i in used]
-    written = {name: _json(value) for name, value in blocks.items()}
+        pictures = [*(images.pictures[i] for i in used), *images.pairs.values()]
+        blocks["pictures"] = [base64.b64encode(picture).decode() for picture in pictures]
     template, style, program = texts()
     title = f"{about.dataset}: what features answer to"
     page = Template(template).substitute(
@@ -93,22 +109,19 @@ def feature_page(places: Sequence[Place], images: Images, about: About, max_mb: 
             f"Images of the {images.split} split of {about.dataset}, model {about.model}. Heat maps are the "
             "dictionary's own activations, its bias and rectifier included; negative ones (of neurons) are drawn as 0."
         ),
-        plain=_plain(places),
+        plain=_plain(places) + _plain_images(images, about, places),
         licence=_licence(images.painted, with_pictures=bool(images.pictures)),
         provenance=f"Where this page comes from: <code>{escape(_why(about.dataset))}</code>",
-        data="\n".join(
-            f'<script type="application/json" id="{name}">{text}</script>'
-            for name, text in written.items()
-        ),
+        data=data_blocks(blocks),
     )
     size = len(page.encode())
     if size > max_mb * _MB:
-        pictures = len(written.get("pictures", ""))
+        share = sum(map(len, blocks.get("pictures", ())))
         n_features = sum(place.features.height for place in places)
         raise ClipsteerError(
-            f"results/{about.dataset}_features/index.html: found {size / _MB:.1f} MB ({pictures / _MB:.1f} "
+            f"results/{about.dataset}_features/index.html: found {size / _MB:.1f} MB ({share / _MB:.1f} "
             f"of it pictures, the rest activations of {n_features:,} features), expected at most "
-            f"explorer.max_mb = {max_mb}. Lower explorer.selected, explorer.ends, explorer.examples or "
+            f"explorer.max_mb = {max_mb}. Lower explorer.selected, explorer.ends, explorer.examples, explorer.views or "
             "explorer.thumbnail, or raise explorer.max_mb."
         )
     return page
@@ -142,9 +155,7 @@ def _index(
         **{name: table[name].to_list() for name in ("place", "feature", "rank")},
         **{name: _short(table[name]) for name in ("difference", "frequency")},
         "sets": table.select(pl.sum_horizontal(bits)).to_series().to_list(),
-        "largest": [
-            _short_one(largest.get(key)) for key in table.select("place", "feature").rows()
-        ],
+        "largest": [short(largest.get(key)) for key in table.select("place", "feature").rows()],
         "places": [
             {
                 name: getattr(place, name)
@@ -165,10 +176,26 @@ def _index(
         "grid": about.grid,
         "cls": about.cls,
         "pictures": bool(images.pictures),
+        "views": bool(images.viewed),
         "files": [images.files[i] for i in used],
         "group_of": [int(images.groups[i]) for i in used],
         "why": _why(about.dataset),
     }
+
+
+def _viewed(images: Images, about: About, number: Mapping[int, int]) -> list[Viewed]:
+    """The images that have a view of their own; pictures of pairs come after all others."""
+    second = {image: len(number) + at for at, image in enumerate(images.pairs)}
+    return [
+        Viewed(
+            images.files[image],
+            about.group_names[images.groups[image]],
+            images.targets[image],
+            number[image],
+            second.get(image),
+        )
+        for image in images.viewed
+    ]
 
 
 def _train_images(table: pl.DataFrame, n_groups: int) -> list[int]:
@@ -182,13 +209,13 @@ def _details(place: Place, number: Mapping[int, int]) -> dict[int, dict[str, Any
 
     `m` means and `f` images on which it fires by group, `b` histogram as (bin, images), `n` neighbours, `c` cosine of
     encoder and direction, `a` mean where active, `t` share of tokens, `e` examples as [kind, image, value, CLS],
-    `h` their patches as bytes, and `s` what 255 of these stands for.
+    `h` their patches as bytes, and `s` what 255 of these stands for; `x` by other dictionary the neighbours there.
     """
     order = {kind: at for at, kind in enumerate(("top", "random"))}
     examples = {
         key[0]: rows for key, rows in place.examples.group_by("feature", maintain_order=True)
     }
-    found = {}
+    found, beside = {}, _beside(place)
     for row in place.features.iter_rows(named=True):
         mine = examples.get(row["feature"])
         patches = np.zeros((0, 0)) if mine is None else np.array(mine["patches"].to_list())
@@ -196,7 +223,7 @@ def _details(place: Place, number: Mapping[int, int]) -> dict[int, dict[str, Any
         levels = np.rint(np.maximum(patches, 0) * (255 / scale)) if scale > 0 else patches * 0
         cls = [] if mine is None else mine["cls"].to_list()
         found[row["feature"]] = {
-            "m": [_short_one(x) for x in row["means"]],
+            "m": [short(x) for x in row["means"]],
             "f": row["fires"],
             "b": [[at, n] for at, n in enumerate(row["histogram"]) if n],
             "n": [
@@ -204,22 +231,33 @@ def _details(place: Place, number: Mapping[int, int]) -> dict[int, dict[str, Any
                 for feature, cosine in zip(row["nearest"], row["cosine"], strict=True)
             ],
             "c": None if row["encoder_cosine"] is None else round(row["encoder_cosine"], 3),
-            "a": _short_one(row["active_mean"]),
-            "t": _short_one(row["token_frequency"]),
+            "a": short(row["active_mean"]),
+            "t": short(row["token_frequency"]),
             "e": [
                 [
                     order.get(one["kind"], len(order) + (one["part"] or 0)),
                     number[one["image"]],
-                    _short_one(one["value"]),
-                    *([] if at is None else [_short_one(at)]),
+                    short(one["value"]),
+                    *([] if at is None else [short(at)]),
                 ]
                 for one, at in zip(
                     () if mine is None else mine.iter_rows(named=True), cls, strict=True
                 )
             ],
-            "h": base64.b64encode(levels.astype(np.uint8).tobytes()).decode(),
-            "s": _short_one(scale),
+            "h": encoded(levels.astype(np.uint8)),
+            "s": short(scale),
+            "x": beside.get(row["feature"], {}),
         }
+    return found
+
+
+def _beside(place: Place) -> dict[int, dict[str, list[list[float]]]]:
+    """Feature -> other dictionary -> its neighbours there as [feature, cosine]."""
+    found: dict[int, dict[str, list[list[float]]]] = {}
+    if place.beside is not None:
+        for feature, other, near, cosine in place.beside.rows():
+            pairs = zip(near, cosine, strict=True)
+            found.setdefault(feature, {})[other] = [[j, round(c, 3)] for j, c in pairs]
     return found
 
 
@@ -249,6 +287,24 @@ def _plain(places: Sequence[Place]) -> str:
     return "\n".join(parts)
 
 
+def _plain_images(images: Images, about: About, places: Sequence[Place]) -> str:
+    """What the model says of the images that have a view, without JavaScript."""
+    if not images.viewed:
+        return ""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in about.class_names)
+    lines = []
+    for image, view in zip(images.viewed, places[0].views, strict=True):
+        shares = "".join(f"<td>{100 * share:.1f} %</td>" for share in view["probabilities"])
+        group = escape(about.group_names[images.groups[image]])
+        lines.append(f"<tr><th>{escape(images.files[image])}</th><th>{group}</th>{shares}</tr>")
+    return (
+        "\n<h2>Images</h2>\n<table><thead><tr>"
+        f'<th scope="col">image</th><th scope="col">group</th>{head}</tr></thead><tbody>\n'
+        + "\n".join(lines)
+        + "\n</tbody></table>"
+    )
+
+
 def _licence(painted: bool, *, with_pictures: bool) -> str:
     if painted:
         return "The images are painted by clipsteer; none is a photograph."
@@ -269,15 +325,4 @@ def _capital(text: str) -> str:
 
 
 def _short(column: pl.Series) -> list[float | None]:
-    return [_short_one(value) for value in column.to_list()]
-
-
-def _short_one(value: float | None) -> float | None:
-    """As many digits as a page needs."""
-    return None if value is None else float(f"{value:.4g}")
-
-
-def _json(value: Any) -> str:
-    """JSON that may stand inside a script element."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.replace("<", "\\u003c")
+    return [short(value) for value in column.to_list()]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "explorer"
-_NAMES = ("page.html", "page.css", "page.js")
+_SHARED = ("common.js", "image.js")
+_STYLE = "page.css"
 
 
-def files() -> list[Path]:
-    """Template, style and program; a step that uses them has their digests in its recipe."""
-    return [_FOLDER / name for name in _NAMES]
+def files(page: str = "page") -> list[Path]:
+    """Template, style and programs of a page; a step that uses them has their digests in its recipe."""
+    return [_FOLDER / name for name in (f"{page}.html", _STYLE, *_SHARED, f"{page}.js")]
 
 
-def texts() -> tuple[str, ...]:
-    """What is in them, in the same order."""
-    return tuple(path.read_text(encoding="utf-8") for path in files())
+def texts(page: str = "page") -> tuple[str, str, str]:
+    """Template, style, and the programs one after the other."""
+    template, style, *programs = (path.read_text(encoding="utf-8") for path in files(page))
+    return template, style, "".join(programs)

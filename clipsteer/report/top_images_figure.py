@@ -15,8 +15,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from clipsteer.report.drawing import painted_label, saved
-from clipsteer.steering.choose import CONDITIONS, Condition, Rule
-from clipsteer.steering.places import Place, choose_place, unmodified_counts
+from clipsteer.steering.choose import Condition, Rule
+from clipsteer.steering.places import Place, first_choice, unmodified_counts
 from clipsteer.steering.shown import ShownPlace
 
 _ROWS, _IMAGES = 4, 6
@@ -54,13 +54,7 @@ def panels(
     differences.
     """
     saes = {place: found for place, found in selections.items() if place[1] not in neurons}
-    unmodified = unmodified_counts(saes)
-    condition, where = None, next(iter(saes))
-    for name in CONDITIONS:
-        choice = choose_place(saes, hooks, name, rules[name], unmodified)
-        if choice.place is not None:
-            condition, where = name, choice.place
-            break
+    condition, where = first_choice(saes, hooks, rules, unmodified_counts(saes))
     layer, dictionary = where
     beside = next((name for name in neurons if hooks[name] == hooks[dictionary]), None)
     by_place = {(place.layer, place.dictionary): place for place in shown}

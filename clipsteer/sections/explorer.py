@@ -7,6 +7,7 @@ from typing import Literal
 from clipsteer.sections.values import Count, Positive, Section, key, part
 
 _PASS = "top_images"
+_VIEWS = "image_views"
 
 
 class Examples(Section):
@@ -24,12 +25,27 @@ class Examples(Section):
     )
 
 
+class Views(Section):
+    """Which images have a view of their own: their features, patch by patch, and what each one's ablation changes."""
+
+    images: Count = key(
+        "images of the split, drawn at random, as many of each group; 0 for none",
+        _VIEWS,
+        default=24,
+    )
+    features: Positive = key(
+        "features of an image: those most active in it, and as many of the selected ones",
+        _VIEWS,
+        default=8,
+    )
+
+
 class Explorer(Section):
     """What `results/<dataset>_features/index.html` and `results/<dataset>_top_images.png` show."""
 
     split: Literal["validation", "train"] = key(
         "whose images are shown; never the test split's, as looking is choosing",
-        _PASS,
+        f"{_PASS}, {_VIEWS}",
         default="validation",
     )
     selected: Positive = key(
@@ -44,6 +60,7 @@ class Explorer(Section):
         default=10,
     )
     examples: Examples = part({})
+    views: Views = part({})
     thumbnail: Count = key(
         "pixels of a picture's longer side; 0: only heat maps and file names, for images that may not be handed on",
         "feature_page",

@@ -67,8 +67,9 @@ class Tiny(Section):
 
 
 _VISION = (
-    "extract_activations, splice_dictionary, select_features, ablate_features, shuffle_control, evaluate_directions, "
-    "evaluate_subspaces, pair_margins, storage_effect, measure_steerability, measure_random"
+    "extract_activations, select_features, ablate_features, shuffle_control, evaluate_directions, "
+    "evaluate_subspaces, pair_margins, storage_effect, image_views, edited_images, "
+    "measure_steerability, measure_random"
 )
 _FOLLOWS = "extract_activations and all that follows"
 Dtype = Literal["float32", "bfloat16", "float16"]

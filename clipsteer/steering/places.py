@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from clipsteer.steering.choose import Condition, Rule
+from clipsteer.steering.choose import CONDITIONS, Condition, Rule
 from clipsteer.steering.counts import GroupCounts
 
 Place = tuple[int, str]
@@ -60,6 +60,23 @@ def choose_place(
     layers = sorted({layer for layer, _ in here})
     best = {n: best_place({p: s for p, s in here.items() if p[0] == n})[1] for n in layers}
     return Choice(place, hook, best)
+
+
+def first_choice(
+    selections: Mapping[Place, Mapping[str, Any]],
+    hooks: Mapping[str, str],
+    rules: Mapping[Condition, Rule],
+    unmodified: GroupCounts,
+) -> tuple[Condition | None, Place]:
+    """The condition and place that figures show: strict's own, or relaxed's where strict sets are empty everywhere.
+
+    None and the first place where relaxed ones are, too.
+    """
+    for condition in CONDITIONS:
+        choice = choose_place(selections, hooks, condition, rules[condition], unmodified)
+        if choice.place is not None:
+            return condition, choice.place
+    return None, next(iter(selections))
 
 
 def unmodified_counts(selections: Mapping[Place, Mapping[str, Any]]) -> GroupCounts:

@@ -24,6 +24,7 @@ from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.errors import ClipsteerError
 from clipsteer.steering.choose import CONDITIONS
 from clipsteer.steering.controls import random_orders, random_sets
+from clipsteer.steering.directions_beside import closest
 
 EDGES = 2.0 ** (np.arange(-32, 33) / 2)
 """Edges of the histogram, two an octave; its first and last bin are open."""
@@ -35,8 +36,6 @@ _DRAWN = 4
 # One block's codes (images, tokens, m) in float32 stay below this.
 _BLOCK_BYTES = 128 * 2**20
 _MAX_BLOCK_IMAGES = 64
-# Features whose directions are compared with all others at a time.
-_COMPARED = 256
 
 
 class Reader(Protocol):
@@ -227,20 +226,13 @@ def nearest(dictionary: Dictionary, features: np.ndarray, count: int) -> pl.Data
     if not isinstance(dictionary, NeuronBasis):
         decoder, encoder = dictionary.W_dec.cpu(), dictionary.W_enc.cpu()
         count = min(count, dictionary.m - 1)
+        blocks = list(closest(decoder, features, decoder, count))
+        near = [numbers for block, _ in blocks for numbers in block]
+        cosine = [values for _, block in blocks for values in block]
+        index = torch.tensor(features, dtype=torch.int64)
         with torch.inference_mode(), one_thread():
-            for low in range(0, len(features), _COMPARED):
-                here = np.asarray(features[low : low + _COMPARED], np.int64)
-                index = torch.tensor(here)
-                rows = decoder.index_select(0, index)
-                similar = (rows @ decoder.T).numpy()
-                similar[np.arange(len(here)), here] = -np.inf
-                best = np.argsort(-similar, axis=1, kind="stable")[:, :count]
-                near[low : low + len(here)] = best.tolist()
-                cosine[low : low + len(here)] = np.take_along_axis(similar, best, axis=1).tolist()
-                columns = encoder.index_select(1, index).T
-                own[low : low + len(here)] = torch.nn.functional.cosine_similarity(
-                    columns, rows
-                ).tolist()
+            columns, rows = encoder.index_select(1, index).T, decoder.index_select(0, index)
+            own = torch.nn.functional.cosine_similarity(columns, rows).tolist()
     return pl.DataFrame(
         {"feature": features, "nearest": near, "cosine": cosine, "encoder_cosine": own},
         schema={

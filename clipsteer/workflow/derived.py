@@ -267,6 +267,10 @@ class Derived:
         """Those of the table's dictionaries, each once."""
         return sorted({kind for _, _, kind in self.places(wildcards)})
 
+    def trained_architectures(self, wildcards: Any) -> list[str]:
+        """The same of those that are trained."""
+        return [kind for kind in self.architectures(wildcards) if kind != "neurons"]
+
     def images_from(self, wildcards: Any) -> str:
         """What tables say of where the images are from; a tiny CLIP makes no real result either."""
         tiny = self._outline.model_of(wildcards) not in self._outline.taken_models

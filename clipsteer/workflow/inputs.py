@@ -88,10 +88,20 @@ class Inputs:
         paired = may_pair(self._outline.datasets[wildcards.dataset])
         return [f"{REFS}/{wildcards.dataset}/pairs.json"] if paired else []
 
-    def painted_pairs(self, wildcards: Any) -> list[str]:
-        """The pointer of pairs that are painted; nothing where the user has the images."""
-        painted = self._outline.is_painted(wildcards.dataset)
-        return [f"{REFS}/{wildcards.dataset}/painted_pairs.json"] if painted else []
+    def painted_pairs(self, split: str) -> InputFunction:
+        """The pointer of a split's pairs that are painted; nothing where the user has the images, or there are none."""
+
+        def painted(wildcards: Any) -> list[str]:
+            dataset = wildcards.dataset
+            there = self._outline.is_painted(dataset) and may_pair(self._outline.datasets[dataset])
+            return [f"{REFS}/{dataset}/painted_pairs/{split}.json"] if there else []
+
+        return painted
+
+    def image_views(self, wildcards: Any) -> list[str]:
+        """The pointers of what a table's dictionaries do in single images; nothing where none is looked at."""
+        shown = self._outline.config["explorer"]["views"]["images"]
+        return self._steered(wildcards.dataset, "image_views") if shown else []
 
     # ---- typographic attacks
 
@@ -175,6 +185,35 @@ class Inputs:
             for block in self._outline.blocks(wildcards.dataset)
             for pointer in self._dictionary(wildcards.dataset, dictionary, block)
         ]
+
+    def trained_of_block(self, wildcards: Any) -> list[str]:
+        """The same of all dictionaries of a table, of one block."""
+        return [
+            pointer
+            for dictionary in self._outline.tables.get(wildcards.dataset, [])
+            for pointer in self._dictionary(wildcards.dataset, dictionary, wildcards.block)
+        ]
+
+    def of_block(self, kind: str) -> InputFunction:
+        """The pointers of one kind of a table's trained dictionaries, of one block."""
+
+        def pointers(wildcards: Any) -> list[str]:
+            names = self._outline.tables.get(wildcards.dataset, [])
+            return [
+                f"{REFS}/{wildcards.dataset}/{name}/{wildcards.block}/{kind}.json"
+                for name in filter(self._outline.is_trained, names)
+            ]
+
+        return pointers
+
+    def comparisons(self, wildcards: Any) -> list[str]:
+        """What says of a table's dictionaries which directions are near; nothing where no two can be compared."""
+        table = wildcards.dataset
+        names = filter(self._outline.is_trained, self._outline.tables.get(table, []))
+        hooks = [self._outline.dictionaries[name]["hook_point"] for name in names]
+        if len(hooks) == len(set(hooks)):
+            return []
+        return [f"{REFS}/{table}/comparison/{block}.json" for block in self._outline.blocks(table)]
 
     def _dictionary(self, dataset: str, dictionary: str, block: str) -> list[str]:
         if not self._outline.is_trained(dictionary):

@@ -2,76 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clipsteer.report.explorer import feature_page
+from tests.browser.reading import listed, title
 from tests.report.pages import ABOUT, IMAGES, place, places
 
-BROWSER = shutil.which("chromium")
-if BROWSER is None:
-    pytest.skip("no chromium here (make test-browser installs it)", allow_module_level=True)
-sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright (make test-browser)")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe")
-
-# A theme is kept by all pages from a disk: each test has a context, and so a memory, of its own.
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("page")
-
-
-@pytest.fixture(scope="module")
-def small(folder: Path) -> str:
-    path = folder / "index.html"
-    path.write_text(feature_page(places(), IMAGES, ABOUT, 60), encoding="utf-8")
-    return path.as_uri()
-
-
-@pytest.fixture
-def opened(browser: Any) -> Iterator[Any]:
-    """`opened(address, ...)`: a page whose errors and requests are gathered; at the end there are none."""
-    contexts, errors, requests = [], [], []
-
-    def go(address: str, **settings: Any) -> Any:
-        context = browser.new_context(**settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda asked: requests.append(asked.url))
-        page.goto(address)
-        return page
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert errors == []
-    assert {url.partition("#")[0] for url in requests if not url.startswith("data:")} <= {
-        url.partition("#")[0] for url in requests[:1]
-    }
-
-
-def listed(page: Any) -> list[str]:
-    """The features in the list."""
-    return list(page.locator("#rows a").all_inner_texts())
-
-
-def title(page: Any) -> str:
-    return str(page.locator("#detail-title").inner_text())
 
 
 def test_it_opens_from_the_disk_with_the_first_place_that_selected_something(

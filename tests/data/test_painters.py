@@ -348,14 +348,17 @@ def test_a_birds_pair_is_the_same_bird(
     assert unfinished[::3] == unfinished[1::3]
 
 
-def test_pairs_have_their_images_names_and_files_of_the_same_kind(tmp_path: Path) -> None:
-    counts = {"train": 2, "test": [2, 1, 2, 2]}
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_pairs_have_their_images_names_and_files_of_the_same_kind(
+    tmp_path: Path, split: str
+) -> None:
+    counts = {"train": 2, split: [2, 1, 2, 2]}
     for world in (faces, birds):
         world.paint(tmp_path / "world", counts=counts, seed=7)  # type: ignore[attr-defined]
         done: list[int] = []
         for name in ("pairs", "again"):
             world.paint_pairs(  # type: ignore[attr-defined]
-                tmp_path / name, counts=counts, seed=7, progress=done.append
+                tmp_path / name, counts=counts, seed=7, split=split, progress=done.append
             )
         assert sum(done) == 2 * 7
     found, pairs = _pictures(_bytes(tmp_path / "world")), _bytes(tmp_path / "pairs")

@@ -34,7 +34,7 @@ EXAMPLES = "results/typographic_examples.png"
 SWEEP, STABILITY = "results/celeba_sweep.csv", "results/celeba_stability.csv"
 LOOKS = (
     *("results/celeba_features/index.html", "results/celeba_top_images.png"),
-    "results/celeba_pairs.png",
+    *("results/celeba_pairs.png", "results/celeba_edited_images.png"),
 )
 # Beside the table: what else is asked for, and the steps that it alone needs.
 BESIDE: dict[str, tuple[str, ...]] = {
@@ -48,7 +48,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     WORTH: ("name_classes", "splice_dictionary", "dictionary_table"),
     STORAGE: ("storage_effect",),
     BEST: ("best_per_layer",),
-    LOOKS[0]: ("top_images", "feature_page"),
+    LOOKS[0]: ("top_images", "image_views", "compare_dictionaries", "feature_page"),
     LOOKS[1]: ("top_images", "top_images_figure"),
     SWEEP: ("sweep_table",),
     STABILITY: ("compare_dictionaries", "stability_table"),
@@ -61,14 +61,13 @@ BESIDE: dict[str, tuple[str, ...]] = {
         *("tune_defences", "evaluate_defences", "typographic_table"),
     ),
 }
-BESIDE[EXAMPLES] = (*BESIDE[TYPOGRAPHIC][:-1], "typographic_examples")
+BESIDE[LOOKS[3]] = ("edited_images",)
 BESIDE[LOOKS[2]] = (*BESIDE[BASELINES], "pairs_figure")
 SHUFFLED = nested("steering.shuffles", 2)
 # The results that a step writes: what is there of each is to be of one run.
 RESULTS = {
     "make_table": re.compile(
-        r"celeba_(?!dictionaries|sparsity|negative_control|baselines|pairs|storage|features/|top_images|steerability"
-        r"|sweep|pareto|stability)"
+        r"celeba_(?!negative_control|baselines|pairs|storage|features/|top_images|edited_images|steerability)"
     ),
     "dictionary_table": re.compile(r"(celeba|general)_dictionaries"),
     "sparsity_figure": re.compile(r"celeba_sparsity"),
@@ -79,6 +78,7 @@ RESULTS = {
     "storage_effect": re.compile(r"celeba_storage"),
     "feature_page": re.compile(r"celeba_features/"),
     "top_images_figure": re.compile(r"celeba_top_images"),
+    "edited_images": re.compile(r"celeba_edited_images"),
     "steerability_table": re.compile(r"celeba_steerability"),
     "typographic_table": re.compile(r"typographic_(?!examples)"),
     "typographic_examples": re.compile(r"typographic_examples"),

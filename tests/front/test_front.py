@@ -15,7 +15,7 @@ from PIL import Image
 import clipsteer
 from clipsteer.backbones.base import Backbone
 from clipsteer.backbones.shaped import Family
-from clipsteer.cli import steer
+from clipsteer.cli import places
 from clipsteer.dictionaries.files import save
 from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.dictionaries.topk import TopK
@@ -181,14 +181,14 @@ def test_the_model_is_to_be_said_where_a_run_has_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert steer._only_model("topk") == "model"
+    assert places.only_model("topk") == "model"
     folder = tmp_path / REFS / "model"
     folder.mkdir(parents=True)
     (folder / "large.json").touch()
-    assert steer._only_model("topk") == "large"
+    assert places.only_model("topk") == "large"
     (folder / "model.json").touch()
     with pytest.raises(ClipsteerError, match="the model that topk is for: large or model"):
-        steer._only_model("topk")
+        places.only_model("topk")
 
 
 def test_files_are_read_as_the_workflow_reads_them(

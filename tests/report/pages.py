@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
 from clipsteer.report.explorer import About, Images, Place
+from clipsteer.report.look_page import Looked, LookedPlace
 from clipsteer.report.thumbnails import thumbnail
 from clipsteer.steering.top_images import EDGES, Numbers
 
@@ -88,3 +91,89 @@ ABOUT = About(
     cls=True,
     numbers=NUMBERS,
 )
+
+
+def compared_places() -> list[Place]:
+    """Two dictionaries of a layer, whose directions were compared, and one of another layer."""
+    near = {3: [40, 5], 8: [60, 0], 11: [999, 7], 40: [5, 9]}
+    own = place("topk", 2, list(near))
+    there = place("vanilla", 2, [0, 5, 7, 9, 60])
+    cosines = [[0.9, 0.1], [0.7, -0.2], [0.5, 0.25], [0.3, 0.2]]
+    schema = {"feature": pl.Int64, "other": pl.String, "nearest": pl.List(pl.Int64)}
+    beside = pl.DataFrame(
+        [(j, "vanilla", found) for j, found in near.items()], schema=schema, orient="row"
+    ).with_columns(cosine=pl.Series(cosines, dtype=pl.List(pl.Float32)))
+    back = beside.with_columns(feature=pl.Series([0, 5, 7, 9]), other=pl.lit("topk"))
+    last = back.head(1).with_columns(feature=pl.lit(60, pl.Int64))
+    return [
+        own._replace(beside=beside),
+        there._replace(beside=pl.concat([back, last])),
+        place("topk", 4, [1, 2, 3]),
+    ]
+
+
+VIEWED = (4, 9, 14)
+CLASSES = ("woman", "man")
+
+
+def view(seed: int, paired: bool, sets: bool = True) -> dict[str, Any]:
+    """What `View.as_dict` gives: two features, of which the first fires on one patch alone."""
+    rng = np.random.default_rng([7, seed])
+
+    def shares() -> list[float]:
+        share = float(rng.random())
+        return [share, 1 - share]
+
+    def active(feature: int, patches: list[float]) -> dict[str, Any]:
+        cls = float(rng.exponential())
+        values = [cls, *patches]
+        return {
+            **{"feature": feature, "mean": float(np.mean(values)), "largest": max(values)},
+            **{"cls": cls, "patches": patches, "ablated": shares()},
+            "on_pair": float(rng.exponential()) if paired else None,
+        }
+
+    patches = GRID[0] * GRID[1]
+    one_patch = [2.0 if at == seed % patches else 0.0 for at in range(patches)]
+    return {
+        "probabilities": shares(),
+        "pair": shares() if paired else None,
+        "features": [active(8, one_patch), active(999, rng.exponential(1.0, patches).tolist())],
+        "tokens": [[[999, 1.5]], *([[8, 2.0], [999, 0.5]] if x else [] for x in one_patch)],
+        "sets": {
+            "strict": {"firing": 0, "probabilities": shares()},
+            "relaxed": {"firing": 2, "probabilities": shares()},
+        }
+        if sets
+        else {},
+    }
+
+
+def viewed_places() -> list[Place]:
+    """The same places, with views of three images, the first of which has a pair."""
+    return [
+        place._replace(views=[view(10 * at + n, n == 0) for n in range(len(VIEWED))])
+        for at, place in enumerate(places())
+    ]
+
+
+VIEWED_IMAGES = IMAGES._replace(
+    targets=[i % 2 for i in range(N_IMAGES)], viewed=VIEWED, pairs={4: pictures(40)[39]}
+)
+VIEWED_ABOUT = ABOUT._replace(class_names=CLASSES)
+LOOKED = Looked(
+    ["mine.jpg", "<b>yours</b>.png"], list(pictures(2).values()), CLASSES, GRID, cls=True
+)
+
+
+def looked_places() -> list[LookedPlace]:
+    """Two places where two images are looked at, with and without selected sets."""
+    return [
+        LookedPlace("topk", "resid_post", 0, {"strict": [8], "relaxed": [8, 999]}, looked(0, True)),
+        LookedPlace("neurons", "resid_post", 2, {}, looked(5, False)),
+    ]
+
+
+def looked(seed: int, sets: bool) -> list[dict[str, Any]]:
+    """Their views."""
+    return [view(seed + n, paired=False, sets=sets) for n in range(2)]

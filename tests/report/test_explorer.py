@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from typing import Any
 
@@ -16,10 +17,25 @@ from PIL import Image
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.report.explorer import SETS, feature_page
+from clipsteer.report.look_page import look_page
 from clipsteer.report.page_files import files
 from clipsteer.report.thumbnails import thumbnail
 from clipsteer.steering.top_images import EDGES
-from tests.report.pages import ABOUT, GROUPS, IMAGES, N_IMAGES, places
+from tests.report.pages import (
+    ABOUT,
+    CLASSES,
+    GROUPS,
+    IMAGES,
+    LOOKED,
+    N_IMAGES,
+    VIEWED,
+    VIEWED_ABOUT,
+    VIEWED_IMAGES,
+    compared_places,
+    looked_places,
+    places,
+    viewed_places,
+)
 
 
 class Page(HTMLParser):
@@ -212,8 +228,97 @@ def test_the_same_content_gives_the_same_bytes() -> None:
     assert feature_page(places(), IMAGES, ABOUT, 60) == feature_page(places(), IMAGES, ABOUT, 60)
 
 
-def test_the_files_of_a_page_are_all_used() -> None:
-    assert {path.name for path in files()} == {p.name for p in files()[0].parent.iterdir()}
+def test_the_files_of_pages_are_all_used() -> None:
+    used = {path.name for page in ("page", "look") for path in files(page)}
+    assert used == {path.name for path in files()[0].parent.iterdir()}
+
+
+def compare_views(
+    blocks: dict[str, Any], at: int, views: Sequence[dict[str, Any]], scale: float = 400
+) -> None:
+    """A place's block beside the views that it was made of."""
+    for found, image, view in zip(
+        blocks[f"images-{at}"], blocks["views"]["images"], views, strict=True
+    ):
+        if at == 0:
+            assert image["p"] == pytest.approx(view["probabilities"], abs=1e-4)
+            assert (image["pair"] is None) == (view["pair"] is None)
+        levels = np.frombuffer(base64.b64decode(found["h"]), np.uint8).reshape(len(found["f"]), -1)
+        for one, level, unit, feature in zip(
+            found["f"], levels, found["u"], view["features"], strict=True
+        ):
+            keys = ("feature", "mean", "largest", "cls", "on_pair")
+            for value, key in zip(one, keys, strict=False):
+                expected = feature[key]
+                assert value == (None if expected is None else pytest.approx(expected, rel=1e-3))
+            assert one[5] == pytest.approx(feature["ablated"], abs=1e-4)
+            assert level * unit / 255 == pytest.approx(feature["patches"], abs=unit / scale)
+        assert found["t"] == [[part for pair in token for part in pair] for token in view["tokens"]]
+        assert [one and one[0] for one in found["s"]] == [
+            view["sets"].get(name, {}).get("firing") for name in ("strict", "relaxed")
+        ]
+
+
+def test_views_of_single_images_are_those_that_were_computed() -> None:
+    found = Page(feature_page(viewed_places(), VIEWED_IMAGES, VIEWED_ABOUT, 60))
+    index, views = found.blocks["index"], found.blocks["views"]
+    assert index["views"] is True
+    assert views["classes"] == list(CLASSES)
+    pictures = [base64.b64decode(text) for text in found.blocks["pictures"]]
+    assert len(pictures) == len(index["files"]) + 1  # and the pair
+    for image, number in zip(views["images"], VIEWED, strict=True):
+        assert image["file"] == VIEWED_IMAGES.files[number] == index["files"][image["picture"]]
+        assert image["group"] == GROUPS[VIEWED_IMAGES.groups[number]]
+        assert image["target"] == VIEWED_IMAGES.targets[number]
+        assert pictures[image["picture"]] == VIEWED_IMAGES.pictures[number]
+    paired = [image["pair_picture"] for image in views["images"]]
+    assert pictures[paired[0]] == VIEWED_IMAGES.pairs[4]
+    assert paired[1:] == [None, None]
+    for at, place in enumerate(viewed_places()):
+        compare_views(found.blocks, at, place.views)
+    assert [cells[0] for cells in found.plain[-3:]] == [
+        f"{100 * place_view['probabilities'][0]:.1f} %" for place_view in viewed_places()[0].views
+    ]
+
+
+def test_neighbours_in_other_dictionaries_are_those_that_were_found() -> None:
+    found = Page(feature_page(compared_places(), IMAGES, ABOUT, 60))
+    for at, place in enumerate(compared_places()):
+        details = found.blocks[f"place-{at}"]
+        beside = {} if place.beside is None else place.beside.rows_by_key("feature", named=True)
+        for feature, one in details.items():
+            expected = {
+                row["other"]: [
+                    [j, pytest.approx(c, abs=1e-3)]
+                    for j, c in zip(row["nearest"], row["cosine"], strict=True)
+                ]
+                for row in beside.get(int(feature), [])
+            }
+            assert one["x"] == expected
+
+
+def test_views_without_pictures_hold_none() -> None:
+    bare = VIEWED_IMAGES._replace(pictures={}, pairs={})
+    found = Page(feature_page(viewed_places(), bare, VIEWED_ABOUT, 60))
+    assert "pictures" not in found.blocks
+    assert {image["pair_picture"] for image in found.blocks["views"]["images"]} == {None}
+
+
+def test_a_page_of_ones_own_images_is_whole_and_asks_for_nothing() -> None:
+    text = look_page(looked_places(), LOOKED, "Model <i>m</i>.")
+    found = Page(text)
+    assert found.open == found.asked == []
+    assert "http" not in text.replace("http-equiv", "")
+    assert "i" not in found.words
+    assert "b" not in found.words
+    for at, place in enumerate(looked_places()):
+        compare_views(found.blocks, at, place.views)
+        index = found.blocks["index"]["places"][at]
+        assert (index["dictionary"], index["layer"]) == (place.dictionary, place.layer)
+        assert index["sets"] == place.sets
+    assert [image["file"] for image in found.blocks["views"]["images"]] == LOOKED.names
+    assert [base64.b64decode(text) for text in found.blocks["pictures"]] == LOOKED.pictures
+    assert text == look_page(looked_places(), LOOKED, "Model <i>m</i>.")
 
 
 @pytest.mark.parametrize(("size", "expected"), [((200, 100), (112, 56)), ((64, 64), (64, 64))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import pytest
 from tests.workflow.real_trees import celeba_tree, make_model, real_config
 from tests.workflow.runs import DROPPING, Outcome, WorkingCopy, making
 
+LOOKS = (
+    *("results/celeba_features/index.html", "results/celeba_top_images.png"),
+    *("results/celeba_edited_images.png", "results/celeba_steerability.csv"),
+)
+_PLACES = 2 * 2  # a trained dictionary and the neurons, two layers
 Share = Callable[[str, Callable[[WorkingCopy], Outcome]], WorkingCopy]
 
 
@@ -67,6 +73,24 @@ def real(share: Share) -> WorkingCopy:
         return copy.run(*results, config=config)
 
     return share("real", act)
+
+
+@pytest.fixture(scope="session")
+def looked(finished: WorkingCopy, share: Share) -> WorkingCopy:
+    """Page, figure and steerability, beside the finished table; not to be changed."""
+
+    def act(copy: WorkingCopy) -> Outcome:
+        shutil.copytree(finished.store, copy.store, dirs_exist_ok=True)
+        shutil.copytree(finished.folder, copy.folder, dirs_exist_ok=True)
+        outcome = copy.run(*LOOKS)
+        looked_at = (
+            2 * _PLACES + 4
+        )  # top images and single ones; painted pairs, the page, two figures
+        steered = _PLACES + 4  # and random directions at two layers, the vocabulary and the table
+        assert outcome.ok().counts == (looked_at + steered, 0)
+        return outcome
+
+    return share("looked", act)
 
 
 @pytest.fixture

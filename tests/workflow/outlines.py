@@ -53,7 +53,7 @@ def rule_bodies() -> dict[str, str]:
 
 RULES = rule_bodies()
 # The files that rules write for people.
-RESULTS = [file for body in RULES.values() for file in re.findall(r'="(results/[^"]+)",\n', body)]
+RESULTS = [file for body in RULES.values() for file in re.findall(r'"(results/[^"]+)",\n', body)]
 
 
 def jobs(made: Outline) -> Iterator[Job]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +24,17 @@ from clipsteer.dictionaries.files import load
 from clipsteer.steering.controls import random_orders
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.trees import StoreTree
-from tests.workflow.conftest import Share
-from tests.workflow.runs import Outcome, WorkingCopy, merged, nested
+from tests.workflow.runs import WorkingCopy, merged, nested
 
 PAGE, FIGURE = "results/celeba_features/index.html", "results/celeba_top_images.png"
-STEERABILITY = "results/celeba_steerability.csv"
-PLACES = 2 * 2  # a trained dictionary and the neurons, two layers
 BARE = nested("explorer.thumbnail", 0)
 
 
-@pytest.fixture(scope="session")
-def looked(finished: WorkingCopy, share: Share) -> WorkingCopy:
-    """Page, figure and steerability, beside the finished table; not to be changed."""
-
-    def act(copy: WorkingCopy) -> Outcome:
-        shutil.copytree(finished.store, copy.store, dirs_exist_ok=True)
-        shutil.copytree(finished.folder, copy.folder, dirs_exist_ok=True)
-        outcome = copy.run(PAGE, FIGURE, STEERABILITY)
-        made = PLACES + 2  # and random directions at two layers, the vocabulary and the table
-        assert outcome.ok().counts == (made + PLACES + 2 + 2, 0)
-        return outcome
-
-    return share("looked", act)
-
-
-def block(copy: WorkingCopy, name: str) -> dict[str, object]:
+def block(copy: WorkingCopy, name: str) -> Any:
     text = (copy.folder / PAGE).read_text(encoding="utf-8")
     found = re.search(rf'<script type="application/json" id="{name}">(.*)</script>', text)
     assert found
-    return dict(json.loads(found[1]))
+    return json.loads(found[1])
 
 
 def test_the_page_has_every_place_and_names_painted_data(looked: WorkingCopy) -> None:
@@ -93,6 +75,30 @@ def test_heat_maps_are_the_dictionarys_own_activations(looked: WorkingCopy) -> N
         assert row["value"] == pytest.approx(mine.max(), rel=1e-5)
         assert row["cls"] == pytest.approx(mine[0], rel=1e-5)
         assert row["patches"] == pytest.approx(mine[1:], rel=1e-5)
+
+
+def test_views_are_what_the_front_door_computes(looked: WorkingCopy) -> None:
+    """Of images and of their pairs, at a trained dictionary and at neurons."""
+    run = clipsteer.open_run(looked.folder, store=looked.store)
+    model, head = run.model(), run.head("celeba")
+    views, index = block(looked, "views"), block(looked, "index")
+    assert views["classes"] == ["woman", "man"]
+    assert len(views["images"]) == 24
+    assert Counter(image["group"] for image in views["images"]) == dict.fromkeys(index["groups"], 6)
+    files = [path for _, path, _ in run.images("celeba", "validation")]
+    numbers = [files.index(image["file"]) for image in views["images"]]
+    images = [run.image("celeba", "validation", number) for number in numbers]
+    shares = clipsteer.classify(model, images, head).numpy()
+    np.testing.assert_allclose([image["p"] for image in views["images"]], shares, atol=1e-4)
+    assert all(image["pair"] for image in views["images"])
+    for at, (dictionary, layer) in ((1, ("topk", 2)), (2, ("neurons", 0))):
+        placed = run.dictionary(dictionary, layer)
+        found = block(looked, f"images-{at}")
+        for number in (0, 13):
+            for feature, *_, without in found[number]["f"]:
+                edit = clipsteer.ablate(placed, [feature])
+                expected = clipsteer.classify(model, [images[number]], head, edit)[0]
+                np.testing.assert_allclose(without, expected, atol=2e-4)
 
 
 def test_a_page_to_hand_on_is_the_page_alone(looked: WorkingCopy, tmp_path: Path) -> None:
@@ -155,6 +161,15 @@ def test_a_feature_is_steered_from_the_command_line(
     assert said[3] == f"  after   {line}"
     assert said[4] == "steered.png"
     assert (looked.folder / "steered.png").read_bytes().startswith(b"\x89PNG")
+    look = ["look", "face.png", "--place", "topk/2", "--place", "neurons/0", *stored]
+    assert main([*look, "--dataset", "celeba"]) == 0
+    assert capsys.readouterr().out == "look.html\n"
+    page = Path("look.html").read_text(encoding="utf-8")
+    assert "Model model of a run of clipsteer, classes of celeba" in page
+    assert main([*look, "--dataset", "celeba", "--out", "again.html"]) == 0
+    assert Path("again.html").read_text(encoding="utf-8") == page
+    assert main(look) == 1
+    assert "--dataset: found none, expected celeba or waterbirds" in capsys.readouterr().err
     assert main(["steer", *words[:3], "--feature", "999", "--strength", "1", *stored]) == 1
     assert "distinct numbers from 0 to 127" in capsys.readouterr().err
     assert main(["steer", "face.png", "--place", "topk", *words[3:], *stored]) == 1

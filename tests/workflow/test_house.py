@@ -61,8 +61,9 @@ WITHIN = {
     "cli": {
         *("clipsteer.backbones.open_clip", "clipsteer.dictionaries.export"),
         *("clipsteer.front.passes", "clipsteer.front.placed", "clipsteer.front.runs"),
-        "clipsteer.report.steered_figure",
-    }
+        *("clipsteer.front.looked", "clipsteer.report.steered_figure"),
+    },
+    "front": {"clipsteer.report.look_page", "clipsteer.report.thumbnails"},
 }
 BESIDE = {
     *("errors", "tables", "lookalikes", "number_formats", "training_length"),

@@ -49,6 +49,31 @@ def inputs(**sections: Any) -> Inputs:
 BLOCKS = ("layers_00-02", "layers_05-05")
 
 
+def test_dictionaries_are_compared_where_two_read_the_same_hook_point() -> None:
+    here = wildcards(dataset="celeba", block=BLOCKS[0])
+    found = inputs(tables={"celeba": ["topk", "vanilla", "neurons"]})
+    assert found.comparisons(here) == [f"{REFS}/celeba/comparison/{block}.json" for block in BLOCKS]
+    assert found.trained_of_block(here) == [
+        f"{REFS}/dictionaries/{name}/{BLOCKS[0]}.json" for name in ("topk", "vanilla")
+    ]
+    assert found.of_block("top_images")(here) == [
+        f"{REFS}/celeba/{name}/{BLOCKS[0]}/top_images.json" for name in ("topk", "vanilla")
+    ]
+    assert inputs(tables={"celeba": ["topk", "neurons"]}).comparisons(here) == []
+
+
+def test_pairs_are_painted_where_the_painter_changes_the_attribute_at_hand() -> None:
+    here = wildcards(dataset="celeba")
+    assert inputs().painted_pairs("validation")(here) == [
+        f"{REFS}/celeba/painted_pairs/validation.json"
+    ]
+    other = {"options": {"spurious": "Smiling"}}
+    for settings in (other, {"root": "/data/faces"}):
+        assert inputs(datasets={"celeba": settings}).painted_pairs("test")(here) == []
+    assert inputs(explorer={"views": {"images": 0}}).image_views(here) == []
+    assert len(inputs().image_views(here)) == len(inputs().of_table("selection")(here))
+
+
 def test_images_are_painted_or_the_users() -> None:
     found = inputs(datasets={"waterbirds": {"root": "/data/birds"}})
     assert found.world(wildcards(dataset="celeba")) == [f"{REFS}/celeba/world.json"]

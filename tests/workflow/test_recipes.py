@@ -35,13 +35,8 @@ SAID = {
 _APPLIED = {
     *("evaluate_dictionary", "feature_statistics", "select_features", "ablate_features"),
     *("shuffle_control", "make_table", "evaluate_subspaces", "control_table", "storage_effect"),
-    *("top_images", "feature_page", "top_images_figure"),
-    *("measure_steerability", "steerability_table"),
-    *("splice_dictionary", "dictionary_table", "sparsity_figure"),
-}
-_DEFENDED = {
-    *("tune_defences", "evaluate_defences"),
-    *("typographic_table", "typographic_examples"),
+    *("top_images", "image_views", "feature_page", "top_images_figure", "edited_images"),
+    *("measure_steerability", "steerability_table", "compare_dictionaries"),
 }
 _CHOSEN = {"evaluate_directions", "evaluate_subspaces"}
 _VALUED = {"dictionary_table", "sparsity_figure"}
@@ -49,7 +44,7 @@ _SHOWN = {"feature_page", "top_images_figure"}
 _PAIRED = {"pair_margins"}
 _RULED = _CHOSEN | {
     *("shuffle_control", "evaluate_readout", "baseline_table", "control_table"),
-    "top_images_figure",
+    *("top_images_figure", "edited_images"),
 }
 AFTER = {
     "datasets.<name>.layout": {"make_table", "unconcerned_attributes", "dictionary_table"},
@@ -73,21 +68,24 @@ AFTER = {
     "steering.thresholds.low": {"shuffle_control"} | _CHOSEN,
     "steering.thresholds.high": {"shuffle_control"} | _CHOSEN,
     "steering.thresholds.points": {"shuffle_control"} | _CHOSEN,
-    "steering.tokens": {"shuffle_control", "storage_effect"} | _CHOSEN,
-    "steering.error_term": {"shuffle_control", "storage_effect"} | _CHOSEN,
+    "steering.tokens": {"shuffle_control", "storage_effect", "image_views", "edited_images"}
+    | _CHOSEN,
+    "steering.error_term": {"shuffle_control", "storage_effect", "image_views", "edited_images"}
+    | _CHOSEN,
     "steering.strict": _RULED,
     "steering.strict_slack": _RULED,
     "steering.relaxed_drop": _RULED,
     "steering.random_pool": {"evaluate_subspaces"},
     "steering.random_seeds": {"evaluate_subspaces"},
     "model.name": {"baseline_table", "storage_effect", "pairs_figure", "steerability_table"}
-    | _VALUED
+    | {"edited_images"}
     | _SHOWN,
-    "model.crop": {"storage_effect"} | _SHOWN | _PAIRED,
+    "model.crop": {"storage_effect", "image_views", "edited_images"} | _SHOWN | _PAIRED,
     "activations.batch_size": _PAIRED,
     "datasets.<name>.class_names": {"baseline_table", "pairs_figure"},
-    "datasets.<name>.group_names": {"baseline_table", "control_table", "feature_page"},
-    "explorer.split": _SHOWN,
+    "datasets.<name>.group_names": {"baseline_table", "control_table", "feature_page"}
+    | {"edited_images"},
+    "explorer.split": _SHOWN | {"edited_images"},
     **{
         f"explorer.examples.{key}": {"feature_page"}
         for key in ("top", "quantiles", "per_quantile", "random")
@@ -271,9 +269,10 @@ def test_modules_by_name_are_those_of_the_settings() -> None:
             assert modules == [f"clipsteer.dictionaries.{architecture}"]
         elif step == "evaluate_directions":  # on the layer's own basis
             assert modules == ["clipsteer.dictionaries.neurons"]
-        elif step == "storage_effect":
+        elif step in ("storage_effect", "edited_images", "compare_dictionaries"):
             names = DEFAULT["tables"][at["dataset"]]
             kinds = {DEFAULT["dictionaries"][name]["architecture"] for name in names}
+            kinds -= {"neurons"} if step == "compare_dictionaries" else set()
             assert modules == sorted(f"clipsteer.dictionaries.{kind}" for kind in kinds)
         else:
             assert modules == []

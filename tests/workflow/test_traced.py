@@ -73,6 +73,7 @@ TABLES = (
     "results/table1.csv",
     "results/celeba_features/index.html",
     "results/celeba_top_images.png",
+    "results/celeba_edited_images.png",
     "results/celeba_steerability.csv",
     "results/typographic_table.csv",
     "results/typographic_examples.png",

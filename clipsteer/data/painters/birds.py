@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from clipsteer.data.painters.canvas import (
-    PAIRED,
     SPLITS,
     Canvas,
     Count,
@@ -110,18 +109,19 @@ def paint_pairs(
     counts: Mapping[str, Count],
     size: int = 64,
     seed: int,
+    split: str,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Paint the pair of each test image, under the image's name: the same bird before the other kind of background.
+    """Paint the pair of each image of a split, under the image's name: the same bird before the other kind of place.
 
     Arguments as for `paint`.
     """
     check_counts(counts, "birds")
     root = folder / FOLDER
-    for index, rng, group in _planned(counts, PAIRED, seed):
-        pair = picture_rng(seed, "birds' pairs", PAIRED, index)
+    for index, rng, group in _planned(counts, split, seed):
+        pair = picture_rng(seed, "birds' pairs", split, index)
         data, species, _ = paint_one(rng, group, size, pair)
-        path = root / _name(species, PAIRED, index)
+        path = root / _name(species, split, index)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         if progress is not None:

@@ -25,8 +25,6 @@ Points = Sequence[tuple[float, float]] | NDArray[np.float64]
 Count = int | Sequence[int]
 
 SPLITS = ("train", "validation", "test")
-PAIRED = "test"
-"""The split whose images have pairs: the one that edits are measured on, and nothing is chosen on."""
 T = TypeVar("T")
 
 # Catmull-Rom weights at 6 places along a segment: smooth outlines from a few points.

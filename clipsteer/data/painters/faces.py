@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from clipsteer.data.painters.canvas import (
-    PAIRED,
     Canvas,
     Colour,
     Count,
@@ -157,16 +156,17 @@ def paint_pairs(
     counts: Mapping[str, Count],
     size: int = 64,
     seed: int,
+    split: str,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Paint the pair of each test image, under the image's name: the same face with other hair.
+    """Paint the pair of each image of a split, under the image's name: the same face with other hair.
 
     Arguments as for `paint`. A blond's pair has one of the other colours, with their shares; anyone else's is blond.
     """
     check_counts(counts, "faces")
     (folder / _IMAGES).mkdir(parents=True, exist_ok=True)
-    for index, name, rng, group in _planned(counts, PAIRED, seed):
-        data, _ = paint_one(rng, group, size, picture_rng(seed, "faces' pairs", PAIRED, index))
+    for index, name, rng, group in _planned(counts, split, seed):
+        data, _ = paint_one(rng, group, size, picture_rng(seed, "faces' pairs", split, index))
         (folder / _IMAGES / name).write_bytes(data)
         if progress is not None:
             progress(1)

@@ -1,15 +1,11 @@
-"use strict";
-// The page's program. What it shows is in the JSON blocks above: `index` at once, a place's own block and the
-// pictures when they are first looked at. Nothing is asked of a network.
+// The explorer: a list of features or of images, and on the right what is known of the one chosen. Of the JSON blocks
+// `index` is read at once, a place's own and the pictures when they are first looked at.
 (() => {
-  const byId = (id) => document.getElementById(id);
-  const block = (id) => JSON.parse(byId(id).textContent);
   const index = block("index");
   const rows = index.feature.map((feature, i) => ({
     i, feature, place: index.place[i], difference: index.difference[i], rank: index.rank[i],
     sets: index.sets[i], frequency: index.frequency[i], largest: index.largest[i],
   }));
-  const nameOf = (p) => `${p.dictionary}, ${p.hook_point}, layer ${p.layer}`;
   const setsOf = (mask) => index.set_names.filter((_, bit) => mask & (1 << bit)).join(", ");
   for (const row of rows) {
     row.words = `${row.feature} ${nameOf(index.places[row.place])} ${setsOf(row.sets)}`.toLowerCase();
@@ -18,28 +14,18 @@
   const COLUMNS = [
     ["place", "place", "words"], ["feature", "feature", ""], ["sets", "sets", "words"],
     ["difference", "difference", ""], ["rank", "rank", ""], ["frequency", "fires on", ""], ["largest", "largest", ""],
+    ["cosine", "nearest there", ""],
   ];
   const STEP = 200;
   let shown = STEP, state = {}, order = [], pictures = null;
-  const details = new Map();
+  const details = new Map(), imagesAt = new Map();
+  const views = index.views ? block("views") : null;
+  const viewOf = new Map((views ? views.images : []).map((image, i) => [image.picture, i]));
 
-  // ---- small helpers
-
-  function make(tag, attributes = {}, ...children) {
-    const node = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
-      if (value !== null && value !== undefined) node.setAttribute(name, value);
-    }
-    node.append(...children);
-    return node;
-  }
-  const number = (x) => (x === null || x === undefined ? "–" : String(Number(x.toPrecision(3))));
-  const percent = (x) => (x === null || x === undefined ? "–" : `${Number((100 * x).toPrecision(3))} %`);
-  const remembered = (name, value) => { // all pages opened from a disk share this, and some browsers forbid it
-    try {
-      if (value !== undefined) localStorage.setItem(`clipsteer-explorer-${name}`, value);
-      return localStorage.getItem(`clipsteer-explorer-${name}`);
-    } catch { return null; }
+  const picture = (i) => {
+    if (!index.pictures || i === null) return null;
+    pictures = pictures || block("pictures");
+    return pictures[i];
   };
 
   // ---- the address: what is chosen stands behind the #, so that it can be kept and sent
@@ -54,14 +40,15 @@
     return {
       at, place: words.has("all") ? -1 : at, feature: asked === null ? null : Number(asked),
       named: words.has("d") ? `${words.get("d")}, ${words.get("h")}, layer ${words.get("l")}` : "",
+      image: words.has("i") ? words.get("i") : null, beside: words.get("c") || "",
       sort: words.get("sort") || "-difference", set: words.get("set") || "", filter: words.get("q") || "",
     };
   }
   function address(changes) {
     const to = { ...state, ...changes }, words = new URLSearchParams();
     if (to.at >= 0) for (const [k, v] of Object.entries(placeKey(index.places[to.at]))) words.set(k, v);
-    if (to.feature !== null) words.set("f", to.feature);
-    if (to.place < 0) words.set("all", "1");
+    if (to.image !== null) words.set("i", to.image); else if (to.feature !== null) words.set("f", to.feature);
+    if (to.place < 0) words.set("all", "1"); else if (to.beside) words.set("c", to.beside);
     if (to.sort !== "-difference") words.set("sort", to.sort);
     if (to.set) words.set("set", to.set);
     if (to.filter) words.set("q", to.filter);
@@ -71,6 +58,51 @@
     const hash = address(changes);
     if (replace) history.replaceState(null, "", hash); else history.pushState(null, "", hash);
     follow();
+  }
+
+  function linkField(what) {
+    const link = make("input", { class: "link", readonly: "", "aria-label": `Link to this ${what}` });
+    link.value = location.href;
+    return link;
+  }
+
+  // ---- another dictionary of the layer: where its nearest directions are
+
+  const detailsAt = (at) => {
+    if (!details.has(at)) details.set(at, block(`place-${at}`));
+    return details.get(at);
+  };
+  function placesBeside(at) { // [place, its number] of the other dictionaries whose directions were compared
+    const own = index.places[at], first = own && Object.values(detailsAt(at))[0];
+    return index.places.map((p, i) => [p, i]).filter(([p]) => first && p.dictionary in first.x &&
+      p.layer === own.layer && p.hook_point === own.hook_point);
+  }
+  const nearOf = (row, name) => detailsAt(row.place)[row.feature].x[name] || [];
+  function linksTo(near, at) { // neighbours at another place, those that this page shows as links
+    const known = new Set(rows.filter((r) => r.place === at).map((r) => r.feature));
+    return near.flatMap(([feature, cosine], i) => [
+      i ? ", " : "",
+      known.has(feature) ? make("a", { href: address({ at, place: at, feature, beside: "" }) }, String(feature)) : String(feature),
+      ` (${cosine.toFixed(2)})`,
+    ]);
+  }
+  function drawBeside() {
+    const found = state.place < 0 ? [] : placesBeside(state.at);
+    byId("beside-label").hidden = !found.length;
+    byId("beside").replaceChildren(make("option", { value: "" }, "none"),
+      ...found.map(([p]) => make("option", { value: p.dictionary }, p.dictionary)));
+    if (!found.some(([p]) => p.dictionary === state.beside)) state.beside = "";
+    byId("beside").value = state.beside;
+    for (const row of rows) row.cosine = null;
+    byId("beside-count").textContent = "";
+    if (!state.beside) return;
+    const at = found.find(([p]) => p.dictionary === state.beside)[1], mine = rows.filter((r) => r.place === state.at);
+    const there = new Map(rows.filter((r) => r.place === at).map((r) => [r.feature, r]));
+    for (const row of mine) [row.nearest, row.cosine] = nearOf(row, state.beside)[0] || [null, null];
+    const chosen = mine.filter((r) => r.sets & 3), again = chosen.filter((r) => (there.get(r.nearest)?.sets ?? 0) & 3);
+    const cosines = mine.map((r) => r.cosine).sort((a, b) => a - b);
+    byId("beside-count").textContent = `The nearest direction of ${state.beside} has a cosine of ` +
+      `${number(cosines[Math.floor((cosines.length - 1) / 2)])} in the median; of ${chosen.length} selected features it is selected there, too, for ${again.length}.`;
   }
 
   // ---- the list
@@ -91,9 +123,12 @@
     };
     order = rows.filter(fits).sort(compare);
   }
+  const IF_ALONE = ["frequency", "largest"]; // make room for what is beside
+  const shows = (name) => (name === "place" ? state.place < 0 : name === "cosine" ? Boolean(state.beside)
+    : !(state.beside && IF_ALONE.includes(name)));
   function drawHeads() {
     const key = state.sort.replace("-", "");
-    byId("heads").replaceChildren(...COLUMNS.filter(([name]) => state.place < 0 || name !== "place").map(([name, label, kind]) => {
+    byId("heads").replaceChildren(...COLUMNS.filter(([name]) => shows(name)).map(([name, label, kind]) => {
       const sorted = name !== key ? "none" : state.sort.startsWith("-") ? "descending" : "ascending";
       const sign = { none: "", descending: " ▼", ascending: " ▲" }[sorted];
       const button = make("button", { type: "button", "data-sort": name }, label + sign);
@@ -108,7 +143,9 @@
       const where = state.place < 0 ? [make("td", { class: "words" }, `${place.dictionary} ${place.layer}`)] : [];
       return make("tr", { "aria-current": current ? "true" : null, "data-row": row.i }, ...where, make("td", {}, link(row)),
         make("td", { class: "words" }, setsOf(row.sets)), make("td", {}, number(row.difference)),
-        make("td", {}, String(row.rank)), make("td", {}, percent(row.frequency)), make("td", {}, number(row.largest)));
+        make("td", {}, String(row.rank)), ...(state.beside
+          ? [make("td", {}, row.cosine === null ? "–" : `${row.nearest} (${row.cosine.toFixed(2)})`)]
+          : [make("td", {}, percent(row.frequency)), make("td", {}, number(row.largest))]));
     }));
     byId("count").textContent = `${order.length} of ${rows.length} features` +
       (order.length > shown ? `, the first ${shown} shown` : "");
@@ -117,34 +154,15 @@
 
   // ---- one feature
 
-  const GREY = 128, VEIL = 0.8; // neither dark nor bright patches look like silent ones
-  function heatMap(levels) {
-    const [height, width] = index.grid;
-    const canvas = make("canvas", { width, height, "aria-hidden": "true" });
-    const context = canvas.getContext("2d"), image = context.createImageData(width, height);
-    levels.forEach((level, i) => image.data.set([GREY, GREY, GREY, Math.round(VEIL * (255 - level))], 4 * i));
-    context.putImageData(image, 0, 0);
-    return canvas;
-  }
   function example([, image, value, cls], levels) {
     const file = index.files[image], group = index.groups[index.group_of[image]];
-    const said = `image ${file}, ${group}, activation ${number(value)}`;
-    const box = make("div", { class: "picture" });
-    if (index.pictures) {
-      pictures = pictures || block("pictures");
-      box.append(make("img", { src: `data:image/webp;base64,${pictures[image]}`, alt: said, loading: "lazy" }));
-    } else {
-      box.classList.add("empty");
-    }
-    box.append(heatMap(levels));
-    const [rowsOf, columnsOf] = index.grid;
-    box.style.aspectRatio = `${columnsOf} / ${rowsOf}`;
+    const box = pictureBox(picture(image), `image ${file}, ${group}, activation ${number(value)}`, index.grid, levels);
     const words = make("figcaption", {}, make("b", {}, number(value)), ` ${group}`, make("br"));
     if (index.cls) words.append(`CLS ${number(cls)}`, make("br"));
-    words.append(file.split("/").pop());
+    const own = viewOf.get(image), name = file.split("/").pop();
+    words.append(own === undefined ? name : make("a", { href: address({ image: own }) }, name));
     return make("li", {}, make("figure", {}, box, words));
   }
-  const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
   function drawExamples(found) {
     const [height, width] = index.grid, patches = height * width, levels = bytes(found.h);
@@ -202,17 +220,13 @@
     return holder;
   }
   function drawFacts(row, found, place) {
-    const known = new Set(rows.filter((r) => r.place === row.place).map((r) => r.feature));
-    const near = found.n.flatMap(([feature, cosine], i) => [
-      i ? ", " : "",
-      known.has(feature) ? make("a", { href: address({ at: row.place, feature }) }, String(feature)) : String(feature),
-      ` (${cosine.toFixed(2)})`,
-    ]);
+    const near = linksTo(found.n, row.place);
     const facts = [
       ["Difference by Eq. 9", `${number(row.difference)}, rank ${row.rank} of ${place.m}`],
       ["Sets", setsOf(row.sets) || "none"],
       ["Fires on", `${percent(row.frequency)} of training images, ${percent(found.t)} of their tokens`],
       ["Mean where it fires", number(found.a)], ["Nearest by direction", near.length ? near : "none: a basis"],
+      ...placesBeside(row.place).map(([p, at]) => [`Nearest in ${p.dictionary}`, linksTo(nearOf(row, p.dictionary), at)]),
       ["Encoder and direction", found.c === null ? "one: a basis" : `cosine ${found.c.toFixed(2)}`],
     ];
     return make("dl", {}, ...facts.flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, ...[text].flat())]));
@@ -231,17 +245,57 @@
           : `Feature ${state.feature} of ${nameOf(index.places[state.at])} is not shown here: it is none of the selected features, controls and ends of Eq. 9 that this page has.`));
       return;
     }
-    const place = index.places[row.place];
-    if (!details.has(row.place)) details.set(row.place, block(`place-${row.place}`));
-    const found = details.get(row.place)[row.feature];
-    const link = make("input", { class: "link", readonly: "", "aria-label": "Link to this feature" });
-    link.value = location.href;
+    const nodes = [title(`${nameOf(index.places[row.place])}, feature ${row.feature}`), linkField("feature"), ...featureNodes(row)];
+    if (!state.beside) { panel.replaceChildren(...nodes); return; }
+    const at = placesBeside(row.place).find(([p]) => p.dictionary === state.beside)[1];
+    const other = rows.find((r) => r.place === at && r.feature === row.nearest);
+    panel.replaceChildren(make("div", { class: "halves" }, make("div", {}, ...nodes), make("div", {},
+      make("h2", {}, `${nameOf(index.places[at])}, feature ${row.nearest}`), make("p", {}, `The nearest direction there, cosine ${row.cosine.toFixed(3)}.`),
+      ...(other ? featureNodes(other) : [make("p", {}, "It is not shown on this page: neither selected there, nor a control or an end of Eq. 9.")]))));
+  }
+  function featureNodes(row) {
+    const place = index.places[row.place], found = detailsAt(row.place)[row.feature];
     const legend = make("p", { class: "help" }, "Patches are veiled where the feature is silent ", make("span", { class: "legend" }),
       ` and clear at its largest here, ${number(found.s)}.` + (index.cls ? " CLS has no place on the picture: its activation stands below." : ""));
-    panel.replaceChildren(title(`${nameOf(place)}, feature ${row.feature}`), link, drawFacts(row, found, place),
+    return [drawFacts(row, found, place),
       make("div", { class: "columns" }, drawGroups(found), drawHistogram(found)),
       found.e.length ? legend : make("p", {}, `It fires on no image of the ${index.split} split.`), ...drawExamples(found),
-      make("p", { class: "help" }, "Dictionary: ", make("code", {}, place.digest), "; where it comes from: ", make("code", {}, index.why)));
+      make("p", { class: "help" }, "Dictionary: ", make("code", {}, place.digest), "; where it comes from: ", make("code", {}, index.why))];
+  }
+
+  // ---- images
+
+  function drawTabs(asked) {
+    byId("to-features").href = address({ image: null });
+    byId("to-images").href = address({ image: state.image ?? 0, at: Math.max(state.at, 0) });
+    byId("to-features").setAttribute("aria-current", String(!asked));
+    byId("to-images").setAttribute("aria-current", String(asked));
+  }
+  function drawImage() {
+    const image = views && views.images[state.image], place = index.places[state.at];
+    if (!image || !place) {
+      byId("detail").replaceChildren(make("h2", { id: "detail-title" }, "Not on this page"), make("p", { role: "alert" },
+        image ? `This page has no place ${state.named}.` : `This page has no view of an image ${state.image}.`));
+      if (!views) return;
+    }
+    const at = Math.max(state.at, 0);
+    if (!imagesAt.has(at)) imagesAt.set(at, block(`images-${at}`));
+    const found = imagesAt.get(at);
+    byId("images").replaceChildren(...views.images.map((one, i) => {
+      const cell = (shares) => make("td", {}, shares ? percent(shares[one.target]) : "–");
+      return make("tr", { "aria-current": String(state.image) === String(i) ? "true" : null },
+        make("td", { class: "words" }, make("a", { href: address({ image: i, at }) }, one.file.split("/").pop())),
+        make("td", { class: "words" }, one.group), cell(one.p), ...found[i].s.map((set) => cell(set && set[1])), cell(one.pair));
+    }));
+    if (!image || !place) return;
+    const known = new Map(rows.filter((r) => r.place === state.at).map((r) => [r.feature, r]));
+    const page = {
+      classes: views.classes, grid: index.grid, cls: index.cls, picture,
+      link: (feature) => known.has(feature) ? make("a", { href: address({ image: null, feature }) }, String(feature)) : String(feature),
+      setsOf: (feature) => known.has(feature) ? setsOf(known.get(feature).sets) : "",
+    };
+    byId("detail").replaceChildren(make("h2", { id: "detail-title" }, `${image.file.split("/").pop()}, ${image.group}`),
+      linkField("image"), make("p", {}, `At ${nameOf(place)}.`), ...imageView(image, found[state.image], page));
   }
 
   // ---- what follows from the address, and what people do
@@ -253,6 +307,16 @@
     byId("place").value = String(state.place);
     byId("set").value = state.set;
     if (byId("filter").value !== state.filter) byId("filter").value = state.filter;
+    const asked = state.image !== null;
+    byId("image-list").hidden = !asked;
+    byId("feature-list").hidden = asked;
+    if (views) drawTabs(asked);
+    if (asked) {
+      drawImage();
+      if (focus) byId("detail").focus({ preventScroll: true });
+      return;
+    }
+    drawBeside();
     choose();
     if (state.feature === null && state.at >= 0 && order.length) { // none is asked for: the list's first
       Object.assign(state, { at: order[0].place, feature: order[0].feature });
@@ -264,6 +328,11 @@
     if (focus) byId("detail").focus({ preventScroll: true });
   }
   function step(by) {
+    if (state.image !== null) {
+      const next = Math.min(Math.max(Number(state.image) + by, 0), views.images.length - 1);
+      go({ image: next }, true);
+      return;
+    }
     const at = order.findIndex((row) => row.feature === state.feature && row.place === state.at);
     const row = order[at < 0 ? 0 : Math.min(Math.max(at + by, 0), order.length - 1)];
     if (!row) return;
@@ -272,28 +341,16 @@
     const line = document.querySelector(`[data-row="${row.i}"]`);
     if (line) line.scrollIntoView({ block: "nearest" });
   }
-  function setHeat(on) {
-    document.body.classList.toggle("no-heat", !on);
-    byId("heat").setAttribute("aria-pressed", String(on));
-  }
-  const isDark = () => (document.documentElement.dataset.theme ||
-    (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  function setTheme(dark) {
-    document.documentElement.dataset.theme = remembered("theme", dark ? "dark" : "light") || (dark ? "dark" : "light");
-    byId("theme").textContent = dark ? "Light" : "Dark";
-  }
-
-  if (remembered("theme")) document.documentElement.dataset.theme = remembered("theme");
-  byId("theme").textContent = isDark() ? "Light" : "Dark";
   byId("place").append(make("option", { value: "-1" }, "all places"), ...index.places.map((p, i) =>
     make("option", { value: String(i) }, `${nameOf(p)} (${rows.filter((r) => r.place === i && r.sets & 3).length} selected)`)));
   byId("set").append(make("option", { value: "" }, "all"), make("option", { value: "selected" }, "selected (strict or relaxed)"),
     ...index.set_names.map((name) => make("option", { value: name }, name)));
-  byId("filters").addEventListener("submit", (event) => event.preventDefault());
+  for (const id of ["filters", "narrower"]) byId(id).addEventListener("submit", (event) => event.preventDefault());
   byId("place").addEventListener("change", (event) => {
     const place = Number(event.target.value);
-    go({ place, at: place < 0 ? index.first : place, feature: null });
+    go({ place, at: place < 0 ? index.first : place, feature: null }); // an image stays, at the other place
   });
+  byId("beside").addEventListener("change", (event) => go({ beside: event.target.value }));
   byId("set").addEventListener("change", (event) => go({ set: event.target.value }));
   byId("filter").addEventListener("input", (event) => go({ filter: event.target.value }, true));
   byId("heads").addEventListener("click", (event) => {
@@ -311,16 +368,16 @@
     }
   });
   byId("more").addEventListener("click", () => { shown += STEP; drawRows(); });
-  byId("heat").addEventListener("click", () => setHeat(document.body.classList.contains("no-heat")));
-  byId("theme").addEventListener("click", () => setTheme(!isDark()));
   addEventListener("hashchange", () => follow(true)); // a link, another address, back and forward
   addEventListener("keydown", (event) => {
     if (!byId("shortcuts").checked || event.ctrlKey || event.metaKey || event.altKey) return;
     if (/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
     const act = { j: () => step(1), k: () => step(-1), "/": () => byId("filter").focus(),
-      h: () => setHeat(document.body.classList.contains("no-heat")), d: () => setTheme(!isDark()) }[event.key];
+      h: toggleHeat, d: toggleTheme }[event.key];
     if (act) { event.preventDefault(); act(); }
   });
-  for (const id of ["app", "buttons", "keys"]) byId(id).hidden = false;
+  startButtons();
+  for (const id of ["app", "keys"]) byId(id).hidden = false;
+  byId("tabs").hidden = !views;
   follow();
 })();
