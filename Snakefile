@@ -10,6 +10,9 @@ include: "rules/config_files.smk"
 configfile: CONFIG_FILE
 
 
+report: "rules/captions/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/clip.smk"

@@ -27,6 +27,7 @@ from clipsteer.workflow.outline import (
     one_of,
 )
 from clipsteer.workflow.recipes import Recipes
+from clipsteer.workflow.reported import about, in_report
 from clipsteer.workflow.session import Session
 from clipsteer.workflow.sources import Sources
 

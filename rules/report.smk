@@ -11,11 +11,31 @@ rule make_table:
         chosen=INPUTS.of_chosen("chosen"),
         dropped=INPUTS.dropped("table"),
     output:
-        csv="results/{dataset}_table.csv",
+        csv=report(
+            "results/{dataset}_table.csv",
+            **in_report("Result", "accuracy by layer, all columns", "table"),
+        ),
         markdown="results/{dataset}_table.md",
-        figure="results/{dataset}_layers.png",
-        feature_sets="results/{dataset}_feature_sets.csv",
-        summary="results/{dataset}_summary.txt",
+        html=report(
+            "results/{dataset}_table.html",
+            **in_report("Result", "accuracy by layer", "table"),
+        ),
+        figure=report(
+            "results/{dataset}_layers.png",
+            **in_report("Result", "worst group by layer", "layers"),
+        ),
+        feature_sets=report(
+            "results/{dataset}_feature_sets.csv",
+            **in_report("Features", "features that are ablated", "feature_sets"),
+        ),
+        dictionaries=report(
+            "results/{dataset}_dictionaries.csv",
+            **in_report("Dictionaries", "quality of the dictionaries", "dictionaries"),
+        ),
+        summary=report(
+            "results/{dataset}_summary.txt",
+            **in_report("Result", "summary", "summary"),
+        ),
         headline="results/{dataset}_headline.json",
         pointer=f"{REFS}/{{dataset}}/table.json",
     log:
@@ -29,70 +49,16 @@ rule make_table:
     params:
         recipe=RECIPES.of("make_table"),
         chain=expected_chain,
+        about=about(OUTLINE),
     shell:
         shell_words("make_table")
         + "--name {wildcards.dataset} --input manifest={input.manifest}"
         " --inputs evaluation {input.evaluation}"
         " --inputs selection {input.selection} --inputs ablation {input.ablation}"
-        " --inputs check {input.check} --inputs chosen {input.chosen}"
-        " --export all/csv={output.csv} all/markdown={output.markdown} all/figure={output.figure}"
-        " all/feature_sets={output.feature_sets} all/summary={output.summary}"
-        " all/headline={output.headline} --pointer {output.pointer}"
-
-
-rule dictionary_table:
-    input:
-        evaluation=INPUTS.of_valued("evaluation"),
-        spliced=INPUTS.of_valued("spliced"),
-        check=INPUTS.checked,
-        dropped=INPUTS.dropped("dictionaries"),
-    output:
-        csv="results/{dataset}_dictionaries.csv",
-        vanilla="results/{dataset}_dictionaries_vanilla.md",
-        topk="results/{dataset}_dictionaries_topk.md",
-        pointer=f"{REFS}/{{dataset}}/dictionaries.json",
-    log:
-        "logs/dictionary_table/{dataset}.log",
-    wildcard_constraints:
-        dataset=one_of(OUTLINE.valued),
-    conda:
-        "../envs/data.yaml"
-    resources:
-        **needs("dictionary_table"),
-    params:
-        recipe=RECIPES.of("dictionary_table"),
-        chain=expected_chain,
-    shell:
-        shell_words("dictionary_table")
-        + "--name {wildcards.dataset} --inputs evaluation {input.evaluation}"
-        " --inputs spliced {input.spliced} --inputs check {input.check}"
-        " --export all/csv={output.csv} all/vanilla={output.vanilla} all/topk={output.topk}"
-        " --pointer {output.pointer}"
-
-
-rule sparsity_figure:
-    input:
-        spliced=INPUTS.of_valued("spliced"),
-        dropped=INPUTS.dropped("dictionaries"),
-    output:
-        csv="results/{dataset}_sparsity.csv",
-        figure="results/{dataset}_sparsity.png",
-        pointer=f"{REFS}/{{dataset}}/sparsity.json",
-    log:
-        "logs/sparsity_figure/{dataset}.log",
-    wildcard_constraints:
-        dataset=one_of(OUTLINE.valued),
-    conda:
-        "../envs/data.yaml"
-    resources:
-        **needs("sparsity_figure"),
-    params:
-        recipe=RECIPES.of("sparsity_figure"),
-        chain=expected_chain,
-    shell:
-        shell_words("sparsity_figure")
-        + "--name {wildcards.dataset} --inputs spliced {input.spliced}"
-        " --export all/csv={output.csv} all/figure={output.figure} --pointer {output.pointer}"
+        " --inputs check {input.check}"
+        " --export all/csv={output.csv} all/markdown={output.markdown} all/html={output.html} all/figure={output.figure}"
+        " all/feature_sets={output.feature_sets} all/dictionaries={output.dictionaries}"
+        " all/summary={output.summary} all/headline={output.headline} --pointer {output.pointer}"
 
 
 rule control_table:
@@ -101,8 +67,17 @@ rule control_table:
         control=INPUTS.of_trained("control"),
         dropped=INPUTS.dropped("negative_control"),
     output:
-        csv="results/{dataset}_negative_control.csv",
+        csv=report(
+            "results/{dataset}_negative_control.csv",
+            **in_report(
+                "Controls", "negative control, all columns", "negative_control"
+            ),
+        ),
         markdown="results/{dataset}_negative_control.md",
+        html=report(
+            "results/{dataset}_negative_control.html",
+            **in_report("Controls", "negative control", "negative_control"),
+        ),
         pointer=f"{REFS}/{{dataset}}/negative_control.json",
     log:
         "logs/control_table/{dataset}.log",
@@ -115,18 +90,26 @@ rule control_table:
     params:
         recipe=RECIPES.of("control_table"),
         chain=expected_chain,
+        about=about(OUTLINE),
     shell:
         shell_words("control_table")
         + "--name {wildcards.dataset} --input table={input.table} --inputs control {input.control}"
-        " --export all/csv={output.csv} all/markdown={output.markdown} --pointer {output.pointer}"
+        " --export all/csv={output.csv} all/markdown={output.markdown} all/html={output.html} --pointer {output.pointer}"
 
 
 rule best_per_layer:
     input:
         expand(f"{REFS}/{{dataset}}/table.json", dataset=OUTLINE.tables),
     output:
-        csv="results/table1.csv",
+        csv=report(
+            "results/table1.csv",
+            **in_report("Result", "Table 1, all columns", "table1", dataset="all"),
+        ),
         markdown="results/table1.md",
+        html=report(
+            "results/table1.html",
+            **in_report("Result", "Table 1", "table1", dataset="all"),
+        ),
         pointer=f"{REFS}/table1.json",
     log:
         "logs/best_per_layer.log",
@@ -140,7 +123,7 @@ rule best_per_layer:
     shell:
         shell_words("best_per_layer")
         + COMMANDS.tables()
-        + " --export all/csv={output.csv} all/markdown={output.markdown} --pointer {output.pointer}"
+        + " --export all/csv={output.csv} all/markdown={output.markdown} all/html={output.html} --pointer {output.pointer}"
 
 
 rule baseline_table:
@@ -151,9 +134,19 @@ rule baseline_table:
         pairs=INPUTS.pairs,
         dropped=INPUTS.dropped("baselines"),
     output:
-        csv="results/{dataset}_baselines.csv",
+        csv=report(
+            "results/{dataset}_baselines.csv",
+            **in_report("Controls", "baselines, all columns", "baselines"),
+        ),
         markdown="results/{dataset}_baselines.md",
-        figure="results/{dataset}_baselines.png",
+        html=report(
+            "results/{dataset}_baselines.html",
+            **in_report("Controls", "baselines", "baselines"),
+        ),
+        figure=report(
+            "results/{dataset}_baselines.png",
+            **in_report("Controls", "baselines: gain against loss", "baselines"),
+        ),
         pointer=f"{REFS}/{{dataset}}/baselines.json",
     log:
         "logs/baseline_table/{dataset}.log",
@@ -166,12 +159,13 @@ rule baseline_table:
     params:
         recipe=RECIPES.of("baseline_table"),
         chain=expected_chain,
+        about=about(OUTLINE),
     shell:
         shell_words("baseline_table")
         + "--name {wildcards.dataset} --input readout={input.readout}"
         " --inputs directed {input.directed} --inputs steered {input.steered}"
         " --inputs pairs {input.pairs}"
-        " --export all/csv={output.csv} all/markdown={output.markdown} all/figure={output.figure}"
+        " --export all/csv={output.csv} all/markdown={output.markdown} all/html={output.html} all/figure={output.figure}"
         " --pointer {output.pointer}"
 
 
@@ -179,7 +173,10 @@ rule pairs_figure:
     input:
         baselines=f"{REFS}/{{dataset}}/baselines.json",
     output:
-        figure="results/{dataset}_pairs.png",
+        figure=report(
+            "results/{dataset}_pairs.png",
+            **in_report("Controls", "true effect against an edit's", "pairs"),
+        ),
         pointer=f"{REFS}/{{dataset}}/pairs_figure.json",
     log:
         "logs/pairs_figure/{dataset}.log",
@@ -192,6 +189,7 @@ rule pairs_figure:
     params:
         recipe=RECIPES.of("pairs_figure"),
         chain=expected_chain,
+        about=about(OUTLINE),
     shell:
         shell_words("pairs_figure")
         + "--name {wildcards.dataset} --input baselines={input.baselines}"
@@ -208,7 +206,10 @@ rule storage_effect:
         selection=INPUTS.of_table("selection"),
         ablation=INPUTS.of_table("ablation"),
     output:
-        csv="results/{dataset}_storage.csv",
+        csv=report(
+            "results/{dataset}_storage.csv",
+            **in_report("Controls", "what storing activations changes", "storage"),
+        ),
         pointer=f"{REFS}/{{dataset}}/storage.json",
     log:
         "logs/storage_effect/{dataset}.log",
@@ -222,6 +223,7 @@ rule storage_effect:
     params:
         recipe=RECIPES.of("storage_effect"),
         chain=expected_chain,
+        about=about(OUTLINE),
     shell:
         shell_words("storage_effect")
         + "--name {wildcards.dataset} --input model={input.model} --input head={input.head}"
@@ -246,7 +248,10 @@ rule feature_page:
         comparison=INPUTS.comparisons,
         dropped=INPUTS.dropped("features"),
     output:
-        page="results/{dataset}_features/index.html",
+        page=report(
+            "results/{dataset}_features/index.html",
+            **in_report("Features", "explorer", "features"),
+        ),
         pointer=f"{REFS}/{{dataset}}/features.json",
     log:
         "logs/feature_page/{dataset}.log",
@@ -259,6 +264,7 @@ rule feature_page:
     params:
         recipe=RECIPES.of("feature_page"),
         chain=expected_chain,
+        about=about(OUTLINE, config["explorer"]["split"]),
     shell:
         shell_words("feature_page")
         + "--name {wildcards.dataset} --input model={input.model} --input manifest={input.manifest}"
@@ -278,7 +284,10 @@ rule top_images_figure:
         top_images=INPUTS.of_table("top_images"),
         dropped=INPUTS.dropped("features"),
     output:
-        figure="results/{dataset}_top_images.png",
+        figure=report(
+            "results/{dataset}_top_images.png",
+            **in_report("Features", "top images", "top_images"),
+        ),
         pointer=f"{REFS}/{{dataset}}/top_images_figure.json",
     log:
         "logs/top_images_figure/{dataset}.log",
@@ -291,6 +300,7 @@ rule top_images_figure:
     params:
         recipe=RECIPES.of("top_images_figure"),
         chain=expected_chain,
+        about=about(OUTLINE, config["explorer"]["split"]),
     shell:
         shell_words("top_images_figure")
         + "--name {wildcards.dataset} --input model={input.model} --input manifest={input.manifest}"
@@ -312,7 +322,10 @@ rule edited_images:
         dictionary=INPUTS.trained_of_table,
         selection=INPUTS.of_table("selection"),
     output:
-        figure="results/{dataset}_edited_images.png",
+        figure=report(
+            "results/{dataset}_edited_images.png",
+            **in_report("Result", "what an edit does to images", "edited_images"),
+        ),
         pointer=f"{REFS}/{{dataset}}/edited_images.json",
     log:
         "logs/edited_images/{dataset}.log",
@@ -326,6 +339,7 @@ rule edited_images:
     params:
         recipe=RECIPES.of("edited_images"),
         chain=expected_chain,
+        about=about(OUTLINE, config["explorer"]["split"]),
     shell:
         shell_words("edited_images")
         + "--name {wildcards.dataset} --input model={input.model} --input head={input.head}"
@@ -345,13 +359,37 @@ rule steerability_table:
         random=INPUTS.of_directions("steerability"),
         dropped=INPUTS.dropped("steerability"),
     output:
-        csv="results/{dataset}_steerability.csv",
-        layers="results/{dataset}_steerability_layers.csv",
+        csv=report(
+            "results/{dataset}_steerability.csv",
+            **in_report("Steerability", "of every feature", "steerability"),
+        ),
+        layers=report(
+            "results/{dataset}_steerability_layers.csv",
+            **in_report("Steerability", "by layer, all columns", "steerability"),
+        ),
         markdown="results/{dataset}_steerability.md",
-        curves="results/{dataset}_steerability_curves.png",
-        histogram="results/{dataset}_steerability_histogram.png",
-        by_layer="results/{dataset}_steerability_layers.png",
-        words="results/{dataset}_steerability_words.png",
+        html=report(
+            "results/{dataset}_steerability.html",
+            **in_report("Steerability", "what was found", "steerability"),
+        ),
+        curves=report(
+            "results/{dataset}_steerability_curves.png",
+            **in_report("Steerability", "against the strength", "steerability"),
+        ),
+        histogram=report(
+            "results/{dataset}_steerability_histogram.png",
+            **in_report(
+                "Steerability", "how many features are how steerable", "steerability"
+            ),
+        ),
+        by_layer=report(
+            "results/{dataset}_steerability_layers.png",
+            **in_report("Steerability", "by layer", "steerability"),
+        ),
+        words=report(
+            "results/{dataset}_steerability_words.png",
+            **in_report("Steerability", "words along the strength", "steerability"),
+        ),
         pointer=f"{REFS}/{{dataset}}/steerability.json",
     log:
         "logs/steerability_table/{dataset}.log",
@@ -364,11 +402,12 @@ rule steerability_table:
     params:
         recipe=RECIPES.of("steerability_table"),
         chain=expected_chain,
+        about=about(OUTLINE, config["steerability"]["split"]),
     shell:
         shell_words("steerability_table")
         + "--name {wildcards.dataset} --input vocabulary={input.vocabulary}"
         " --inputs steered {input.steered} --inputs random {input.random}"
-        " --export all/csv={output.csv} all/layers={output.layers} all/markdown={output.markdown}"
+        " --export all/csv={output.csv} all/layers={output.layers} all/markdown={output.markdown} all/html={output.html}"
         " all/curves={output.curves} all/histogram={output.histogram} all/by_layer={output.by_layer}"
         " all/words={output.words} --pointer {output.pointer}"
 

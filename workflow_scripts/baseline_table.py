@@ -45,6 +45,7 @@ def compute(run: Run) -> None:
     from clipsteer.report.baselines import baselines_table, render
     from clipsteer.report.baselines_figure import baselines_figure
     from clipsteer.report.table import csv_text
+    from clipsteer.report.table_page import table_page
     from clipsteer.steering.choose import rules
     from clipsteer.steering.compared import compare
     from clipsteer.steering.contenders import effects
@@ -77,6 +78,7 @@ def compute(run: Run) -> None:
         attributes=balanced_accuracies(*counts),
     )
     run.put_bytes("markdown", page.encode())
+    run.put_bytes("html", table_page(page).encode())
     figure = run.scratch / "baselines.png"
     baselines_figure(table, figure, balance=recipe["balance"], group_names=names)
     run.put_file("figure", figure)

@@ -29,13 +29,16 @@ def compute(run: Run) -> None:
 
     from clipsteer.report.best_per_layer import best_per_layer, render
     from clipsteer.report.table import csv_text
+    from clipsteer.report.table_page import table_page
 
     tables = {}
     for dataset in run.recipe["datasets"]:
         table = pl.read_csv(io.BytesIO(run.blob(f"{dataset}/csv")), infer_schema_length=None)
         tables[dataset] = best_per_layer(table, run.json(f"{dataset}/headline")["strict"])
     run.put_bytes("csv", csv_text(pl.concat(tables.values(), how="diagonal")).encode())
-    run.put_bytes("markdown", render(tables).encode())
+    page = render(tables)
+    run.put_bytes("markdown", page.encode())
+    run.put_bytes("html", table_page(page).encode())
 
 
 if __name__ == "__main__":

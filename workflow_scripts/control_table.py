@@ -27,6 +27,7 @@ def compute(run: Run) -> None:
 
     from clipsteer.report.negative_control import FIXED, control_rows, reached, render
     from clipsteer.report.table import csv_text
+    from clipsteer.report.table_page import table_page
     from clipsteer.steering.choose import rules
 
     recipe, headline = run.recipe, run.json("headline")
@@ -44,6 +45,7 @@ def compute(run: Run) -> None:
     )
     page = render(rows, **labels, n_images=headline["n_images"])
     run.put_bytes("markdown", page.encode())
+    run.put_bytes("html", table_page(page).encode())
     for condition in ("strict", "relaxed"):
         for kind, part in rows.filter(condition=condition).group_by(
             "place_of", maintain_order=True

@@ -88,6 +88,7 @@ def compute(run: Run) -> None:
     from clipsteer.report.markdown import render as render_markdown
     from clipsteer.report.summary import render as render_summary
     from clipsteer.report.table import csv_text, results_table
+    from clipsteer.report.table_page import table_page
     from clipsteer.steering.counts import grouping_of
     from clipsteer.steering.outcomes import measure, unmodified_interval
     from clipsteer.steering.places import unmodified_counts
@@ -136,6 +137,7 @@ def compute(run: Run) -> None:
     notes += _choices(run)
     page = render_markdown(table, group_names=groups, notes=notes, left_out=left_out)
     run.put_bytes("markdown", page.encode())
+    run.put_bytes("html", table_page(page).encode())
     sets = feature_sets(
         place_sets(
             run.json(name),

@@ -37,6 +37,7 @@ def compute(run: Run) -> None:
     from clipsteer.report import steerability_figures as figures
     from clipsteer.report.drawing import Title
     from clipsteer.report.table import csv_text
+    from clipsteer.report.table_page import table_page
     from clipsteer.steering.layer_metrics import Thresholds
     from clipsteer.steering.steerability import distances
 
@@ -51,7 +52,9 @@ def compute(run: Run) -> None:
     layers = tables.layer_rows(found, words, labels, thresholds, recipe["seed"])
     run.put_bytes("csv", csv_text(features).encode())
     run.put_bytes("layers", csv_text(layers).encode())
-    run.put_bytes("markdown", tables.render(layers).encode())
+    page = tables.render(layers)
+    run.put_bytes("markdown", page.encode())
+    run.put_bytes("html", table_page(page).encode())
     title = Title(**labels)
     shown = figures.shown_place(found)
     drawn = {

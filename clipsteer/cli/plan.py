@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsteer.cli.common import working
+from clipsteer.cli.passed_on import add_options, words_of
 from clipsteer.config.files import check_files
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.roots import REFS
@@ -20,9 +21,6 @@ from clipsteer.store.roots import REFS
 if TYPE_CHECKING:
     from clipsteer.lineage.foreseen import DagJob
 
-# Options of snakemake that plan has too, those with several words and those with one.
-_SEVERAL = {("--configfile", "--configfiles"): "F", ("--config", "-C"): "K=V"}
-_ONE = (("--snakefile", "-s"), ("--workflow-profile",), ("--profile",))
 _VALUE = re.compile(r"[a-zA-Z_][\w-]*=")
 # What Snakemake says before it comes to the point.
 _PREAMBLE = re.compile(r"(?:Using (?:work|pro)|Config file .* extended|Assuming|Building DAG)")
@@ -43,7 +41,7 @@ def add(subparsers: Any) -> None:
     plan.add_argument(
         "targets", nargs="*", metavar="TARGET", help="as for snakemake; none: all tables"
     )
-    add_words(plan)
+    add_options(plan)
     plan.add_argument("--json", action="store_true", help="everything as JSON")
     plan.add_argument(
         "--resources",
@@ -122,10 +120,7 @@ def dag(arguments: argparse.Namespace) -> list[DagJob]:
         # Quiet about just these two, Snakemake stops as soon as the DAG is there.
         words = [sys.executable, "-m", "snakemake", *arguments.targets, "--dry-run"]
         words += ["--quiet", "rules", "progress"]
-        for option, *_ in (*_SEVERAL, *_ONE):
-            given = getattr(arguments, option.removeprefix("--").replace("-", "_"))
-            if given:
-                words += [option, *([given] if isinstance(given, str) else given)]
+        words += words_of(arguments)
         with working("asking snakemake"):
             done = subprocess.run(
                 words,

@@ -1,4 +1,4 @@
-"""Single images, two dictionaries side by side, images of one's own: in the same browser."""
+"""Single images, two dictionaries side by side, images of one's own and tables: in the same browser."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from clipsteer.report.explorer import feature_page
+from clipsteer.report.markdown import grid
+from clipsteer.report.table_page import table_page
 from tests.browser.reading import listed, title
 from tests.report.pages import ABOUT, IMAGES, LOOKED, compared_places, viewed_places
 
@@ -154,3 +156,15 @@ def test_two_dictionaries_of_a_layer_stand_side_by_side(
     assert page.get_by_label("Beside").input_value() == "vanilla"
     page.get_by_label("Place").select_option(label="topk, resid_post, layer 4 (2 selected)")
     assert not page.get_by_label("Beside").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_table_for_the_browser(opened: Any, folder: Path, scheme: str) -> None:
+    path = folder / "table.html"
+    table = grid(["", "topk", "neurons"], [["L0", "**41.25**", "–"], ["L2", "40.00", "12.50"]])
+    path.write_text(table_page(f"# CelebA\n\n{table}\n\n## More\n\n{table}\n"), encoding="utf-8")
+    page = opened(path.as_uri(), color_scheme=scheme)
+    assert page.locator("table").first.locator("th").all_inner_texts() == ["topk", "neurons"]
+    page.get_by_role("region", name="Table 2").focus()
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()

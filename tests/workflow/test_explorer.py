@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,25 @@ def test_views_are_what_the_front_door_computes(looked: WorkingCopy) -> None:
                 edit = clipsteer.ablate(placed, [feature])
                 expected = clipsteer.classify(model, [images[number]], head, edit)[0]
                 np.testing.assert_allclose(without, expected, atol=2e-4)
+
+
+def test_a_report_is_a_file_to_hand_round(
+    looked: WorkingCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = looked.twin(tmp_path)
+    words = copy.command()[-4:]  # the overlays
+    monkeypatch.chdir(copy.folder)
+    snakefile = ["--snakefile", str(copy.base / "Snakefile")]
+    overlays = ["--configfile", *words[words.index("--configfile") + 1 :]]
+    assert main(["report", "celeba", "--cores", "1", *snakefile, *overlays]) == 0
+    with zipfile.ZipFile("results/celeba_report.zip") as report:
+        names = {Path(name).name: name for name in report.namelist()}
+        for result in ("celeba_table.csv", "celeba_table.html", "celeba_top_images.png"):
+            assert report.read(names[result]) == (copy.folder / "results" / result).read_bytes()
+        assert report.read(names["index.html"]) == (copy.folder / PAGE).read_bytes()
+        page = report.read(names["report.html"]).decode()
+    assert "Source: painted (synthetic); model: tiny-clip-for-tests; 40 test images" in page
+    assert "waterbirds_table" not in page
 
 
 def test_a_page_to_hand_on_is_the_page_alone(looked: WorkingCopy, tmp_path: Path) -> None:
