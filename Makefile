@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup all test coverage test-faults test-slurm test-slurm-default test-browser lint bench bench-quick seeds negative-control clean FORCE
+.PHONY: help setup all test coverage test-faults test-slurm test-slurm-default test-browser lint bench bench-quick docs seeds negative-control clean FORCE
 
 help: ## this list
 	@grep -hE '^[a-zA-Z_%/.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | \
@@ -64,6 +64,15 @@ bench: $(STAMP) ## every performance target, measured beside its peer or floor (
 
 bench-quick: $(STAMP) ## the same at smaller sizes, without the embedded default from cold (under 5 minutes)
 	python -m benchmarks.suite --quick
+
+DOCS_BIN := .venv-docs/bin
+.venv-docs/.installed: docs/site/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	$(DOCS_BIN)/python -m pip install --quiet --requirement $<
+	@touch $@
+
+docs: .venv-docs/.installed ## the documentation as a site, out/site/index.html; every link and section is checked
+	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build
 
 seeds: $(STAMP) ## the whole pipeline under five fresh seeds; writes docs/seeds.md
 	python experiments/seeds.py

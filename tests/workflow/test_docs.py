@@ -375,6 +375,19 @@ def test_the_map_has_each_page_once_under_one_of_five_headings() -> None:
     assert sorted(named) == [page for page in PAGES if page != "README.md"]
 
 
+def test_the_site_has_each_page_once_under_the_same_headings() -> None:
+    text = (BASE / "mkdocs.yml").read_text(encoding="utf-8")
+    nav = yaml.safe_load(text[text.index("\nnav:") :])["nav"]
+    parts = {name: found for entry in nav for name, found in entry.items()}
+    assert list(parts) == ["Start", "All pages", *HEADINGS]
+    assert (parts.pop("Start"), parts.pop("All pages")) == ("repository/README.md", "README.md")
+    assert sorted(page for found in parts.values() for page in found) == [
+        page for page in PAGES if page != "README.md"
+    ]
+    pins = (DOCS / "site/requirements.txt").read_text(encoding="utf-8").splitlines()[1:]
+    assert [line for line in pins if line.count("==") != 1] == []
+
+
 def long_lines(text: str) -> Iterator[str]:
     """Lines of prose over `WIDTH`: neither a table's nor code's."""
     for line in re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL).splitlines():
