@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from clipsteer.cli import export, look, plan, report, steer, store, why
+from clipsteer.cli import export, import_clip, look, plan, report, steer, store, sweep, why
 from clipsteer.errors import ClipsteerError
 
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prog = "clipsteer" if as_script else "python -m clipsteer"
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (plan, why, store, export, look, steer, report):
+    for module in (plan, sweep, why, store, export, import_clip, look, steer, report):
         module.add(commands)
     arguments = parser.parse_args(argv)
     try:

@@ -28,10 +28,6 @@ rule make_table:
             "results/{dataset}_feature_sets.csv",
             **in_report("Features", "features that are ablated", "feature_sets"),
         ),
-        dictionaries=report(
-            "results/{dataset}_dictionaries.csv",
-            **in_report("Dictionaries", "quality of the dictionaries", "dictionaries"),
-        ),
         summary=report(
             "results/{dataset}_summary.txt",
             **in_report("Result", "summary", "summary"),
@@ -55,10 +51,76 @@ rule make_table:
         + "--name {wildcards.dataset} --input manifest={input.manifest}"
         " --inputs evaluation {input.evaluation}"
         " --inputs selection {input.selection} --inputs ablation {input.ablation}"
-        " --inputs check {input.check}"
+        " --inputs check {input.check} --inputs chosen {input.chosen}"
         " --export all/csv={output.csv} all/markdown={output.markdown} all/html={output.html} all/figure={output.figure}"
-        " all/feature_sets={output.feature_sets} all/dictionaries={output.dictionaries}"
-        " all/summary={output.summary} all/headline={output.headline} --pointer {output.pointer}"
+        " all/feature_sets={output.feature_sets} all/summary={output.summary}"
+        " all/headline={output.headline} --pointer {output.pointer}"
+
+
+rule dictionary_table:
+    input:
+        evaluation=INPUTS.of_valued("evaluation"),
+        spliced=INPUTS.of_valued("spliced"),
+        check=INPUTS.checked,
+        dropped=INPUTS.dropped("dictionaries"),
+    output:
+        csv=report(
+            "results/{dataset}_dictionaries.csv",
+            **in_report("Dictionaries", "quality of the dictionaries", "dictionaries"),
+        ),
+        vanilla="results/{dataset}_dictionaries_vanilla.md",
+        topk="results/{dataset}_dictionaries_topk.md",
+        pointer=f"{REFS}/{{dataset}}/dictionaries.json",
+    log:
+        "logs/dictionary_table/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.valued),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("dictionary_table"),
+    params:
+        recipe=RECIPES.of("dictionary_table"),
+        chain=expected_chain,
+        about=about(OUTLINE, "validation"),
+    shell:
+        shell_words("dictionary_table")
+        + "--name {wildcards.dataset} --inputs evaluation {input.evaluation}"
+        " --inputs spliced {input.spliced} --inputs check {input.check}"
+        " --export all/csv={output.csv} all/vanilla={output.vanilla} all/topk={output.topk}"
+        " --pointer {output.pointer}"
+
+
+rule sparsity_figure:
+    input:
+        spliced=INPUTS.of_valued("spliced"),
+        dropped=INPUTS.dropped("dictionaries"),
+    output:
+        csv=report(
+            "results/{dataset}_sparsity.csv",
+            **in_report("Dictionaries", "L0 on every token, all columns", "sparsity"),
+        ),
+        figure=report(
+            "results/{dataset}_sparsity.png",
+            **in_report("Dictionaries", "L0 on every token", "sparsity"),
+        ),
+        pointer=f"{REFS}/{{dataset}}/sparsity.json",
+    log:
+        "logs/sparsity_figure/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.valued),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        **needs("sparsity_figure"),
+    params:
+        recipe=RECIPES.of("sparsity_figure"),
+        chain=expected_chain,
+        about=about(OUTLINE, "validation"),
+    shell:
+        shell_words("sparsity_figure")
+        + "--name {wildcards.dataset} --inputs spliced {input.spliced}"
+        " --export all/csv={output.csv} all/figure={output.figure} --pointer {output.pointer}"
 
 
 rule control_table:

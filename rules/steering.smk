@@ -346,26 +346,26 @@ rule image_views:
         " --pointer {output}"
 
 
-rule compare_dictionaries:
+rule nearest_directions:
     input:
         dictionary=INPUTS.trained_of_block,
         top_images=INPUTS.of_block("top_images"),
     output:
         f"{REFS}/{{dataset}}/comparison/{{block}}.json",
     log:
-        "logs/compare_dictionaries/{dataset}_{block}.log",
+        "logs/nearest_directions/{dataset}_{block}.log",
     wildcard_constraints:
         dataset=one_of(OUTLINE.tables),
     priority: 1
     conda:
         "../envs/clip.yaml"
     resources:
-        **needs("compare_dictionaries"),
+        **needs("nearest_directions"),
     params:
-        recipe=RECIPES.of("compare_dictionaries"),
+        recipe=RECIPES.of("nearest_directions"),
         chain=expected_chain,
     shell:
-        shell_words("compare_dictionaries")
+        shell_words("nearest_directions")
         + "--name {wildcards.dataset} --inputs dictionary {input.dictionary}"
         " --inputs top_images {input.top_images} --pointer {output}"
 

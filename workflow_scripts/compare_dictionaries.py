@@ -1,61 +1,80 @@
-"""Of the features that a page shows, the nearest directions in the table's other dictionaries of the same layer."""
+"""How alike pairs of dictionaries are at each layer: their features, the sets selected with them, and random ones."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from clipsteer.dictionaries.inputs import member
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
+    from clipsteer.dictionaries.likeness import Side
     from clipsteer.lineage.resources import Cost, Sizes
 
-USES = ("hook_points(tables)", "trained_architectures(tables) as architectures")
-CUT = ("layers",)
-IMPORTS = ("clipsteer.dictionaries.{architectures}",)
+USES = ("seed",)
+CUT = ("layers", "compared")
 
-_NEAREST = 3
+_INPUTS = ("dictionary", "statistics", "selection")
 
 
 def plan(job: Job) -> dict[str, Action]:
-    settings = {name: value for name, value in job.recipe.items() if name not in CUT}
+    def inputs(layer: int, names: list[str]) -> dict[str, str]:
+        return {
+            f"{side}/{kind}": job.output(kind, kind, member(name, layer))
+            for side, name in zip("ab", names, strict=True)
+            for kind in _INPUTS
+            if member(name, layer) in job.inputs[kind].members
+        }
+
     return {
-        f"layer_{layer:02d}": Action(
-            settings,
-            {
-                f"{output}/{name}": job.output(kind, output, f"{name}/layer_{layer:02d}")
-                for name in job.recipe["hook_points"]
-                for kind, output in (("dictionary", "dictionary"), ("top_images", "features"))
-            },
+        member(":".join(names), layer): Action(
+            {"seed": job.recipe["seed"], "layer": layer}, inputs(layer, names)
         )
         for layer in job.recipe["layers"]
+        for names in job.recipe["compared"]
     }
 
 
 def compute(run: Run) -> None:
-    from clipsteer.dictionaries.files import load
-    from clipsteer.steering.directions_beside import nearest_in_others
-    from clipsteer.tables import parquet_bytes, read_parquet
+    from clipsteer.dictionaries.likeness import compare
 
-    hooks = run.recipe["hook_points"]
-    found = nearest_in_others(
-        {name: load(run.folder(f"dictionary/{name}"), "cpu") for name in hooks},
-        {name: read_parquet(run.blob(f"features/{name}"))["feature"].to_numpy() for name in hooks},
-        hooks,
-        _NEAREST,
+    found = compare(
+        _side(run, "a"), _side(run, "b"), run.recipe["seed"] * 1000 + run.recipe["layer"]
     )
-    run.put_bytes("nearest", parquet_bytes(found))
+    run.put_json("likeness", found)
+    if "cosine" in found:
+        run.say(f"cosine {found['cosine']:.3f}, of random ones {found['random_cosine']:.3f}")
+
+
+def _side(run: Run, side: str) -> Side:
+    from clipsteer.dictionaries.files import directions
+    from clipsteer.dictionaries.likeness import Side
+    from clipsteer.steering.choose import CONDITIONS
+    from clipsteer.steering.statistics import firing_frequency
+    from clipsteer.tables import read_parquet
+
+    sets: dict[str, Any] = {}
+    if f"{side}/selection" in run.inputs:
+        selection = run.json(f"{side}/selection")
+        sets = {condition: selection[condition]["features"] for condition in CONDITIONS}
+    return Side(
+        directions(run.folder(f"{side}/dictionary")),
+        firing_frequency(read_parquet(run.blob(f"{side}/statistics"))),
+        sets,
+    )
 
 
 def cost(job: Sizes) -> Cost:
-    """A product of some hundred directions with all of each other dictionary, all of which it holds."""
-    from clipsteer.lineage.resources import TORCH, expansion
+    """Cosines of all pairs of features, and of as many random ones, for about ten pairs of dictionaries."""
+    from clipsteer.lineage.resources import FLOAT, TORCH, expansion
 
-    width = job.vision["width"]
-    names = job.config["tables"][job.names["dataset"]]
-    sizes = [expansion(job.config["dictionaries"][name]) * width for name in names]
-    shown = 4 * job.config["explorer"]["selected"] + 2 * job.config["explorer"]["ends"]
-    work = job.block * 2.0 * shown * width * sum(sizes) * len(sizes)
-    return job.takes(job.seconds(work, 1), TORCH + 2 * 4 * width * sum(sizes) / 1e6, 1.0)
+    named = job.config["tables"][job.names["dataset"]]
+    m = max(expansion(job.config["dictionaries"][name]) for name in named) * job.vision["width"]
+    width, pairs = job.vision["width"], 10
+    seconds = job.seconds(job.block * pairs * 2 * 2.0 * m * m * width)
+    if m <= 8192:
+        seconds += job.block * pairs * 2 * 3e-10 * m**3
+    return job.takes(seconds, TORCH + 4 * m * width * FLOAT / 1e6 + 600, 1.0)
 
 
 if __name__ == "__main__":

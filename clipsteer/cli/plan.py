@@ -51,16 +51,6 @@ def add(subparsers: Any) -> None:
     plan.set_defaults(run=run_plan)
 
 
-def add_words(parser: argparse.ArgumentParser) -> None:
-    """The options that say of which run something is asked."""
-    for (option, *short), metavar in _SEVERAL.items():
-        parser.add_argument(
-            option, *short, nargs="+", default=[], metavar=metavar, help="as for snakemake"
-        )
-    for option, *short in _ONE:
-        parser.add_argument(option, *short, metavar="F", help="as for snakemake")
-
-
 def run_plan(arguments: argparse.Namespace) -> int:
     """Print what a run would do. Raises ClipsteerError where Snakemake refuses targets or config."""
     from clipsteer.lineage.forecast import forecast, store_of

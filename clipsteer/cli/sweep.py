@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsteer.cli.common import columns, working
-from clipsteer.cli.plan import add_words, dag, sort_words
+from clipsteer.cli.passed_on import add_options
+from clipsteer.cli.plan import dag, sort_words
 from clipsteer.cli.words import count, duration
 from clipsteer.errors import ClipsteerError
 
@@ -31,7 +32,7 @@ def add(subparsers: Any) -> None:
         "the sweep would take and how to run it; once it has run, shows the front. Computes nothing.",
     )
     sweep.add_argument("dataset", metavar="DATASET", help="the data set of the table")
-    add_words(sweep)
+    add_options(sweep)
     sweep.set_defaults(run=run_sweep)
 
 

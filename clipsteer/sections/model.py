@@ -67,7 +67,7 @@ class Tiny(Section):
 
 
 _VISION = (
-    "extract_activations, select_features, ablate_features, shuffle_control, evaluate_directions, "
+    "extract_activations, splice_dictionary, select_features, ablate_features, shuffle_control, evaluate_directions, "
     "evaluate_subspaces, pair_margins, storage_effect, image_views, edited_images, "
     "measure_steerability, measure_random"
 )

@@ -27,7 +27,8 @@ class Configuration(Section):
         "printed and the training of Defense-Prefix",
         "paint_world, paint_pairs, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, "
         "make_table, fit_directions, evaluate_subspaces, evaluate_readout, top_images, image_views, "
-        "measure_steerability, measure_random, steerability_table; extract_activations for augmented copies",
+        "measure_steerability, measure_random, steerability_table, label_attacked, list_attacked, train_prefix, "
+        "train_projection, tune_defences; extract_activations for augmented copies",
     )
     store: Store
     runtime: Runtime

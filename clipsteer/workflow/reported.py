@@ -39,5 +39,9 @@ def _images(folder: Path, dataset: str, split: str) -> str:
     pointer = folder / REFS / dataset / "manifest.json"
     if not pointer.is_file():
         return f"{split} images of {dataset}"
-    number = read_pointer(pointer).members["all"].facts[f"images_{split}"]
-    return f"{number:,} {split} images of {dataset}"
+    number = read_pointer(pointer).members["all"].facts.get(f"images_{split}")
+    return (
+        f"{split} images of {dataset}"
+        if number is None
+        else f"{number:,} {split} images of {dataset}"
+    )

@@ -53,7 +53,7 @@ CHAIN = {
     "storage_effect": "write",
     "top_images": "input",
     "image_views": "write",
-    "compare_dictionaries": "error",
+    "nearest_directions": "error",
     "feature_page": "pointer",
     "top_images_figure": "write",
     "edited_images": "pointer",

@@ -48,7 +48,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     WORTH: ("name_classes", "splice_dictionary", "dictionary_table"),
     STORAGE: ("storage_effect",),
     BEST: ("best_per_layer",),
-    LOOKS[0]: ("top_images", "image_views", "compare_dictionaries", "feature_page"),
+    LOOKS[0]: ("top_images", "image_views", "nearest_directions", "feature_page"),
     LOOKS[1]: ("top_images", "top_images_figure"),
     SWEEP: ("sweep_table",),
     STABILITY: ("compare_dictionaries", "stability_table"),
@@ -61,13 +61,15 @@ BESIDE: dict[str, tuple[str, ...]] = {
         *("tune_defences", "evaluate_defences", "typographic_table"),
     ),
 }
+BESIDE[EXAMPLES] = (*BESIDE[TYPOGRAPHIC][:-1], "typographic_examples")
 BESIDE[LOOKS[3]] = ("edited_images",)
 BESIDE[LOOKS[2]] = (*BESIDE[BASELINES], "pairs_figure")
 SHUFFLED = nested("steering.shuffles", 2)
 # The results that a step writes: what is there of each is to be of one run.
 RESULTS = {
     "make_table": re.compile(
-        r"celeba_(?!negative_control|baselines|pairs|storage|features/|top_images|edited_images|steerability)"
+        r"celeba_(?!dictionaries|sparsity|negative_control|baselines|pairs|storage|features/|top_images|edited_images|steerability"
+        r"|sweep|pareto|stability)"
     ),
     "dictionary_table": re.compile(r"(celeba|general)_dictionaries"),
     "sparsity_figure": re.compile(r"celeba_sparsity"),

@@ -36,7 +36,12 @@ _APPLIED = {
     *("evaluate_dictionary", "feature_statistics", "select_features", "ablate_features"),
     *("shuffle_control", "make_table", "evaluate_subspaces", "control_table", "storage_effect"),
     *("top_images", "image_views", "feature_page", "top_images_figure", "edited_images"),
-    *("measure_steerability", "steerability_table", "compare_dictionaries"),
+    *("measure_steerability", "steerability_table", "nearest_directions"),
+    *("splice_dictionary", "dictionary_table", "sparsity_figure"),
+}
+_DEFENDED = {
+    *("tune_defences", "evaluate_defences"),
+    *("typographic_table", "typographic_examples"),
 }
 _CHOSEN = {"evaluate_directions", "evaluate_subspaces"}
 _VALUED = {"dictionary_table", "sparsity_figure"}
@@ -78,6 +83,7 @@ AFTER = {
     "steering.random_pool": {"evaluate_subspaces"},
     "steering.random_seeds": {"evaluate_subspaces"},
     "model.name": {"baseline_table", "storage_effect", "pairs_figure", "steerability_table"}
+    | _VALUED
     | {"edited_images"}
     | _SHOWN,
     "model.crop": {"storage_effect", "image_views", "edited_images"} | _SHOWN | _PAIRED,
@@ -269,10 +275,10 @@ def test_modules_by_name_are_those_of_the_settings() -> None:
             assert modules == [f"clipsteer.dictionaries.{architecture}"]
         elif step == "evaluate_directions":  # on the layer's own basis
             assert modules == ["clipsteer.dictionaries.neurons"]
-        elif step in ("storage_effect", "edited_images", "compare_dictionaries"):
+        elif step in ("storage_effect", "edited_images", "nearest_directions"):
             names = DEFAULT["tables"][at["dataset"]]
             kinds = {DEFAULT["dictionaries"][name]["architecture"] for name in names}
-            kinds -= {"neurons"} if step == "compare_dictionaries" else set()
+            kinds -= {"neurons"} if step == "nearest_directions" else set()
             assert modules == sorted(f"clipsteer.dictionaries.{kind}" for kind in kinds)
         else:
             assert modules == []
