@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clipsteer.activations.inputs import array_inputs, array_name, open_reader
-from clipsteer.dictionaries.inputs import dictionary_inputs, each_layer, open_dictionary
+from clipsteer.dictionaries.inputs import dictionary_inputs, each_layer, log_inputs, open_dictionary
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def plan(job: Job) -> dict[str, Action]:
         job,
         lambda layer: {
             **dictionary_inputs(job, layer),
+            **log_inputs(job, layer),
             **array_inputs(job, array_name(job.recipe["hook_point"], layer)),
         },
     )
@@ -33,6 +34,7 @@ def compute(run: Run) -> None:
     from clipsteer.backbones.device import resolve_device
     from clipsteer.dictionaries.evaluate import evaluate
     from clipsteer.dictionaries.tokens import suited
+    from clipsteer.tables import read_parquet
 
     device = resolve_device(run.runtime.device)
     reader = open_reader(run)
@@ -47,6 +49,11 @@ def compute(run: Run) -> None:
         progress=progress,
     )
     progress.finish()
+    if "log" in run.inputs:  # of what was trained here; at the steps that are logged
+        log = read_parquet(run.blob("log"))
+        metrics["dead_in_training"] = log["dead"].max()
+        metrics["dead_at_the_end"] = log["dead"][-1]
+        metrics["ghost_share"] = float((log["ghost"] > 0).sum()) / log.height
     run.put_json("evaluation", metrics)
 
 

@@ -38,6 +38,12 @@ def member(name: str, layer: int) -> str:
     return f"{name}/layer_{layer:02d}"
 
 
+def log_inputs(job: Job, layer: int) -> dict[str, str]:
+    """Digest of the log of one layer's training; nothing where the dictionary was not trained here."""
+    trained = job.inputs["dictionary"].members.get(member_name(job, layer))
+    return {"log": trained.outputs["log"].digest} if trained and "log" in trained.outputs else {}
+
+
 def member_name(job: Job, layer: int) -> str:
     """How the members of every step on dictionaries are called: `topk/layer_03`."""
     return member(job.name, layer)

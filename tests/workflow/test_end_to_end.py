@@ -249,6 +249,22 @@ def test_feature_sets_follow_from_the_stored_statistics(
 @pytest.mark.parametrize("dataset", TABLES)
 def test_what_stands_beside_the_table(finished: WorkingCopy, dataset: str) -> None:
     results = finished.folder / "results"
+    quality = read_table(finished, f"{dataset}_dictionaries.csv")
+    rows = quality.select("dictionary", "layer").rows()
+    assert rows == [(name, layer) for name in TABLES[dataset] for layer in LAYERS]
+    # of the set that is edited: its validation images
+    assert quality["n_images"].unique().to_list() == [{"celeba": 32, "waterbirds": 16}[dataset]]
+    for row in quality.iter_rows(named=True):
+        assert row["explained_variance"] <= 1
+        if row["dictionary"] == "neurons":
+            assert row["explained_variance"] == 1
+            assert row["ghost_share"] is row["dead_in_training"] is None
+            continue
+        # the window is 3 steps of 7 or more: the first step, which is logged, has no dead feature
+        assert 0 <= row["dead_at_the_end"] <= row["dead_in_training"] < 1
+        assert 0 < row["ghost_share"] < 1
+        if "topk" in row["dictionary"]:
+            assert 0 < row["l0"] <= 4  # k
     text = (results / f"{dataset}_table.md").read_text()
     table = read_table(finished, f"{dataset}_table.csv")
     for name in (*TABLES[dataset], "Strict", "Relaxed"):
