@@ -54,21 +54,21 @@ class Counts(Section):
 
     train: Images = key(
         "images. A number is painted with the real correlation, four numbers are images of each group; the worlds "
-        "`general` and `signs` take one number only",
+        "general and web take one number only",
         _PAINTS,
         default=Absent,
         allowed="a number, or four",
     )
     validation: Images = key("images", _PAINTS, default=Absent, allowed="as above")
     test: Images = key(
-        "images", _PAINTS, default=Absent, allowed="as above; not for the general world"
+        "images", _PAINTS, default=Absent, allowed="as above; not for the worlds general and web"
     )
 
 
 class Painted(Section):
     """A world that is painted, read only where `root` is `painted`."""
 
-    world: Literal["faces", "birds", "general", "signs"] = key(
+    world: Literal["faces", "birds", "general", "web"] = key(
         "which painter; its layout is `celeba`, `waterbirds`, `imagenet`, `folder`, in this order",
         _PAINTS,
     )

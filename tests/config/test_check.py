@@ -266,6 +266,29 @@ def test_a_number_that_no_float_holds(config: dict[str, Any]) -> None:
     assert "expected a number" in faults(config)
 
 
+@pytest.mark.parametrize(
+    ("world", "layout", "split", "count", "splits"),
+    [
+        ("general", "imagenet", "train", [1, 1, 1, 1], "train and validation"),
+        ("general", "imagenet", "test", 4, "train and validation"),
+        ("web", "folder", "train", [1, 1, 1, 1], "train"),
+        ("web", "folder", "validation", 4, "train"),
+    ],
+)
+def test_worlds_without_groups(
+    config: dict[str, Any], world: str, layout: str, split: str, count: Any, splits: str
+) -> None:
+    """They are painted as so many images in all, for the splits that they have."""
+    painted = {"world": world, "size": 64, "counts": {"train": 5000}}
+    config["datasets"]["learnt"] = {"layout": layout, "root": "painted", "painted": painted}
+    config["model"]["tiny"]["worlds"] = ["learnt"]
+    validate(config, BASE)
+    painted["counts"][split] = count
+    text = faults(config)
+    assert f"learnt.painted.counts.{split}: found {count}, but the world {world} has no" in text
+    assert f"expected one number of images for {splits}." in text
+
+
 def test_shares_of_painted_groups_are_not_known(config: dict[str, Any]) -> None:
     """Of one number for all groups, the smallest has a quarter at most."""
     put(config, "datasets.celeba.painted.counts.test", 403)

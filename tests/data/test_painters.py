@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipsteer.data.layouts import celeba, imagenet, waterbirds
-from clipsteer.data.painters import birds, faces, general, plumage
+from clipsteer.data.layouts import celeba, folder, imagenet, waterbirds
+from clipsteer.data.painters import birds, faces, general, plumage, web
 from clipsteer.data.painters.canvas import Canvas, group_plan, picture_rng
 from clipsteer.data.painters.portrait import draw_face
 from clipsteer.errors import ClipsteerError
@@ -381,3 +381,43 @@ def test_blocks_of_a_jpeg_without_hair_are_its_pairs_too() -> None:
         blocks = (image != pair).any(axis=2).reshape(8, 8, 8, 8).any(axis=(1, 3))
         assert not blocks[0, [0, 7]].any()  # above, on both sides
         assert 10 < blocks.sum() < 54
+
+
+def test_the_web_sample_is_read_and_has_its_shares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blond hair goes along with sex, and place with kind, less than where they are studied."""
+    web.paint(tmp_path / "web", counts={"train": 12}, size=32, seed=4)
+    rows = folder.read(FolderTree(tmp_path / "web"))
+    assert rows["path"].to_list()[:3] == [
+        "faces/000001.jpg",
+        "birds/000002.jpg",
+        "faces/000003.jpg",
+    ]
+    assert (rows["text"] != "").all()
+    assert rows.select("target", "spurious").null_count().row(0) == (12, 12)
+    first = _bytes(tmp_path / "web")
+    web.paint(tmp_path / "more", counts={"train": 14}, size=32, seed=4)
+    more = _pictures(_bytes(tmp_path / "more"))
+    assert {name: more[name] for name in _pictures(first)} == _pictures(first)
+    with pytest.raises(ClipsteerError, match="validation"):
+        web.paint(tmp_path / "bad", counts={"validation": 1}, seed=4)
+    # without drawing: which groups are asked for
+    seen: dict[str, list[int]] = {"faces": [], "birds": []}
+
+    def captioned(name: str, rng: object, group: int, size: int) -> tuple[bytes, str]:
+        seen[name].append(group)
+        return b"", "words"
+
+    monkeypatch.setattr(web, "_captioned", captioned)
+    web.paint(tmp_path / "many", counts={"train": 4000}, seed=0)
+    assert len(seen["faces"]) / len(seen["birds"]) == pytest.approx(4 / 3, abs=0.01)
+    for name, shares in (("faces", web.FACES), ("birds", web.BIRDS)):
+        found = np.bincount(seen[name], minlength=4) / len(seen[name])
+        np.testing.assert_allclose(found, shares, atol=0.05)
+    women, men = web.FACES[:2], web.FACES[2:]
+    studied = {sex: faces.BLOND_SHARE[sex] for sex in (False, True)}
+    assert women[1] / sum(women) > studied[False]
+    assert men[1] / sum(men) > studied[True]
+    land = web.BIRDS[0] / sum(web.BIRDS[:2])
+    assert 0.5 < land < birds.CONFOUND
