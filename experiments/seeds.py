@@ -1,9 +1,9 @@
-"""The whole pipeline under several seeds: does the finding hold in each? Writes docs/seeds.md.
+"""The finding under several seeds: does it hold in each? Writes docs/seeds.md.
 
-Every seed paints other worlds, trains another CLIP and other dictionaries, and draws other controls. The
-headline of each seed is kept in experiments/seeds/, and the page shows all that are there. Run from the project's
-root, with the environment active: python experiments/seeds.py [--seeds 10 11 12] [--cores N]; without seeds
-(--seeds) it only writes the page.
+Every seed paints other worlds, trains another CLIP and other dictionaries, and draws other controls. What each
+seed came to is kept in experiments/seeds/, and the page shows them once all are there. Run from the project's root,
+with the environment active: python experiments/seeds.py [--seeds 20 21] [--datasets celeba] [--cores N]; without
+seeds (--seeds) it only writes the page.
 """
 
 from __future__ import annotations
@@ -12,110 +12,153 @@ import argparse
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-DATASET = "celeba"
-DOCUMENT = Path("docs/seeds.md")
+import numpy as np
+import polars as pl
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from clipsteer.dictionaries.inputs import member
+from clipsteer.steering.counts import GroupCounts
+from clipsteer.store.objects import ObjectStore
+from clipsteer.store.pointers import read_pointer
+from clipsteer.store.roots import REFS
+from clipsteer.tables import read_parquet
+from experiments.seeds_page import CONDITIONS, DATASETS, DRAWS, FRESH, SHUFFLES, page
+from experiments.worlds import auc
+from experiments.worlds_sheet import output
+
+PAGE = Path("docs/seeds.md")
 RECORDS = Path(__file__).parent / "seeds"
-FRESH = range(10, 15)  # seeds below were seen while the default and its rules were chosen
-LEAST = 5.0
-HEAD = f"""# The finding under several seeds
+SETTINGS = (
+    f"steering={json.dumps({'random_seeds': DRAWS, 'shuffles': SHUFFLES})}",
+    f"jobs={json.dumps({'layers_per_job': 1})}",  # so that the control runs at one place alone
+)
 
-Source: painted (synthetic). Each row is the whole pipeline with another `seed`: other worlds, another tiny CLIP,
-other dictionaries, other random controls. `make seeds` runs seeds {FRESH[0]} to {FRESH[-1]} and writes this page;
-each takes about as long as the default.
-
-**The criterion**, fixed before any of these seeds was run: a seed *holds* if the relaxed gain on test is at least
-{LEAST:.0f} points and the lower end of its 95 % interval is above 0. The gain is that of the summary: the smallest
-accuracy of any group under the relaxed set, minus the unmodified model's in the group that is worst on validation,
-at the place that validation chose ([method.md](method.md#10-measuring)). It is at most what that group itself
-gains. What the strict condition gives, what falls and how neurons and random features do is reported beside it and
-is no part of the criterion. Settings are those of `config.yaml`; every seed that was run is shown.
-
-Seeds 0 to 9 do not count: 0 to 4 were seen while the default's dictionaries were chosen, and all ten under the
-first edition's rule (`steering.strict: largest_sum`, bootstrap intervals of the minimum that are too narrow,
-p-values of another quantity than the gain beside them). Its tables have gone, as they say nothing about today's
-rules.
-
-"""
-SECTION = """Accuracies on {n_images} test images, in per cent; the strict rule is `{rule}`. *Gain*: with its interval
-and one-sided p-value. *Largest fall*: of the group that loses most on test, in points.
-
-| seed | unmodified, by group | worst on validation | condition | chosen there | features | gain | p | largest fall |
-|---|---|---|---|---|---|---|---|---|
-{places}
-
-Under relaxed, on average over layers, accuracy in the group that is worst on validation under the targeted SAE (the
-chosen dictionary at every layer) minus that under targeted neurons, and under random features of the same SAE, in
-points:
-
-| seed | SAE - neurons | SAE - random | holds |
-|---|---|---|---|
-{averages}
-
-It holds in {held} of {number} seeds.
-"""
-NONE = "No seed has been run under this criterion yet.\n"
+Json = dict[str, Any]
 
 
-def gap(found: Mapping[str, float]) -> str:
-    return f"{found['points']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})"
+def run(seed: int, cores: int, targets: Iterable[str]) -> None:
+    """One run of the workflow."""
+    command = ["snakemake", "--cores", str(cores), *targets, "--config", f"seed={seed}", *SETTINGS]
+    subprocess.run(command, check=True)
 
 
-def holds(found: Mapping[str, Any]) -> bool:
-    """The criterion of the page."""
-    relaxed = found["relaxed"]
-    if relaxed["layer"] is None:
-        return False
-    return bool(relaxed["gain"]["points"] >= LEAST and relaxed["gain"]["low"] > 0)
-
-
-def line(*cells: object) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
-def place(seed: int, found: Mapping[str, Any], condition: str) -> str:
-    groups = found["unmodified"]["groups"]
-    shown = ", ".join(f"{name} {share:.1f}" for name, share in groups.items())
-    here, hardest = found[condition], found["worst_group_validation"]
-    if here["layer"] is None:
-        return line(seed, shown, hardest, condition, "nothing is ablated", 0, "", "", "")
-    fall = here["largest_fall"]
-    return line(
-        seed,
-        shown,
-        hardest,
-        condition,
-        f"layer {here['layer']}, {here['dictionary']}",
-        here["n_features"],
-        gap(here["gain"]),
-        f"{here['p_gain']:.1e}",
-        f"{fall['points']:+.1f} {fall['group']}" if fall else "none",
+def record(dataset: str) -> Json:
+    """What the last run's table says of one data set: the model, and each method at its place."""
+    table = pl.read_csv(f"results/{dataset}_baselines.csv", infer_schema_length=None)
+    first = table.row(0, named=True)
+    images = read_parquet(
+        ObjectStore(Path("artifacts")).get_bytes(output(dataset, "readout", "images"))
     )
+    found: Json = {
+        "n_images": first["n_images"],
+        "unmodified": [first[f"acc_before_{group}"] for group in range(4)],
+        "pairs": [first[f"pairs_acc_{group}"] for group in range(4)],
+        "auc": within(images),
+        "worst_group_validation": first["worst_group_validation"],
+    }
+    return found | {condition: methods(table, condition) for condition in CONDITIONS}
 
 
-def average(seed: int, found: Mapping[str, Any]) -> str:
-    gaps = [found["relaxed"][f"sae_over_{c}"].get("chosen") for c in ("neurons", "random")]
-    return line(seed, *(gap(g) if g else "" for g in gaps), "yes" if holds(found) else "no")
+def within(images: pl.DataFrame) -> list[float]:
+    """The AUC of the margin of class 1 against class 0 within each spurious value."""
+    target, spurious, own = (images[name].to_numpy() for name in ("target", "spurious", "margin"))
+    margin = np.where(target == 1, own, -own)
+    return [
+        auc(margin[(spurious == s) & (target == 1)], margin[(spurious == s) & (target == 0)])
+        for s in (0, 1)
+    ]
+
+
+def methods(table: pl.DataFrame, condition: str) -> dict[str, Json]:
+    """Of each method and balance, at its own best place: what it gained and lost, recovery and collateral.
+
+    Recovery and collateral are means over classes; of several draws all numbers are means, and places are left out.
+    """
+    best = table.filter(pl.col("best_place") & (pl.col("condition") == condition))
+    classes = [name.rpartition("_")[2] for name in table.columns if name.startswith("recovery_")]
+    found: dict[str, Json] = {}
+    for (method, balance), rows in best.group_by("method", "balance", maintain_order=True):
+        means = {
+            kind: mean(rows[f"{kind}_{number}"].mean() for number in classes)
+            for kind in ("recovery", "pair_collateral")
+        }
+        gained = ("gain", "gain_low", "gain_high", "p_gain", "largest_fall")
+        here = {name: mean(rows[name]) for name in gained}
+        if rows.height == 1:
+            kept = ("layer", "dictionary", "n_features", "scale", "largest_fall_group")
+            here |= {name: rows[name][0] for name in kept}
+        found[f"{method}/{balance or 'none'}"] = {**means, **here}
+    return found
+
+
+def mean(values: Iterable[Any]) -> float | None:
+    known = [float(value) for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def place_of(found: Mapping[str, Any]) -> tuple[int, str] | None:
+    """Layer and dictionary of the SAE's relaxed set; None where nothing is ablated."""
+    sae = found["relaxed"]["sae/none"]
+    return (sae["layer"], sae["dictionary"]) if sae["n_features"] else None
+
+
+def control_of(dataset: str, place: tuple[int, str]) -> Path:
+    """The pointer of the negative control at this place alone."""
+    layer, dictionary = place
+    found = [
+        path.with_name("control.json")
+        for path in Path(REFS, dataset, dictionary).glob("*/baselines.json")
+        if {*read_pointer(path).members} == {member(dictionary, layer)}
+    ]
+    return found[0]
+
+
+def shuffled(pointer: Path, hardest: int) -> list[float]:
+    """The relaxed gains of all shuffles in points, as `gain` of the true labels."""
+    (only,) = read_pointer(pointer).members.values()
+    found = json.loads(ObjectStore(Path("artifacts")).get_bytes(only.outputs["control"].digest))
+    before = GroupCounts.from_dict(found["test"]).accuracy(hardest)
+    assert before is not None
+    return [round(GroupCounts.from_dict(one["test"]).worst - before, 4) for one in found["relaxed"]]
+
+
+def records() -> dict[str, list[Json]]:
+    """What was found so far, by data set and seed."""
+    return {
+        dataset: [
+            json.loads(path.read_text(encoding="utf-8"))
+            for path in sorted(RECORDS.glob(f"{dataset}_*.json"))
+        ]
+        for dataset in DATASETS
+    }
 
 
 def document() -> str:
-    """The page, from the headlines on record."""
-    names = sorted(int(path.stem) for path in RECORDS.glob("*.json"))
-    found = {s: json.loads((RECORDS / f"{s}.json").read_text(encoding="utf-8")) for s in names}
-    if not found:
-        return HEAD + NONE
-    first = next(iter(found.values()))
-    return HEAD + SECTION.format(
-        n_images=first["n_images"],
-        rule=first["strict_rule"],
-        places="\n".join(place(s, f, c) for s, f in found.items() for c in ("strict", "relaxed")),
-        averages="\n".join(average(s, f) for s, f in found.items()),
-        held=sum(holds(f) for f in found.values()),
-        number=len(found),
-    )
+    """The page of seeds."""
+    return page(records())
+
+
+def found_of(seed: int, datasets: Sequence[str], cores: int) -> None:
+    """Run one seed, and keep what it came to."""
+    run(seed, cores, [f"results/{dataset}_baselines.csv" for dataset in datasets])
+    found = {dataset: {"seed": seed, **record(dataset)} for dataset in datasets}
+    places = {dataset: place_of(one) for dataset, one in found.items()}
+    controls = {dataset: control_of(dataset, place) for dataset, place in places.items() if place}
+    if controls:
+        run(seed, cores, [str(path) for path in controls.values()])
+    for dataset, one in found.items():
+        one["shuffles"] = None
+        if dataset in controls:
+            hardest = DATASETS[dataset].groups.index(one["worst_group_validation"])
+            one["shuffles"] = shuffled(controls[dataset], hardest)
+        text = json.dumps(one, indent=1, sort_keys=True)
+        (RECORDS / f"{dataset}_{seed}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -123,17 +166,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="*", default=list(FRESH))
-    parser.add_argument("--cores", type=int, default=os.cpu_count())
+    parser.add_argument("--datasets", nargs="+", choices=list(DATASETS), default=list(DATASETS))
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    target = f"results/{DATASET}_headline.json"
+    RECORDS.mkdir(exist_ok=True)
     for seed in arguments.seeds:
-        command = ["snakemake", "--cores", str(arguments.cores), target, "--config", f"seed={seed}"]
-        subprocess.run(command, check=True)
-        RECORDS.mkdir(exist_ok=True)
-        text = Path(target).read_text(encoding="utf-8")
-        (RECORDS / f"{seed}.json").write_text(text, encoding="utf-8")
-    DOCUMENT.write_text(document(), encoding="utf-8")
-    print(DOCUMENT.read_text(encoding="utf-8"))
+        found_of(seed, arguments.datasets, arguments.cores)
+    PAGE.write_text(document(), encoding="utf-8")
 
 
 if __name__ == "__main__":

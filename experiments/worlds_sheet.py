@@ -20,10 +20,10 @@ COLUMNS, SIZE, GAP = 10, 64, 2
 OUT = Path("docs/images/worlds.jpg")
 
 
-def output(dataset: str, name: str) -> str:
-    """The digest of what the pointer of this name gives."""
-    members = read_pointer(f"artifacts/refs/{dataset}/{name}.json").members
-    return members["all"].outputs[name].digest
+def output(dataset: str, step: str, name: str = "") -> str:
+    """The digest of one output of a step that has a single action; without a name, that called as its pointer."""
+    members = read_pointer(f"artifacts/refs/{dataset}/{step}.json").members
+    return members["all"].outputs[name or step].digest
 
 
 def rows(store: ObjectStore) -> list[list[bytes]]:
