@@ -65,6 +65,15 @@ bench: $(STAMP) ## every performance target, measured beside its peer or floor (
 bench-quick: $(STAMP) ## the same at smaller sizes, without the embedded default from cold (under 5 minutes)
 	python -m benchmarks.suite --quick
 
+DOCS_BIN := .venv-docs/bin
+.venv-docs/.installed: docs/site/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	$(DOCS_BIN)/python -m pip install --quiet --requirement $<
+	@touch $@
+
+docs: .venv-docs/.installed ## the documentation as a site, out/site/index.html; every link and section is checked
+	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build
+
 seeds: $(STAMP) ## the whole pipeline under ten fresh seeds; writes docs/seeds.md
 	python experiments/seeds.py
 

@@ -20,9 +20,16 @@ from clipsteer.data.forms import name_faults, option_faults
 from clipsteer.errors import close_match
 
 # The layout that each world is painted in.
-_WORLD_LAYOUTS = {"faces": "celeba", "birds": "waterbirds", "general": "imagenet", "web": "folder"}
+_WORLD_LAYOUTS = {
+    **{"faces": "celeba", "birds": "waterbirds", "general": "imagenet"},
+    **{"signs": "folder", "web": "folder"},
+}
 # Worlds without groups: the splits that each may have.
-_UNGROUPED = {"general": ("train", "validation"), "web": ("train",)}
+_UNGROUPED = {
+    "general": ("train", "validation"),
+    "signs": ("train", "validation", "test"),
+    "web": ("train",),
+}
 
 
 def dataset_faults(config: Config, base: Path) -> Iterator[str]:
@@ -60,12 +67,18 @@ def _painted_faults(dataset: Config, key: str) -> Iterator[str]:
             f"{_WORLD_LAYOUTS[world]}; change the layout or {key}.painted.world, or set {key}.root to a folder."
         )
         return
+    if not counts or (world != "signs" and "train" not in counts):
+        yield f"{key}.painted.counts.train: missing; the world {world} needs training images."
+    for name in ("worded", "series"):
+        if name in dataset["painted"] and world != "signs":
+            yield f"{key}.painted.{name}: has no effect on the world {world}; remove it."
     if world in _UNGROUPED:
+        splits = _UNGROUPED[world]
         for split, count in counts.items():
-            if split not in _UNGROUPED[world] or isinstance(count, list):
+            if split not in splits or isinstance(count, list):
                 yield (
-                    f"{key}.painted.counts.{split}: found {count}, but the world {world} has no groups and no "
-                    f"such split; expected one number of images for {' and '.join(_UNGROUPED[world])}."
+                    f"{key}.painted.counts.{split}: found {count}, but the world {world} has no groups and only "
+                    f"the splits {', '.join(splits)}; expected one number of images for each of them."
                 )
         return
     for split, asked in dataset["evaluation"].items():

@@ -54,7 +54,7 @@ class Counts(Section):
 
     train: Images = key(
         "images. A number is painted with the real correlation, four numbers are images of each group; the worlds "
-        "general and web take one number only",
+        "`general`, `signs` and `web` take one number only",
         _PAINTS,
         default=Absent,
         allowed="a number, or four",
@@ -68,8 +68,8 @@ class Counts(Section):
 class Painted(Section):
     """A world that is painted, read only where `root` is `painted`."""
 
-    world: Literal["faces", "birds", "general", "web"] = key(
-        "which painter; its layout is `celeba`, `waterbirds`, `imagenet`, `folder`, in this order",
+    world: Literal["faces", "birds", "general", "signs", "web"] = key(
+        "which painter; its layout is `celeba`, `waterbirds`, `imagenet`, `folder`, `folder`, in this order",
         _PAINTS,
     )
     size: Annotated[int, Field(strict=True, ge=16, le=512), WHOLE] = key(

@@ -224,8 +224,11 @@ def test_conda_pins_equal_pyproject() -> None:
 
 # Package -> its modules that steps import by a name in their settings.
 BY_NAME = {
-    "clipsteer.data.layouts": ("celeba", "waterbirds", "imagenet", "folder"),
-    "clipsteer.data.painters": ("faces", "birds", "general", "web"),
+    "clipsteer.data.layouts": (
+        *("celeba", "waterbirds", "imagenet", "folder"),
+        *("rta100", "materzynska"),
+    ),
+    "clipsteer.data.painters": ("faces", "birds", "general", "signs", "web"),
     "clipsteer.dictionaries": ("vanilla", "topk", "batchtopk", "matryoshka", "neurons", "imported"),
 }
 # The step that does so; a dictionary's architecture is imported by every step with the registry.
