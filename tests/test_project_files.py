@@ -52,7 +52,9 @@ def test_types_and_data_files_are_shipped() -> None:
         if path.is_file() and path.suffix not in {".py", ".pyc"} and path.parts[-2][0] != "_"
     }
     # all that is no module; tables lie in a folder of their package
-    assert others == {"clipsteer", "clipsteer.report.paper", "clipsteer.report.explorer"}
+    assert others == {
+        *("clipsteer", "clipsteer.data", "clipsteer.report.paper", "clipsteer.report.explorer")
+    }
     assert shipped["clipsteer"] == ["py.typed"]
 
 

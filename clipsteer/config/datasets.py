@@ -77,8 +77,8 @@ def _painted_faults(dataset: Config, key: str) -> Iterator[str]:
         for split, count in counts.items():
             if split not in splits or isinstance(count, list):
                 yield (
-                    f"{key}.painted.counts.{split}: found {count}, but the world {world} has no groups and only "
-                    f"the splits {', '.join(splits)}; expected one number of images for each of them."
+                    f"{key}.painted.counts.{split}: found {count}, but the world {world} has no groups and no "
+                    f"such split; expected one number of images for {' and '.join(splits)}."
                 )
         return
     for split, asked in dataset["evaluation"].items():

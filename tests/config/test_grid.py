@@ -183,7 +183,7 @@ def test_the_papers_sweep_has_its_grid_for_every_kind_of_dictionary(tmp_path: Pa
     for name in ("config.yaml", "config/paper.yaml", "config/paper_sweep.yaml"):
         config = merged(config, yaml.safe_load((BASE / name).read_text(encoding="utf-8")))
     for dataset in config["datasets"].values():
-        (tmp_path / dataset["root"]).mkdir(parents=True)
+        (tmp_path / dataset["root"]).mkdir(parents=True, exist_ok=True)
     model = tmp_path / config["model"]["source"]
     model.mkdir(parents=True)
     shape = {"num_hidden_layers": 12, "hidden_size": 768}
