@@ -67,6 +67,7 @@ def row(number: int, mine: Path) -> dict[str, Any]:
     layers = [0, 2] if number % 2 else word["models.<name>.layers"]
     other = {key: word[f"models.<name>.{key}"] for key in ("dtype", "crop")}
     config["models"] = {"other": {"label": "other", "source": "a/clip", "layers": layers, **other}}
+    config["datasets"]["general"]["class_words"] = word["datasets.<name>.class_words"]
     unseen = {**config["datasets"]["general"], "model": "other"}
     config = merged(config, {"datasets": {"mine": {**birds, **own}, "unseen": unseen}})
     del config["datasets"]["mine"]["painted"]
@@ -122,11 +123,11 @@ def test_every_word_passes_a_dry_run(fresh: WorkingCopy, mine: Path, number: int
     del config["store"]
     outcome = fresh.run(
         *targets,
-        "results/celeba_negative_control.csv",
+        *("results/celeba_negative_control.csv", "results/general_dictionaries.csv"),
         config=config,
         overlays=(),
         options=["--dry-run", "--quiet", "rules"],
     ).ok()
-    rules = ("train_dictionary", "ablate_features", "make_table", "control_table")
+    rules = ("train_dictionary", "ablate_features", "make_table", "control_table", "name_classes")
     for rule in (*rules, "import_dictionary", "check_dictionary"):
         assert rule in outcome.text
