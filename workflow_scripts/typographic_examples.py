@@ -24,7 +24,7 @@ def plan(job: Job) -> dict[str, Action]:
         for output in ("classes", "labels_test"):
             inputs[f"{output}/{dataset}"] = job.output(f"classes/{dataset}", output)
         members = job.inputs[f"attacked/{dataset}"].members
-        names = [name for name, _, of in job.recipe["dictionaries"] if of != "neurons"]
+        names = [name for name, _, of, _ in job.recipe["dictionaries"] if of != "neurons"]
         own = [member for member in sorted(members) if member.rpartition("/")[0] in names[:1]]
         for member in own[-1:]:  # the last layer
             answers = job.output(f"attacked/{dataset}", "answers", member)

@@ -47,10 +47,10 @@ def compute(run: Run) -> None:
             run.json(f"chosen/{member}"),
             read_parquet(run.blob(f"answers/{dataset}/{member}")),
             read_parquet(run.blob(f"labels/{dataset}")),
-            layers[member] == last,
+            papers and layers[member] == last,
         )
         for dataset, source in recipe["datasets"]
-        for name, hook_point, _ in recipe["dictionaries"]
+        for name, hook_point, _, papers in recipe["dictionaries"]
         for member in sorted(members)
         if member.rpartition("/")[0] == name
     ]

@@ -61,7 +61,7 @@ class Answered:
     """A benchmark's test images at one place: classes and words of each, what was chosen, and all answers.
 
     `answers` as `clipsteer.defences.evaluating` gives them; `labels`: `target` and `word`, of the word that is printed
-    or in the photograph. `last`: whether the place is the model's last layer.
+    or in the photograph. `papers`: whether it is the paper's place, the last layer of its model with its expansion.
     """
 
     benchmark: str
@@ -72,7 +72,7 @@ class Answered:
     chosen: Mapping[str, Any]
     answers: pl.DataFrame
     labels: pl.DataFrame
-    last: bool
+    papers: bool
 
 
 def table(places: Sequence[Answered], model: str, tuned: str) -> pl.DataFrame:
@@ -210,8 +210,8 @@ def _effect(
 
 
 def _paper(place: Answered, defence: str) -> float | None:
-    """Table 2's number, where images are real and the place is the last layer's residual stream."""
-    here = place.source == "real" and place.last and place.hook_point == "resid_post"
+    """Table 2's number, where images are real and the place is the paper's."""
+    here = place.source == "real" and place.papers and place.hook_point == "resid_post"
     return paper.table2().get((place.benchmark, defence)) if here else None
 
 

@@ -11,7 +11,12 @@ from typing import Any
 
 from clipsteer.config import grid
 from clipsteer.config.model import model_shape
-from clipsteer.config.used import is_photographed, model_of, typographic_models
+from clipsteer.config.used import (
+    is_photographed,
+    model_of,
+    typographic_dictionaries,
+    typographic_models,
+)
 from clipsteer.data.fonts import fonts_known
 from clipsteer.data.forms import ATTACKED, CURATED_WORDS, papers_attributes, unconcerned
 from clipsteer.dictionaries.sources import published
@@ -22,6 +27,9 @@ from clipsteer.store.digest import digest_file
 from clipsteer.workflow.outline import Outline
 from clipsteer.workflow.related import relations
 from clipsteer.workflow.released import expected
+
+# Layers and width of the paper's model, and the expansion of its dictionaries.
+_B32, _EXPANSION = (12, 768), 64
 
 
 class Derived:
@@ -229,13 +237,21 @@ class Derived:
         names = self._outline.datasets[wildcards.dataset]["attack"]["fonts"]
         return fonts_known(names, self._outline.folder)
 
-    def typographic_places(self, wildcards: Any) -> list[list[str]]:
-        """Name, hook point and architecture of each dictionary of the typographic table."""
-        names, settings = (
-            self._outline.config["typographic"]["dictionaries"],
-            self._outline.dictionaries,
-        )
-        return [[n, *(settings[n][key] for key in ("hook_point", "architecture"))] for n in names]
+    def typographic_places(self, wildcards: Any) -> list[list[Any]]:
+        """Name, hook point and architecture of each dictionary of the typographic table, and whether it is the paper's.
+
+        That is, an SAE of expansion 64, or neurons, of a model of 12 layers of width 768 (ViT-B/32's).
+        """
+        outline = self._outline
+        found: list[list[Any]] = []
+        for name in typographic_dictionaries(outline.config):
+            settings = outline.dictionaries[name]
+            (model,) = typographic_models(outline.config)
+            size = model_shape(outline.config, outline.folder, model)
+            expansion = settings.get("training", {}).get("expansion", _EXPANSION)
+            papers = size in (_B32, (None, None)) and expansion == _EXPANSION
+            found.append([name, settings["hook_point"], settings["architecture"], papers])
+        return found
 
     def typographic_datasets(self, wildcards: Any) -> list[list[str]]:
         """Name of each data set of the typographic table, and whether its images are `painted` or `real`."""
@@ -248,8 +264,8 @@ class Derived:
 
     def typographic_model(self, wildcards: Any) -> str:
         """What tables call the model of the typographic table."""
-        (model,) = typographic_models(self._outline.config)
-        return str(self._outline.models[model]["name"])
+        names = (self._outline.models[m]["name"] for m in typographic_models(self._outline.config))
+        return str(next(names, ""))  # without benchmarks there is none, which the step says
 
     def papers_defences(self, wildcards: Any) -> list[str]:
         """The published numbers of Table 2."""

@@ -48,7 +48,7 @@ def place(benchmark: str, seed: int, **changed: Any) -> report.Answered:
     words = changed.pop("words", WORDS)
     of = {
         **{"benchmark": benchmark, "source": "painted", "hook_point": "resid_post", "layer": 1},
-        **{"dictionary": "topk", "chosen": chosen, "answers": answers(seed, views), "last": True},
+        **{"dictionary": "topk", "chosen": chosen, "answers": answers(seed, views), "papers": True},
     }
     labels = pl.DataFrame({"target": TARGETS, "word": words})
     return report.Answered(**{**of, "labels": labels, **changed})
@@ -105,14 +105,19 @@ def test_photographs_are_parted_by_whether_they_have_a_word() -> None:
 
 def test_the_papers_numbers_stand_where_the_setting_is_the_papers() -> None:
     assert paper.table2()["materzynska", BOTH] == pytest.approx(88)
-    for changed in ({"source": "painted"}, {"last": False}, {"hook_point": "mlp_out"}):
+    for changed in ({"source": "painted"}, {"papers": False}, {"hook_point": "mlp_out"}):
         bench = place("rta100", 3, **{"views": ("test",), "source": "real", **changed})
         found = report.table([place("tuning", 1), bench], "clip", "tuning")
         assert found["paper"].is_null().all()
 
 
 def test_the_page_has_every_benchmark_and_layer() -> None:
-    places = [place("tuning", 1), place("a", 2, layer=0, last=False), place("a", 3), place("b", 4)]
+    places = [
+        place("tuning", 1),
+        place("a", 2, layer=0, papers=False),
+        place("a", 3),
+        place("b", 4),
+    ]
     page = report.render(report.table(places, "clip", "tuning"), "tuning", 1)
     assert "| defence" in page
     assert "painted (synthetic)" in page
@@ -139,7 +144,7 @@ def test_examples_are_the_first_of_each_kind() -> None:
 
 
 def test_figures_are_drawn(tmp_path: Path) -> None:
-    places = [place("tuning", 1), place("a", 2, layer=0, last=False), place("a", 3)]
+    places = [place("tuning", 1), place("a", 2, layer=0, papers=False), place("a", 3)]
     table = report.table(places, "clip", "tuning")
     figures.layers_figure(table, "tuning", tmp_path / "layers.png")
     shown = examples.told(places[1].answers, places[1].labels, ["a", "b", "c", "d"])
