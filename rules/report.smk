@@ -486,8 +486,14 @@ rule sweep_table:
         ablation=INPUTS.of_steered_points("ablation"),
         dropped=INPUTS.dropped("sweep"),
     output:
-        csv="results/{dataset}_sweep.csv",
-        figure="results/{dataset}_pareto.png",
+        csv=report(
+            "results/{dataset}_sweep.csv",
+            **in_report("Dictionaries", "grids, all columns", "sweep"),
+        ),
+        figure=report(
+            "results/{dataset}_pareto.png",
+            **in_report("Dictionaries", "grids by quality", "sweep"),
+        ),
         pointer=f"{REFS}/{{dataset}}/sweep.json",
     log:
         "logs/sweep_table/{dataset}.log",
@@ -500,6 +506,7 @@ rule sweep_table:
     params:
         recipe=RECIPES.of("sweep_table"),
         chain=expected_chain,
+        about=about(OUTLINE, "validation"),
     shell:
         shell_words("sweep_table")
         + "--name {wildcards.dataset} --inputs evaluation {input.evaluation}"
@@ -515,7 +522,10 @@ rule stability_table:
         ablation=INPUTS.of_compared("ablation"),
         dropped=INPUTS.dropped("stability"),
     output:
-        csv="results/{dataset}_stability.csv",
+        csv=report(
+            "results/{dataset}_stability.csv",
+            **in_report("Dictionaries", "how alike dictionaries are", "stability"),
+        ),
         markdown="results/{dataset}_stability.md",
         pointer=f"{REFS}/{{dataset}}/stability.json",
     log:
@@ -529,6 +539,7 @@ rule stability_table:
     params:
         recipe=RECIPES.of("stability_table"),
         chain=expected_chain,
+        about=about(OUTLINE, "validation"),
     shell:
         shell_words("stability_table")
         + "--name {wildcards.dataset} --inputs likeness {input.likeness}"

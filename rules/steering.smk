@@ -351,7 +351,7 @@ rule nearest_directions:
         dictionary=INPUTS.trained_of_block,
         top_images=INPUTS.of_block("top_images"),
     output:
-        f"{REFS}/{{dataset}}/comparison/{{block}}.json",
+        f"{REFS}/{{dataset}}/nearest_directions/{{block}}.json",
     log:
         "logs/nearest_directions/{dataset}_{block}.log",
     wildcard_constraints:

@@ -195,9 +195,17 @@ rule typographic_table:
     input:
         INPUTS.typographic,
     output:
-        csv="results/typographic_table.csv",
+        csv=report(
+            "results/typographic_table.csv",
+            **in_report("Typographic", "attacks and defences", "typographic", "all"),
+        ),
         markdown="results/typographic_table.md",
-        figure="results/typographic_layers.png",
+        figure=report(
+            "results/typographic_layers.png",
+            **in_report(
+                "Typographic", "attacks and defences, by layer", "typographic", "all"
+            ),
+        ),
         pointer=f"{REFS}/typographic.json",
     log:
         "logs/typographic_table.log",
@@ -219,7 +227,12 @@ rule typographic_examples:
     input:
         INPUTS.typographic_examples,
     output:
-        figure="results/typographic_examples.png",
+        figure=report(
+            "results/typographic_examples.png",
+            **in_report(
+                "Typographic", "attacked images", "typographic_examples", "all"
+            ),
+        ),
         pointer=f"{REFS}/typographic_examples.json",
     log:
         "logs/typographic_examples.log",

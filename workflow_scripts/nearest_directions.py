@@ -9,7 +9,7 @@ from clipsteer.runner.step import Action, Job, Run, main
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
 
-USES = ("hook_points(tables)", "trained_architectures(tables) as architectures")
+USES = ("hook_points(tables) as hook_points", "trained_architectures(tables) as architectures")
 CUT = ("layers",)
 IMPORTS = ("clipsteer.dictionaries.{architectures}",)
 

@@ -1,6 +1,6 @@
 """The number of overcomplete 0.3.0 that tests/dictionaries/test_likeness.py has for its own two sets of directions.
 
-python overcomplete_likeness.py     # where overcomplete, or its metrics.py alone, can be imported
+python overcomplete_likeness.py     # where overcomplete, or its module of metrics alone, can be imported
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`results/<dataset>_dictionaries_vanilla.md` and `_topk.md`: the layout of the paper's Tables 3 and 4."""
+"""The pages of vanilla and of Top-K dictionaries, in the layout of the paper's Tables 3 and 4."""
 
 from __future__ import annotations
 

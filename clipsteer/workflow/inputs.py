@@ -213,7 +213,10 @@ class Inputs:
         hooks = [self._outline.dictionaries[name]["hook_point"] for name in names]
         if len(hooks) == len(set(hooks)):
             return []
-        return [f"{REFS}/{table}/comparison/{block}.json" for block in self._outline.blocks(table)]
+        return [
+            f"{REFS}/{table}/nearest_directions/{block}.json"
+            for block in self._outline.blocks(table)
+        ]
 
     def _dictionary(self, dataset: str, dictionary: str, block: str) -> list[str]:
         if not self._outline.is_trained(dictionary):

@@ -65,7 +65,7 @@ BESIDE[EXAMPLES] = (*BESIDE[TYPOGRAPHIC][:-1], "typographic_examples")
 BESIDE[LOOKS[3]] = ("edited_images",)
 BESIDE[LOOKS[2]] = (*BESIDE[BASELINES], "pairs_figure")
 SHUFFLED = nested("steering.shuffles", 2)
-# The results that a step writes: what is there of each is to be of one run.
+# The results that a step writes: what is there of each is to be of one run. A group tells its jobs apart.
 RESULTS = {
     "make_table": re.compile(
         r"celeba_(?!dictionaries|sparsity|negative_control|baselines|pairs|storage|features/|top_images|edited_images|steerability"
@@ -84,7 +84,7 @@ RESULTS = {
     "steerability_table": re.compile(r"celeba_steerability"),
     "typographic_table": re.compile(r"typographic_(?!examples)"),
     "typographic_examples": re.compile(r"typographic_examples"),
-    "sweep_table": re.compile(r"celeba_(sweep|pareto)"),
+    "sweep_table": re.compile(r"celeba_(?:sweep|pareto)"),
     "stability_table": re.compile(r"celeba_stability"),
 }
 
@@ -178,8 +178,11 @@ class Cell:
         here = self.copy.exported()
         wholes = [copy.exported().items() for copy in (self.change.old, self.change.new)]
         for written in RESULTS.values():
-            mine = {name: here[name] for name in here if written.match(name)}
-            assert any(mine.items() <= whole for whole in wholes), f"{cause}: mixed {[*mine]}"
+            jobs: dict[tuple[str, ...], dict[str, bytes]] = {}
+            for name in filter(written.match, here):
+                jobs.setdefault(written.match(name).groups(), {})[name] = here[name]
+            for mine in jobs.values():
+                assert any(mine.items() <= whole for whole in wholes), f"{cause}: mixed {[*mine]}"
 
     def is_to_be_done(self, cause: Cause) -> None:
         """A dry run after a failure sees that there is something to do."""

@@ -78,7 +78,7 @@ def jobs(made: Outline) -> Iterator[Job]:
         elif "dataset=one_of(OUTLINE.swept)" in body:
             datasets = made.swept
         elif step == "name_classes":
-            datasets = made.in_folders
+            datasets = [name for name in made.in_folders if "templates" in made.datasets[name]]
         elif "dataset=one_of(OUTLINE.valued)" in body:
             datasets = made.valued
         elif step == "unconcerned_attributes":

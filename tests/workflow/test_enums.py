@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from clipsteer.config.check import validate
+from clipsteer.data.forms import PRINTED
 from tests.data.small_trees import write
 from tests.workflow.real_trees import photo
 from tests.workflow.runs import BASE, TINY, WorkingCopy, merged, nested
@@ -66,10 +67,19 @@ def row(number: int, mine: Path) -> dict[str, Any]:
     # data that no table needs, of another model
     layers = [0, 2] if number % 2 else word["models.<name>.layers"]
     other = {key: word[f"models.<name>.{key}"] for key in ("dtype", "crop")}
-    config["models"] = {"other": {"label": "other", "source": "a/clip", "layers": layers, **other}}
+    config["models"]["other"] = {"label": "other", "source": "a/clip", "layers": layers, **other}
     config["datasets"]["general"]["class_words"] = word["datasets.<name>.class_words"]
     unseen = {**config["datasets"]["general"], "model": "other"}
     config = merged(config, {"datasets": {"mine": {**birds, **own}, "unseen": unseen}})
+    config["datasets"] |= {
+        "web": {
+            **{"layout": "folder", "root": "painted"},
+            "painted": {"world": "web", "size": 32, "counts": {"train": 8}},
+        },
+        "words": {"layout": PRINTED[number % len(PRINTED)], "root": str(mine)},
+        "pictures": {"layout": "imagenet", "root": str(mine), "attack": {"look": "published"}},
+    }
+    config["models"]["signs"]["tiny"]["hidden_act"] = word["models.<name>.tiny.hidden_act"]
     del config["datasets"]["mine"]["painted"]
     for dictionary in config["dictionaries"].values():
         dictionary["hook_point"] = point

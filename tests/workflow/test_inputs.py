@@ -52,7 +52,9 @@ BLOCKS = ("layers_00-02", "layers_05-05")
 def test_dictionaries_are_compared_where_two_read_the_same_hook_point() -> None:
     here = wildcards(dataset="celeba", block=BLOCKS[0])
     found = inputs(tables={"celeba": ["topk", "vanilla", "neurons"]})
-    assert found.comparisons(here) == [f"{REFS}/celeba/comparison/{block}.json" for block in BLOCKS]
+    assert found.comparisons(here) == [
+        f"{REFS}/celeba/nearest_directions/{block}.json" for block in BLOCKS
+    ]
     assert found.trained_of_block(here) == [
         f"{REFS}/dictionaries/{name}/{BLOCKS[0]}.json" for name in ("topk", "vanilla")
     ]

@@ -54,7 +54,8 @@ def test_captions_name_source_images_intervals_and_command(
 
 
 def test_images_are_counted_where_they_are_known(tmp_path: Path) -> None:
-    made = outline({"datasets": {"celeba": {"root": str(tmp_path)}}, "model": {"source": "hub/x"}})
+    real = {"datasets": {"celeba": {"root": str(tmp_path)}}, "model": {"source": "hub/x"}}
+    made = outline(real, tmp_path)
     assert about(made, "validation")(wildcards(dataset="celeba")) == (
         "Source: real; model: tiny-clip; validation images of celeba."
     )

@@ -77,6 +77,9 @@ TABLES = (
     "results/celeba_steerability.csv",
     "results/typographic_table.csv",
     "results/typographic_examples.png",
+    "results/celeba_dictionaries.csv",
+    "results/celeba_sparsity.csv",
+    "results/general_dictionaries.csv",
     "results/celeba_sweep.csv",
     "results/celeba_stability.csv",
 )
