@@ -44,7 +44,7 @@ coverage: $(STAMP) ## which lines the tests run, but for Snakemake's jobs (TESTS
 	pytest $(TESTS) -n auto --cov --cov-report=term
 
 FAULTS ?= all
-test-faults: $(STAMP) ## every step fails in every way, and is mended (under 30 minutes; FAULTS=tenth: a tenth)
+test-faults: $(STAMP) ## every step of the chain fails in every way, and is mended (under 30 minutes; FAULTS=tenth: a tenth; FAULTS=every: the steps beside it too)
 	CLIPSTEER_TEST_FAULTS=$(FAULTS) pytest -n auto --dist worksteal tests/faults/test_m*.py
 
 test-slurm: $(STAMP) ## profiles/slurm on a real Slurm on this machine (Debian or Ubuntu, as root)
