@@ -151,6 +151,7 @@ def test_two_dictionaries_of_a_layer_stand_side_by_side(
     page.get_by_role("button", name="nearest there ▼").click()
     assert listed(page) == ["40", "11", "8", "3"]
     page.locator("#rows").get_by_role("link", name="3", exact=True).click()
+    page.locator("#detail h2").filter(has_text="feature 3").first.wait_for()
     assert "It is not shown on this page" in page.locator("#detail").inner_text()
     page.reload()
     assert page.get_by_label("Beside").input_value() == "vanilla"

@@ -123,6 +123,7 @@ class Cell:
     def __init__(self, place: Path, change: Change, python: Path, step: str = "") -> None:
         self.place, self.change, self.python = place, change, python
         self.targets, self.left = change.targets, set[str]()
+        self.narrow = bool(step)
         if step:
             also = [target for target, steps in BESIDE.items() if step in steps][:1]
             self.targets = [target for target in change.targets if target in (TABLE, *also)]
@@ -206,12 +207,16 @@ class Cell:
             for name, data in new.exported().items()
             if not any(self._is_of(step, name) for step in self.left)
         }
+        here = self.copy.pointers()
+        # A narrow cell leaves what only other results need (the signs' world, points of a grid) as it was or undone.
+        old = self.change.old.pointers() if self.narrow else {}
         pointers = {
             name: data
             for name, data in new.pointers().items()
             if json.loads(data).get("step") not in self.left
+            and not (self.narrow and here.get(name) in (None, old.get(name)))
         }
-        both = ((files, self.copy.exported()), (pointers, self.copy.pointers()))
+        both = ((files, self.copy.exported()), (pointers, here))
         assert files
         assert pointers
         return [name for wanted, here in both for name in wanted if wanted[name] != here.get(name)]
