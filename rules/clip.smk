@@ -67,7 +67,6 @@ rule build_head:
 
 rule name_classes:
     input:
-        world=INPUTS.world,
         model=INPUTS.model,
         manifest=f"{REFS}/{{dataset}}/manifest.json",
     output:
@@ -84,11 +83,10 @@ rule name_classes:
     params:
         recipe=RECIPES.of("name_classes"),
         chain=expected_chain,
-        source=SOURCES.manifest,
     shell:
         shell_words("name_classes")
         + "--name {wildcards.dataset} --input model={input.model} --input manifest={input.manifest}"
-        " --inputs source {input.world} --raw source={params.source:q} --pointer {output}"
+        " --pointer {output}"
 
 
 rule embed_vocabulary:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipsteer.runner.step import CACHES, Action, Job, Run, main
+from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
-    from clipsteer.store.trees import FileTree
 
 USES = (
     "datasets.class_words",
     "datasets.templates",
     "curated(datasets.class_words) as curated",
-    "painted_or_files(datasets.root) as source",
 )
 
 
 def plan(job: Job) -> dict[str, Action]:
-    inputs = {name: job.output(name, name) for name in ("model", "manifest")}
-    if job.recipe["source"] == "painted":
-        return {"all": Action(job.recipe, {**inputs, "world": job.output("source", "world")})}
-    # the token stands for the content of the user's folder (clipsteer/runner/scan.py)
-    return {"all": Action({**job.recipe, "token": job.facts("source")}, inputs)}
+    inputs = {"model": job.output("model", "model")}
+    inputs |= {name: job.output("manifest", name) for name in ("manifest", "class_names")}
+    return {"all": Action(job.recipe, inputs)}
 
 
 def compute(run: Run) -> None:
@@ -33,22 +29,15 @@ def compute(run: Run) -> None:
     from clipsteer.backbones.load import load_backbone
     from clipsteer.backbones.zero_shot import zero_shot_head
     from clipsteer.data.class_words import class_words, labels_of
-    from clipsteer.data.layouts.imagenet import class_names
     from clipsteer.data.manifest import split_rows
     from clipsteer.errors import ClipsteerError
-    from clipsteer.runner.scan import ScannedTree, cached_digests
     from clipsteer.tables import parquet_bytes, read_parquet
 
     recipe, name = run.recipe, run.runtime.name
-    tree: FileTree
-    if recipe["source"] == "painted":
-        tree = run.tree("world")
-    else:
-        tree = ScannedTree(run.runtime.roots[name], cached_digests(CACHES / f"scan-{name}"))
     manifest = read_parquet(run.blob("manifest"))
     classes = sorted(split_rows(manifest, "train")["class"].unique())
     try:
-        given = class_names(tree) if recipe["class_words"] == "files" else None
+        given = run.json("class_names") if recipe["class_words"] == "files" else None
         words = class_words(classes, given)
         targets = labels_of(split_rows(manifest, "validation"), classes)
     except ClipsteerError as error:
