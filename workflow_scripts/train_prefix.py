@@ -4,48 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipsteer.activations.inputs import array_inputs
+from clipsteer.defences.setting import trained_inputs, trained_pairs
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
 
 USES = ("datasets.templates", "typographic.prefix.*", "seed")
-_VIEWS = ("train", "train_attacked")
 
 
 def plan(job: Job) -> dict[str, Action]:
     inputs = {
         "model": job.output("model", "model"),
         "classes": job.output("classes", "classes"),
-        "labels": job.output("classes", "labels_train"),
     }
-    for view in _VIEWS:
-        inputs |= array_inputs(job, "embedding", f"{view}/embedding", view)
-    return {"all": Action(job.recipe, inputs)}
+    return {"all": Action(job.recipe, {**inputs, **trained_inputs(job)})}
 
 
 def compute(run: Run) -> None:
     import polars as pl
-    import torch
     from safetensors.torch import save
 
     from clipsteer.backbones.device import one_thread
     from clipsteer.backbones.load import load_backbone
-    from clipsteer.defences.prefix import Pairs, Recipe, train_prefix
-    from clipsteer.defences.setting import embeddings
-    from clipsteer.tables import parquet_bytes, read_parquet
+    from clipsteer.defences.prefix import Recipe, train_prefix
+    from clipsteer.tables import parquet_bytes
 
     recipe = dict(run.recipe)
     seed, templates = recipe.pop("seed"), recipe.pop("templates")
     tower = load_backbone(run.folder("model"), device=run.runtime.device)
-    clean, attacked = (
-        torch.nn.functional.normalize(embeddings(run, view).to(tower.device), dim=-1)
-        for view in _VIEWS
-    )
-    targets = read_parquet(run.blob("labels"))["target"].to_numpy().astype("int64")
-    pairs = Pairs(clean, attacked, torch.from_numpy(targets).to(tower.device))
-    steps = recipe["epochs"] * -(-len(targets) // recipe["batch_size"])
+    pairs = trained_pairs(run, tower.device)
+    steps = recipe["epochs"] * -(-len(pairs.targets) // recipe["batch_size"])
     progress = run.progress(steps, "steps", ("pairs", recipe["batch_size"]))
     with one_thread():  # sums of gradients in one order
         token, losses = train_prefix(

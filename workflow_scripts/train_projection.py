@@ -4,53 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipsteer.activations.inputs import array_inputs
+from clipsteer.defences.setting import trained_inputs, trained_pairs
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
 
 USES = ("typographic.projection.*", "seed")
-_VIEWS = ("train", "train_attacked")
 
 
 def plan(job: Job) -> dict[str, Action]:
     inputs = {
         "head": job.output("heads", "head"),
         "scale": job.output("heads", "scale"),
-        "labels": job.output("classes", "labels_train"),
     }
-    for view in _VIEWS:
-        inputs |= array_inputs(job, "embedding", f"{view}/embedding", view)
-    return {"all": Action(job.recipe, inputs)}
+    return {"all": Action(job.recipe, {**inputs, **trained_inputs(job)})}
 
 
 def compute(run: Run) -> None:
     import polars as pl
-    import torch
     from safetensors.torch import load, save
 
     from clipsteer.backbones.device import one_thread
-    from clipsteer.defences.prefix import Pairs
     from clipsteer.defences.projection import Recipe, train_projection
-    from clipsteer.defences.setting import embeddings
-    from clipsteer.tables import parquet_bytes, read_parquet
+    from clipsteer.tables import parquet_bytes
 
     recipe = dict(run.recipe)
     seed = recipe.pop("seed")
-    clean, attacked = (
-        torch.nn.functional.normalize(embeddings(run, view), dim=-1) for view in _VIEWS
-    )
-    targets = torch.from_numpy(
-        read_parquet(run.blob("labels"))["target"].to_numpy().astype("int64")
-    )
-    steps = recipe["epochs"] * -(-len(targets) // recipe["batch_size"])
+    pairs = trained_pairs(run, "cpu")
+    steps = recipe["epochs"] * -(-len(pairs.targets) // recipe["batch_size"])
     progress = run.progress(steps, "steps", ("pairs", recipe["batch_size"]))
     with one_thread():  # sums of gradients in one order
         matrix, losses = train_projection(
             load(run.blob("head"))["head"],
             run.json("scale"),
-            Pairs(clean, attacked, targets),
+            pairs,
             Recipe(**recipe),
             seed=seed,
             progress=progress,

@@ -12,32 +12,22 @@ both averaged over a batch of pairs, under one template a step.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from clipsteer.backbones.base import Backbone
+from clipsteer.defences.descent import Descent, Pairs, descend, stream
 from clipsteer.errors import ClipsteerError
 
 SPREAD = 0.02
 """Standard deviation of the token's first embedding."""
 _STREAM = 31  # first word of the key of what is drawn here
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Unit embeddings of clean images and of the same attacked, (N, p) each, and their classes (N,)."""
-
-    clean: Tensor
-    attacked: Tensor
-    targets: Tensor
 
 
 @dataclass(frozen=True)
@@ -68,7 +58,7 @@ def train_prefix(
     embedding are drawn by seed. The learning rate falls along a cosine from `lr` to `final_lr`.
     Raises ClipsteerError for a prompt that is too long with the token.
     """
-    rng = np.random.Generator(np.random.Philox(key=np.array([_STREAM, seed], dtype=np.uint64)))
+    rng = stream(_STREAM, seed)
     prompts = [Prompts.of(backbone, names, template) for template in templates]
     plain = [F.normalize(prompt.embed(backbone, None), dim=-1).detach() for prompt in prompts]
     width = token_table(backbone).weight.shape[1]
@@ -81,28 +71,15 @@ def train_prefix(
         "adam": torch.optim.Adam,
     }
     optimiser = kinds[recipe.optimiser]([token], lr=recipe.lr)  # type: ignore[call-arg]
-    n, scale = len(pairs.targets), backbone.logit_scale
-    steps = recipe.epochs * math.ceil(n / recipe.batch_size)
-    losses: list[float] = []
-    for _ in range(recipe.epochs):
-        order = np.argsort(rng.random(n), kind="stable")
-        for start in range(0, n, recipe.batch_size):
-            rows = torch.from_numpy(order[start : start + recipe.batch_size]).to(backbone.device)
-            which = int(rng.integers(len(prompts)))
-            with frozen(backbone):
-                head = F.normalize(prompts[which].embed(backbone, token), dim=-1)
-            loss = prefix_loss(pairs, rows, plain[which], head, (scale, recipe.clean))
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            share = len(losses) / max(1, steps - 1)
-            for group in optimiser.param_groups:
-                group["lr"] = recipe.final_lr + (recipe.lr - recipe.final_lr) * (
-                    0.5 * (1 + math.cos(math.pi * share))
-                )
-            optimiser.step()
-            losses.append(float(loss.detach()))
-            if progress is not None:
-                progress(1)
+
+    def loss_of(rows: Tensor) -> Tensor:
+        which = int(rng.integers(len(prompts)))
+        with frozen(backbone):
+            head = F.normalize(prompts[which].embed(backbone, token), dim=-1)
+        return prefix_loss(pairs, rows, plain[which], head, (backbone.logit_scale, recipe.clean))
+
+    how = Descent(recipe.epochs, recipe.batch_size, recipe.lr, recipe.final_lr)
+    losses = descend(optimiser, loss_of, pairs, how, rng, progress)
     return token.detach().cpu(), losses
 
 

@@ -12,17 +12,15 @@ the second keeps clean ones where they are, the third keeps W near a rotation. T
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from clipsteer.backbones.zero_shot import zero_shot_logits
-from clipsteer.defences.prefix import Pairs
+from clipsteer.defences.descent import Descent, Pairs, descend, stream
 
 _STREAM = 32  # first word of the key of what is drawn here
 
@@ -51,25 +49,14 @@ def train_projection(
 
     `head` (K, p) of unit rows; `scale`: the model's logit scale. The order of pairs is drawn by seed.
     """
-    rng = np.random.Generator(np.random.Philox(key=np.array([_STREAM, seed], dtype=np.uint64)))
     matrix = torch.eye(head.shape[1], device=head.device).requires_grad_(True)
+
+    def loss_of(rows: Tensor) -> Tensor:
+        return projection_loss(matrix, head, scale, pairs, rows, recipe)
+
     optimiser = torch.optim.Adam([matrix], lr=recipe.lr)
-    n, losses = len(pairs.targets), list[float]()
-    steps = recipe.epochs * math.ceil(n / recipe.batch_size)
-    for _ in range(recipe.epochs):
-        order = np.argsort(rng.random(n), kind="stable")
-        for start in range(0, n, recipe.batch_size):
-            rows = torch.from_numpy(order[start : start + recipe.batch_size]).to(head.device)
-            loss = projection_loss(matrix, head, scale, pairs, rows, recipe)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            share = len(losses) / max(1, steps - 1)
-            for group in optimiser.param_groups:
-                group["lr"] = recipe.lr * 0.5 * (1 + math.cos(math.pi * share))
-            optimiser.step()
-            losses.append(float(loss.detach()))
-            if progress is not None:
-                progress(1)
+    how = Descent(recipe.epochs, recipe.batch_size, recipe.lr, 0.0)
+    losses = descend(optimiser, loss_of, pairs, how, stream(_STREAM, seed), progress)
     return matrix.detach().cpu(), losses
 
 

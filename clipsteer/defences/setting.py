@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from clipsteer.activations.reader import ActivationReader
     from clipsteer.backbones.base import Backbone
+    from clipsteer.defences.descent import Pairs
     from clipsteer.dictionaries.base import Dictionary
     from clipsteer.runner.step import Job, Run
     from clipsteer.steering.evaluator import Batch, Evaluator
@@ -39,6 +40,31 @@ def view_inputs(job: Job, layer: int, views: Sequence[str]) -> dict[str, str]:
         if hook_point == "mlp_out":
             found |= array_inputs(job, f"resid_post/{layer:02d}", f"{view}/resid_post", view)
     return found
+
+
+_TRAINED = ("train", "train_attacked")
+
+
+def trained_inputs(job: Job) -> dict[str, str]:
+    """Digests of the pairs that a defence is trained on: embeddings of both views, and classes."""
+    inputs = {"labels": job.output("classes", "labels_train")}
+    for view in _TRAINED:
+        inputs |= array_inputs(job, "embedding", f"{view}/embedding", view)
+    return inputs
+
+
+def trained_pairs(run: Run, device: torch.device | str) -> Pairs:
+    """These pairs, on `device`."""
+    import torch
+
+    from clipsteer.defences.descent import Pairs
+    from clipsteer.tables import read_parquet
+
+    clean, attacked = (
+        torch.nn.functional.normalize(embeddings(run, view).to(device), dim=-1) for view in _TRAINED
+    )
+    targets = read_parquet(run.blob("labels"))["target"].to_numpy().astype("int64")
+    return Pairs(clean, attacked, torch.from_numpy(targets).to(device))
 
 
 def has_view(run: Run, view: str) -> bool:

@@ -13,6 +13,7 @@ from clipsteer.backbones.base import Backbone
 from clipsteer.backbones.load import load_backbone
 from clipsteer.backbones.zero_shot import zero_shot_head
 from clipsteer.defences import prefix
+from clipsteer.defences.descent import Pairs
 from clipsteer.errors import ClipsteerError
 from tests.workflow.real_trees import make_model
 
@@ -110,7 +111,7 @@ def test_training_is_that_of_a_re_statement(backbone: Backbone, optimiser: str) 
         F.normalize(torch.from_numpy(rng.normal(size=(n, p))), dim=-1) for _ in range(2)
     )
     targets = torch.from_numpy(rng.integers(0, 3, n))
-    pairs = prefix.Pairs(clean.float(), attacked.float(), targets)
+    pairs = Pairs(clean.float(), attacked.float(), targets)
     recipe = prefix.Recipe(optimiser, lr=0.05, final_lr=0.01, epochs=5, batch_size=7, clean=3.0)
     template = TEMPLATES[0]
     got, losses = prefix.train_prefix(backbone, NAMES, [template], pairs, recipe, seed=4)

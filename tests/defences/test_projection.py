@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipsteer.defences.prefix import Pairs
+from clipsteer.defences.descent import Pairs
 from clipsteer.defences.projection import (
     Recipe,
     projected_logits,
