@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clipsteer.dictionaries.inputs import named_in
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
@@ -97,10 +98,10 @@ def _trials(run: Run) -> pl.DataFrame:
         kind, _, member = name.partition("/")
         if kind == "trials":
             return None, None, None
-        head, _, layer = member.rpartition("/layer_")
+        head, layer = named_in(member)
         if kind == "steered":
-            return hooks[head], int(layer), head
-        return head, int(layer), None
+            return hooks[head], layer, head
+        return head, layer, None
 
     frames = []
     members = [name for name in run.inputs if name.partition("/")[0] in _TRIALS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clipsteer.dictionaries.inputs import named_in
 from clipsteer.runner.step import Action, Job, Run, main
 
 USES = (
@@ -33,8 +34,8 @@ def compute(run: Run) -> None:
     recipe, headline = run.recipe, run.json("headline")
     controls = {}
     for name in sorted(n for n in run.inputs if n.startswith("control/")):
-        dictionary, _, layer = name.removeprefix("control/").rpartition("/layer_")
-        controls[int(layer), dictionary] = run.json(name)
+        dictionary, layer = named_in(name.removeprefix("control/"))
+        controls[layer, dictionary] = run.json(name)
     rows = control_rows(
         controls, headline, recipe["hook_points"], rules(recipe), recipe["group_names"]
     )

@@ -44,7 +44,7 @@ def compute(run: Run) -> None:
 
     from clipsteer.activations.inputs import open_backbone
     from clipsteer.backbones.tokens import tokens_meant
-    from clipsteer.dictionaries.inputs import open_dictionary
+    from clipsteer.dictionaries.inputs import member, named_in, open_dictionary
     from clipsteer.dictionaries.tokens import edited, suited
     from clipsteer.report.drawing import Title
     from clipsteer.report.edited_figure import EditedImage, edited_figure
@@ -59,16 +59,16 @@ def compute(run: Run) -> None:
     saes = {name for name, _, kind in recipe["dictionaries"] if kind != "neurons"}
     selections = {}
     for input_name in sorted(n for n in run.inputs if n.startswith("selection/")):
-        of, _, number = input_name.removeprefix("selection/").rpartition("/layer_")
+        of, number = named_in(input_name.removeprefix("selection/"))
         if of in saes:
-            selections[int(number), of] = run.json(input_name)
+            selections[number, of] = run.json(input_name)
     unmodified = unmodified_counts(selections)
     condition, (layer, name) = first_choice(selections, hooks, rules(recipe), unmodified)
     chosen = selections[layer, name][condition]["features"] if condition else []
     features = np.asarray(chosen, dtype=np.int64)
     model = open_backbone(run, crop=recipe["crop"])
-    member = f"dictionary/{name}/layer_{layer:02d}"
-    dictionary = suited(open_dictionary(run, model.width, model.device, member), model.cls)
+    place = f"dictionary/{member(name, layer)}"
+    dictionary = suited(open_dictionary(run, model.width, model.device, place), model.cls)
     tokens = edited(tokens_meant(recipe["tokens"], model.cls), dictionary)
     head = load(run.blob("head"))["head"]
     site = Site(model, head, dictionary, layer, hooks[name], tokens, recipe["error_term"])

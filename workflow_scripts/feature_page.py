@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from clipsteer.dictionaries.inputs import member
 from clipsteer.runner.step import Action, Job, Run, main
 from clipsteer.steering.shown import pair_inputs, shown_inputs
 
@@ -47,9 +48,7 @@ def compute(run: Run) -> None:
     shown = shown_places(run, list(hooks))
     images = ShownImages(run, recipe["dataset"])
     views = {
-        (place.dictionary, place.layer): run.json(
-            f"views/{place.dictionary}/layer_{place.layer:02d}"
-        )
+        (place.dictionary, place.layer): run.json(f"views/{member(place.dictionary, place.layer)}")
         for place in shown
         if any(name.startswith("views/") for name in run.inputs)
     }

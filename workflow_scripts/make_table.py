@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from clipsteer.dictionaries.inputs import named_in
 from clipsteer.errors import ClipsteerError
 from clipsteer.runner.step import Action, Job, Run, main
 
@@ -74,8 +75,7 @@ def _members(run: Run, kind: str) -> list[tuple[str, str, int]]:
     for name in run.inputs:
         head, _, member = name.partition("/")
         if head == kind:
-            dictionary, _, layer = member.rpartition("/layer_")
-            found.append((name, dictionary, int(layer)))
+            found.append((name, *named_in(member)))
     return sorted(found, key=lambda item: (order.index(item[1]), item[2]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clipsteer.dictionaries.inputs import member
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def plan(job: Job) -> dict[str, Action]:
         f"layer_{layer:02d}": Action(
             settings,
             {
-                f"{output}/{name}": job.output(kind, output, f"{name}/layer_{layer:02d}")
+                f"{output}/{name}": job.output(kind, output, member(name, layer))
                 for name in job.recipe["hook_points"]
                 for kind, output in (("dictionary", "dictionary"), ("top_images", "features"))
             },

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from clipsteer.dictionaries.inputs import member
+from clipsteer.dictionaries.inputs import layers_of, member
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
@@ -31,35 +31,21 @@ def plan(job: Job) -> dict[str, Action]:
 def compute(run: Run) -> None:
     from clipsteer.report.stability import render, stability_table
     from clipsteer.report.table import csv_text
+    from clipsteer.steering.spread import gains_at
 
     recipe = run.recipe
     labels = {key: recipe[key] for key in ("dataset", "source", "model")}
     found = []
     for relation in recipe["relations"]:
         names = relation["dictionaries"]
-        for layer in _layers(run, ":".join(names)):
-            likeness = run.json(f"likeness/{member(':'.join(names), layer)}")
-            gains = [_gains(run, name, layer) for name in names]
+        pair = ":".join(names)
+        for layer in layers_of(run, "likeness", pair):
+            likeness = run.json(f"likeness/{member(pair, layer)}")
+            gains = [gains_at(run, member(name, layer)) for name in names]
             found.append((relation, layer, likeness, gains))
     table = stability_table(found, labels)
     run.put_bytes("csv", csv_text(table).encode())
     run.put_bytes("markdown", render(table).encode())
-
-
-def _layers(run: Run, pair: str) -> list[int]:
-    found = (name.rpartition("/layer_") for name in run.inputs)
-    return sorted(int(layer) for place, _, layer in found if place == f"likeness/{pair}")
-
-
-def _gains(run: Run, name: str, layer: int) -> dict[str, Any]:
-    from clipsteer.steering.spread import set_gains
-    from clipsteer.tables import read_parquet
-
-    at = member(name, layer)
-    if f"selection/{at}" not in run.inputs:
-        return {}
-    ablation, images = (read_parquet(run.blob(f"{kind}/{at}")) for kind in ("ablation", "images"))
-    return set_gains(run.json(f"selection/{at}"), ablation, images)
 
 
 def cost(job: Sizes) -> Cost:

@@ -46,7 +46,7 @@ def compute(run: Run) -> None:
     from clipsteer.activations.inputs import open_backbone
     from clipsteer.backbones.tokens import tokens_meant
     from clipsteer.data.source import ImageSource
-    from clipsteer.dictionaries.inputs import open_dictionary
+    from clipsteer.dictionaries.inputs import named_in, open_dictionary
     from clipsteer.dictionaries.tokens import edited, suited
     from clipsteer.report.storage import Row, storage_table
     from clipsteer.report.table import csv_text
@@ -67,9 +67,7 @@ def compute(run: Run) -> None:
         key=lambda member: (list(hooks).index(member.rpartition("/")[0]), member),
     )
     places = {
-        member: (hooks[name], int(layer))
-        for member in members
-        for name, _, layer in [member.rpartition("/layer_")]
+        member: (hooks[name], layer) for member in members for name, layer in [named_in(member)]
     }
     images = [
         image

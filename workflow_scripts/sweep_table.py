@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from clipsteer.dictionaries.inputs import member
+from clipsteer.dictionaries.inputs import layers_of, member
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def compute(run: Run) -> None:
         sweep["name"]: [
             _place(run, point["name"], layer)
             for point in sweep["points"]
-            for layer in _layers(run, point["name"])
+            for layer in layers_of(run, "evaluation", point["name"])
         ]
         for sweep in recipe["sweeps"]
     }
@@ -57,23 +57,14 @@ def compute(run: Run) -> None:
         run.say(sentence)
 
 
-def _layers(run: Run, point: str) -> list[int]:
-    found = (name.rpartition("/layer_") for name in run.inputs)
-    return sorted(int(layer) for place, _, layer in found if place == f"evaluation/{point}")
-
-
 def _place(run: Run, point: str, layer: int) -> Place:
     from clipsteer.report.sweep import Place
-    from clipsteer.steering.spread import set_gains
-    from clipsteer.tables import read_parquet
+    from clipsteer.steering.spread import gains_at
 
     at = member(point, layer)
-    gains: dict[str, Any] = {}
-    if f"selection/{at}" in run.inputs:
-        ablation, images = (read_parquet(run.blob(f"{k}/{at}")) for k in ("ablation", "images"))
-        gains = set_gains(run.json(f"selection/{at}"), ablation, images)
     on_validation = run.json(f"evaluation/{at}") | run.json(f"spliced/{at}")
-    return Place(layer, point, on_validation, run.json(f"evaluation_test/{at}"), gains)
+    on_test = run.json(f"evaluation_test/{at}")
+    return Place(layer, point, on_validation, on_test, gains_at(run, at))
 
 
 def cost(job: Sizes) -> Cost:

@@ -38,6 +38,18 @@ def member(name: str, layer: int) -> str:
     return f"{name}/layer_{layer:02d}"
 
 
+def named_in(member: str) -> tuple[str, int]:
+    """The name and the layer that `member` was given."""
+    name, _, layer = member.rpartition("/layer_")
+    return name, int(layer)
+
+
+def layers_of(run: Run, kind: str, name: str) -> list[int]:
+    """The layers, sorted, of which an action has inputs `<kind>/<member>` of a dictionary."""
+    inputs = (at.removeprefix(f"{kind}/") for at in run.inputs if at.startswith(f"{kind}/"))
+    return sorted(layer for found, layer in map(named_in, inputs) if found == name)
+
+
 def log_inputs(job: Job, layer: int) -> dict[str, str]:
     """Digest of the log of one layer's training; nothing where the dictionary was not trained here."""
     trained = job.inputs["dictionary"].members.get(member_name(job, layer))

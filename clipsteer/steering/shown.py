@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from clipsteer.dictionaries.inputs import named_in
+
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
@@ -59,11 +61,11 @@ def shown_places(run: Run, order: list[str]) -> list[ShownPlace]:
     for name in run.inputs:
         kind, _, member = name.partition("/")
         if kind == "features":
-            dictionary, _, layer = member.rpartition("/layer_")
+            dictionary, layer = named_in(member)
             features = read_parquet(run.blob(name))
             examples = read_parquet(run.blob(f"examples/{member}"))
             about = run.json(f"about/{member}")
-            found.append(ShownPlace(dictionary, int(layer), features, examples, about))
+            found.append(ShownPlace(dictionary, layer, features, examples, about))
     return sorted(found, key=lambda place: (order.index(place.dictionary), place.layer))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -12,6 +12,10 @@ from clipsteer.steering.choose import CONDITIONS
 from clipsteer.steering.counts import GroupCounts
 from clipsteer.steering.outcomes import TARGETED, outcomes
 from clipsteer.steering.significance import gain
+from clipsteer.tables import read_parquet
+
+if TYPE_CHECKING:
+    from clipsteer.runner.step import Run
 
 MEASURES = ("n_features", "gain", "gain_low", "gain_high")
 
@@ -19,6 +23,14 @@ MEASURES = ("n_features", "gain", "gain_low", "gain_high")
 def columns() -> tuple[str, ...]:
     """Of each condition its measures: `relaxed_gain`."""
     return tuple(f"{condition}_{name}" for condition in CONDITIONS for name in MEASURES)
+
+
+def gains_at(run: Run, member: str) -> dict[str, Any]:
+    """`set_gains` of a place, from an action's inputs `selection/`, `ablation/` and `images/`; empty without them."""
+    if f"selection/{member}" not in run.inputs:
+        return {}
+    ablation, images = (read_parquet(run.blob(f"{k}/{member}")) for k in ("ablation", "images"))
+    return set_gains(run.json(f"selection/{member}"), ablation, images)
 
 
 def set_gains(
