@@ -27,6 +27,7 @@ _DISTRIBUTIONS = {
     "skimage": "scikit-image",
     "cv2": "opencv-python",
     "dateutil": "python-dateutil",
+    "markdown_it": "markdown-it-py",
     "mpl_toolkits": "matplotlib",
     "attr": "attrs",
     "_pytest": "pytest",
