@@ -21,7 +21,7 @@ from clipsteer.report.markdown import grid
 
 TABLE = Path("results/typographic_table.csv")
 # Without and with a place; of those with one the last layer is shown, and of the SAE every other.
-EVERYWHERE = ("none", "defense_prefix", "output_projection")
+EVERYWHERE = ("none", "defense_prefix", "output_projection", "paint_patching")
 AT_LAST = (
     *("sae", "defense_prefix+sae", "random", "neurons", "mean_difference", "leace"),
     "random_neurons",

@@ -123,6 +123,100 @@ rule train_projection:
         " --inputs train {input.train} --inputs train_attacked {input.attacked} --pointer {output}"
 
 
+rule train_patching:
+    input:
+        model=INPUTS.model,
+        classes=f"{REFS}/{{dataset}}/classes.json",
+        heads=f"{REFS}/{{dataset}}/class_heads.json",
+        train=f"{REFS}/{{dataset}}/activations/train/shards.json",
+        attacked=f"{REFS}/{{dataset}}/activations/train_attacked/shards.json",
+        world=INPUTS.world,
+    output:
+        f"{REFS}/{{dataset}}/patching.json",
+    log:
+        "logs/train_patching/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tuned),
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("train_patching"),
+    params:
+        recipe=RECIPES.of("train_patching"),
+        chain=expected_chain,
+    shell:
+        shell_words("train_patching")
+        + "--name {wildcards.dataset} --input model={input.model} --input classes={input.classes}"
+        " --input heads={input.heads} --input train={input.train}"
+        " --input train_attacked={input.attacked}"
+        " --inputs world/{wildcards.dataset} {input.world} --pointer {output}"
+
+
+rule tune_patching:
+    input:
+        model=INPUTS.model,
+        classes=f"{REFS}/{{dataset}}/classes.json",
+        heads=f"{REFS}/{{dataset}}/class_heads.json",
+        patching=f"{REFS}/{{dataset}}/patching.json",
+        validation=f"{REFS}/{{dataset}}/activations/validation/shards.json",
+        attacked=f"{REFS}/{{dataset}}/activations/validation_attacked/shards.json",
+        world=INPUTS.world,
+    output:
+        f"{REFS}/{{dataset}}/patched.json",
+    log:
+        "logs/tune_patching/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tuned),
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("tune_patching"),
+    params:
+        recipe=RECIPES.of("tune_patching"),
+        chain=expected_chain,
+    shell:
+        shell_words("tune_patching")
+        + "--name {wildcards.dataset} --input model={input.model} --input classes={input.classes}"
+        " --input heads={input.heads} --input patching={input.patching}"
+        " --input validation={input.validation} --input validation_attacked={input.attacked}"
+        " --inputs world/{wildcards.dataset} {input.world} --pointer {output}"
+
+
+rule evaluate_patching:
+    input:
+        patched=INPUTS.patched,
+        classes=f"{REFS}/{{dataset}}/classes.json",
+        heads=f"{REFS}/{{dataset}}/class_heads.json",
+        test=f"{REFS}/{{dataset}}/activations/test/shards.json",
+        attacked=INPUTS.attacked_list,
+        world=INPUTS.world,
+    output:
+        f"{REFS}/{{dataset}}/patched_answers.json",
+    log:
+        "logs/evaluate_patching/{dataset}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.typographic),
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("evaluate_patching"),
+    params:
+        recipe=RECIPES.of("evaluate_patching"),
+        chain=expected_chain,
+    shell:
+        shell_words("evaluate_patching")
+        + "--name {wildcards.dataset} --input patched={input.patched}"
+        " --input classes={input.classes} --input heads={input.heads} --input test={input.test}"
+        " --inputs test_attacked {input.attacked}"
+        " --inputs world/{wildcards.dataset} {input.world} --pointer {output}"
+
+
 rule tune_defences:
     input:
         model=INPUTS.model,

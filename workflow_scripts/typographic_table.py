@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.runner.step import Action, Job, Run, main
@@ -28,10 +28,16 @@ def plan(job: Job) -> dict[str, Action]:
     for dataset, _ in job.recipe["datasets"]:
         inputs[f"labels/{dataset}"] = job.output(f"classes/{dataset}", "labels_test")
         inputs |= job.of_members(f"attacked/{dataset}", "answers", f"answers/{dataset}")
+        if job.inputs["patched"].members:
+            inputs[f"patched/{dataset}"] = job.output(f"patched/{dataset}", "answers")
+            inputs["alpha"] = job.output("patched", "alpha")
     return {"all": Action(job.recipe, inputs)}
 
 
 def compute(run: Run) -> None:
+    import polars as pl
+
+    from clipsteer.defences.evaluating import PATCHING
     from clipsteer.report import typographic as report
     from clipsteer.report.table import csv_text
     from clipsteer.report.typographic_figures import layers_figure
@@ -41,11 +47,21 @@ def compute(run: Run) -> None:
     members = [key.removeprefix("chosen/") for key in run.inputs if key.startswith("chosen/")]
     layers = {member: int(member.rpartition("_")[2]) for member in members}
     last = max(layers.values())
+    scales = {PATCHING: run.json("alpha")} if "alpha" in run.inputs else {}
+
+    def chosen(member: str) -> dict[str, Any]:
+        found = run.json(f"chosen/{member}")
+        return {**found, "scales": {**found["scales"], **scales}}
+
+    def answers(dataset: str, member: str) -> pl.DataFrame:
+        names = (f"answers/{dataset}/{member}", f"patched/{dataset}")
+        return pl.concat([read_parquet(run.blob(name)) for name in names if name in run.inputs])
+
     places = [
         report.Answered(
             *(dataset, source, hook_point, layers[member], name),
-            run.json(f"chosen/{member}"),
-            read_parquet(run.blob(f"answers/{dataset}/{member}")),
+            chosen(member),
+            answers(dataset, member),
             read_parquet(run.blob(f"labels/{dataset}")),
             papers and layers[member] == last,
         )

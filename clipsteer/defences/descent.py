@@ -38,21 +38,21 @@ def stream(number: int, seed: int) -> np.random.Generator:
 def descend(
     optimiser: torch.optim.Optimizer,
     loss_of: Callable[[Tensor], Tensor],
-    pairs: Pairs,
+    targets: Tensor,
     how: Descent,
     rng: np.random.Generator,
     progress: Callable[[int], None] | None = None,
 ) -> list[float]:
     """The loss of each step. `loss_of` is given the step's rows of the pairs; `rng` draws the order of each epoch.
 
-    `progress` is called with the number of steps done since its last call.
+    `targets` (N,): the pairs' classes. `progress` is called with the number of steps done since its last call.
     """
-    n, losses = len(pairs.targets), list[float]()
+    n, losses = len(targets), list[float]()
     steps = how.epochs * math.ceil(n / how.batch_size)
     for _ in range(how.epochs):
         order = np.argsort(rng.random(n), kind="stable")
         for start in range(0, n, how.batch_size):
-            rows = torch.from_numpy(order[start : start + how.batch_size]).to(pairs.targets.device)
+            rows = torch.from_numpy(order[start : start + how.batch_size]).to(targets.device)
             loss = loss_of(rows)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

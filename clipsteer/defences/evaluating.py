@@ -26,8 +26,10 @@ from clipsteer.steering.pairs import margins
 
 NONE, PREFIX, SAE, NEURONS, RANDOM = "none", "defense_prefix", "sae", "neurons", "random"
 BOTH = f"{PREFIX}+{SAE}"
-PROJECTION = "output_projection"
-EVERYWHERE = (NONE, PREFIX, PROJECTION)
+PROJECTION, PATCHING = "output_projection", "paint_patching"
+UNMODIFIED = (NONE, PREFIX, PROJECTION)
+"""Defences that are read off the unmodified model's own pass."""
+EVERYWHERE = (*UNMODIFIED, PATCHING)
 """Defences that need no place in the vision tower."""
 Schema = dict[str, pl.DataType | type[pl.DataType]]
 HeadPair = tuple[torch.Tensor, torch.Tensor]
@@ -86,7 +88,7 @@ def answers(
 ) -> pl.DataFrame:
     """Columns as in SCHEMA: a row a view and defence, with class and margin of each image, (N,).
 
-    `heads`: (K, p) without and with the prefix; `projection` (p, p). EVERYWHERE are read off the unmodified model's
+    `heads`: (K, p) without and with the prefix; `projection` (p, p). UNMODIFIED are read off the unmodified model's
     own pass.
     """
     rows: list[tuple[object, ...]] = []
@@ -108,7 +110,7 @@ def answers(
         unmodified = read(seen)
         projected = projected_logits(seen, heads[0], projection).cpu().numpy()
         every = unmodified["plain"], unmodified["prefixed"], projected
-        for defence, scores in zip(EVERYWHERE, every, strict=True):
+        for defence, scores in zip(UNMODIFIED, every, strict=True):
             say(view, defence, None, scores)
         evaluator = place.evaluator(view, read, reads)
         edited = predict_edits(evaluator, [one.edit for one in tried], progress).edited

@@ -79,7 +79,7 @@ def train_prefix(
         return prefix_loss(pairs, rows, plain[which], head, (backbone.logit_scale, recipe.clean))
 
     how = Descent(recipe.epochs, recipe.batch_size, recipe.lr, recipe.final_lr)
-    losses = descend(optimiser, loss_of, pairs, how, rng, progress)
+    losses = descend(optimiser, loss_of, pairs.targets, how, rng, progress)
     return token.detach().cpu(), losses
 
 

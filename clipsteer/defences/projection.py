@@ -56,7 +56,7 @@ def train_projection(
 
     optimiser = torch.optim.Adam([matrix], lr=recipe.lr)
     how = Descent(recipe.epochs, recipe.batch_size, recipe.lr, 0.0)
-    losses = descend(optimiser, loss_of, pairs, how, stream(_STREAM, seed), progress)
+    losses = descend(optimiser, loss_of, pairs.targets, how, stream(_STREAM, seed), progress)
     return matrix.detach().cpu(), losses
 
 

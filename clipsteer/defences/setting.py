@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from clipsteer.dictionaries.inputs import open_dictionary
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from PIL.Image import Image
 
     from clipsteer.activations.reader import ActivationReader
     from clipsteer.backbones.base import Backbone
@@ -65,6 +67,40 @@ def trained_pairs(run: Run, device: torch.device | str) -> Pairs:
     )
     targets = read_parquet(run.blob("labels"))["target"].to_numpy().astype("int64")
     return Pairs(clean, attacked, torch.from_numpy(targets).to(device))
+
+
+def image_inputs(job: Job, views: Sequence[str]) -> dict[str, str]:
+    """Digests of the lists of images of each view, the name of an input."""
+    return {
+        f"{view}/{shard}": job.output(view, shard, member)
+        for view in views
+        for member, lists in job.inputs[view].members.items()  # of photographs none, as above
+        for shard in sorted(lists.outputs)
+    }
+
+
+@dataclass(frozen=True)
+class Images:
+    """How many there are, and how each is loaded by its row."""
+
+    count: int
+    load: Callable[[int], Image]
+
+
+def view_images(run: Run, view: str) -> Images:
+    """The images of a view, attacked ones with their words on them."""
+    from clipsteer.data.source import ImageSource
+    from clipsteer.data.words import load_attacked
+
+    loads, starts, count = list[Callable[[int], "Image"]](), list[int](), 0
+    for name in sorted(name for name in run.inputs if name.startswith(f"{view}/")):
+        listing = run.json(name)
+        listed, start, place = listing["images"], listing["start"], run.files(run.runtime.name)
+        source = ImageSource(run.store, place, listed, start, seed=None)
+        loads.append(load_attacked(source.load, listing))
+        starts.append(start)
+        count = start + len(listed)
+    return Images(count, lambda row: loads[bisect_right(starts, row) - 1](row))
 
 
 def has_view(run: Run, view: str) -> bool:

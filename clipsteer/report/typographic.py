@@ -15,6 +15,7 @@ from clipsteer.defences.evaluating import (
     EVERYWHERE,
     NEURONS,
     NONE,
+    PATCHING,
     PREFIX,
     PROJECTION,
     RANDOM,
@@ -29,6 +30,7 @@ DEFENCES = {
     NONE: "No defense",
     PREFIX: "DP",
     PROJECTION: "output projection",
+    PATCHING: "patched weights (PAINT)",
     SAE: "SAE (ours)",
     BOTH: "DP + ours",
     RANDOM: "random features",
@@ -91,7 +93,7 @@ def table(places: Sequence[Answered], model: str, tuned: str) -> pl.DataFrame:
                     continue
                 seen.add((place.benchmark, row["defence"]))
                 row |= {"hook_point": None, "layer": None, "dictionary": None}
-                row |= dict.fromkeys(("tau", "lambda", "n_f", "n_f_star", "random_cosine", "scale"))
+                row |= dict.fromkeys(("tau", "lambda", "n_f", "n_f_star", "random_cosine"))
             found.append(row)
             if place.benchmark == tuned and row["clean"] is not None:
                 kept[_where(row)] = row["clean"]
@@ -157,7 +159,7 @@ def _rows(place: Answered, model: str) -> Iterator[dict[str, Any]]:
             for column, name in (("p_none", NONE), ("p_prefix", PREFIX)):
                 if defence != name:
                     row[column] = mcnemar_exact(base[name][in_attacked], own[0])
-        if printed and not drawn and defence not in (PREFIX, BOTH, PROJECTION):
+        if printed and not drawn and defence not in (PREFIX, BOTH, PROJECTION, PATCHING):
             plain = told["clean"][NONE,][1][0], told["attacked"][NONE,][1][0]
             row |= _effect(plain, told["clean"][defence,][1][0], margins[0])
         yield row
@@ -288,13 +290,14 @@ def _by_layer(rows: pl.DataFrame) -> str:
 
 def _chosen(found: pl.DataFrame, tuned: str) -> str:
     rows = found.filter(
-        pl.col("benchmark") == tuned, pl.col("defence").is_in([SAE, NEURONS, "mean_difference"])
+        pl.col("benchmark") == tuned,
+        pl.col("defence").is_in([PATCHING, SAE, NEURONS, "mean_difference"]),
     )
     head = ["", "layer", "tau", "lambda", "features F", "features F*", "scale", "clean, change"]
     body = [
         [
             _named(row),
-            f"L{row['layer']}",
+            MISSING if row["layer"] is None else f"L{row['layer']}",
             _number(row["tau"], ".3g"),
             _number(row["lambda"], "g"),
             _number(row["n_f"], ","),
@@ -321,10 +324,11 @@ def _reading(found: pl.DataFrame, tuned: str) -> list[str]:
         f"Clean, change: points on the clean test images of {tuned}, against the unmodified model.",
         "Fooled: per cent of attacked images for which the model says the printed word, a benchmark each.",
         "Random rows are means over draws of as many features as F*.",
+        f"Scale: of an edit along a direction; of {DEFENCES[PATCHING]} alpha, how far the weights go from those of the "
+        "model (0) to those fine-tuned against words (1).",
         "0 features, or no scale: nothing gained on validation, so the model is left alone.",
         "The CSV has exact McNemar p-values against no defence (`p_none`) and against Defense-Prefix (`p_prefix`), "
-        "unadjusted, and of painted pairs what part of the true effect came back (`recovery`). Not there: "
-        "`paint_patching`.",
+        "unadjusted, and of painted pairs what part of the true effect came back (`recovery`).",
     ]
     if len(cosine):
         lines.insert(

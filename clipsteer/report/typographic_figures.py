@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from clipsteer.defences.evaluating import BOTH, NEURONS, NONE, PREFIX, PROJECTION, RANDOM, SAE
+from clipsteer.defences.evaluating import (
+    BOTH,
+    NEURONS,
+    NONE,
+    PATCHING,
+    PREFIX,
+    PROJECTION,
+    RANDOM,
+    SAE,
+)
 from clipsteer.report.drawing import painted_label, saved
 from clipsteer.report.typographic import DEFENCES
 
@@ -20,7 +29,12 @@ _LINES = {
     "mean_difference": ("#CC79A7", "^", "-"),
     "leace": ("#E69F00", "v", "-"),
 }
-_LEVELS = {NONE: ("#444444", ":"), PREFIX: ("#009E73", "--"), PROJECTION: ("#56B4E9", "-.")}
+_LEVELS = {
+    NONE: ("#444444", ":"),
+    PREFIX: ("#009E73", "--"),
+    PROJECTION: ("#56B4E9", "-."),
+    PATCHING: ("#000000", "-."),
+}
 
 
 def layers_figure(found: pl.DataFrame, tuned: str, path: Path) -> None:

@@ -10,6 +10,7 @@ from clipsteer.sections.values import (
     WHOLE,
     Absent,
     Amount,
+    Count,
     Fraction,
     Name,
     Null,
@@ -23,7 +24,7 @@ from clipsteer.sections.values import (
 )
 
 _TUNE = "tune_defences"
-_TRAIN, _PROJECT = "train_prefix", "train_projection"
+_TRAIN, _PROJECT, _FINE_TUNE = "train_prefix", "train_projection", "train_patching"
 
 
 class Grid(Section):
@@ -66,6 +67,22 @@ class Projection(Section):
     )
     orthogonal: Amount = key(
         "weight of the penalty that keeps the matrix near orthogonal", _PROJECT, default=1.0
+    )
+
+
+class Patching(Section):
+    """How the vision tower is fine-tuned, and how far its weights then go (Ilharco et al. 2022)."""
+
+    lr: Rate = key("learning rate of AdamW, the peak of a cosine to 0", _FINE_TUNE, default=1e-5)
+    weight_decay: Amount = key("weight decay of AdamW", _FINE_TUNE, default=0.1)
+    epochs: Count = key(
+        "passes over the training pairs; 0 leaves this defence out", _FINE_TUNE, default=10
+    )
+    batch_size: Positive = key("pairs a step", _FINE_TUNE, default=128)
+    alphas: Annotated[list[Fraction], Field(min_length=1), Once()] = key(
+        "how far the weights go, from those of the model (0) to the fine-tuned ones (1), of which validation chooses",
+        "tune_patching",
+        default=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
     )
 
 
@@ -112,8 +129,11 @@ class Typographic(Section):
         default=[0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0],
     )
     clean_drop: Points = key(
-        "points that accuracy on clean validation images may fall", _TUNE, default=2.0
+        "points that accuracy on clean validation images may fall",
+        f"{_TUNE}, tune_patching",
+        default=2.0,
     )
     random_seeds: Positive = key("random sets beside each chosen one", _TUNE, default=5)
     prefix: Prefix = part({})
     projection: Projection = part({})
+    patching: Patching = part({})

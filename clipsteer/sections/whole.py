@@ -24,11 +24,11 @@ class Configuration(Section):
     seed: Seed = key(
         "one seed for painting, the draw of evaluation images, pre-training, augmentation, SAE training, random "
         "controls, shuffles, the probes' folds and sample, the samples and bootstrap of steerability, words that are "
-        "printed and the training of Defense-Prefix",
+        "printed and the training of defences",
         "paint_world, paint_pairs, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, "
         "make_table, fit_directions, evaluate_subspaces, evaluate_readout, top_images, image_views, "
         "measure_steerability, measure_random, steerability_table, label_attacked, list_attacked, train_prefix, "
-        "train_projection, tune_defences; extract_activations for augmented copies",
+        "train_projection, train_patching, tune_defences; extract_activations for augmented copies",
     )
     store: Store
     runtime: Runtime

@@ -63,6 +63,8 @@ class Commands:
             words += ["--input", f"classes/{dataset}={REFS}/{dataset}/classes.json"]
             words += ["--inputs", f"attacked/{dataset}"]
             words += inputs.attacked_places(dataset)
+            words += ["--inputs", f"patched/{dataset}", *inputs.patched_answers(dataset)]
+        words += ["--inputs", "patched", *inputs.patched(wildcards)]
         return [*words, "--inputs", "tuning", *inputs.tuned_places()]
 
     def typographic_examples(self, wildcards: Any) -> list[str]:

@@ -129,12 +129,26 @@ class Inputs:
         """The output projection of the model."""
         return [f"{REFS}/{tuned}/projection.json" for tuned in self._outline.tuned]
 
+    def patched(self, wildcards: Any) -> list[str]:
+        """The model with patched weights; nothing where these are left out."""
+        return [f"{REFS}/{tuned}/patched.json" for tuned in self._outline.patched]
+
+    def patched_answers(self, dataset: str) -> list[str]:
+        """What it says of a data set."""
+        return [f"{REFS}/{dataset}/patched_answers.json"] if self._outline.patched else []
+
+    def attacked_list(self, wildcards: Any) -> list[str]:
+        """The list of test images with words printed on them; nothing of photographs."""
+        attacked = wildcards.dataset in self._outline.attacked
+        return [self.attacked_shards(wildcards.dataset)] if attacked else []
+
     def typographic(self, wildcards: Any) -> list[str]:
         """All that the typographic table reads."""
-        outline = self._outline
-        classes = [f"{REFS}/{dataset}/classes.json" for dataset in outline.typographic]
-        tuning, attacked = self.tuned_places(), map(self.attacked_places, outline.typographic)
-        return [*classes, *tuning, *(pointer for found in attacked for pointer in found)]
+        found = [*self.tuned_places(), *self.patched(wildcards)]
+        for dataset in self._outline.typographic:
+            found += [f"{REFS}/{dataset}/classes.json", *self.attacked_places(dataset)]
+            found += self.patched_answers(dataset)
+        return found
 
     def typographic_examples(self, wildcards: Any) -> list[str]:
         """All that the figure of attacked images reads: of each benchmark answers, lists of images and its world."""

@@ -222,6 +222,11 @@ class Outline:
         settings = self.config["typographic"]
         return [settings["tuned_on"]] if settings["benchmarks"] else []
 
+    @property
+    def patched(self) -> list[str]:
+        """The same where weights are patched, too."""
+        return self.tuned if self.config["typographic"]["patching"]["epochs"] else []
+
     @cached_property
     def typographic(self) -> list[str]:
         """It, and the benchmarks, each once."""

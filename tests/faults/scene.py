@@ -57,11 +57,14 @@ BESIDE: dict[str, tuple[str, ...]] = {
     ),
     TYPOGRAPHIC: (
         *("label_attacked", "list_attacked", "train_prefix", "build_class_heads"),
-        "train_projection",
+        *("train_projection", "train_patching", "tune_patching", "evaluate_patching"),
         *("tune_defences", "evaluate_defences", "typographic_table"),
     ),
 }
-BESIDE[EXAMPLES] = (*BESIDE[TYPOGRAPHIC][:-1], "typographic_examples")
+BESIDE[EXAMPLES] = (
+    *(step for step in BESIDE[TYPOGRAPHIC][:-1] if not step.endswith("_patching")),
+    "typographic_examples",
+)
 BESIDE[LOOKS[3]] = ("edited_images",)
 BESIDE[LOOKS[2]] = (*BESIDE[BASELINES], "pairs_figure")
 SHUFFLED = nested("steering.shuffles", 2)

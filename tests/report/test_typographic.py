@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,16 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from clipsteer.defences.evaluating import BOTH, EVERYWHERE, NONE, PREFIX, RANDOM, SAE, SCHEMA
+from clipsteer.defences.evaluating import (
+    BOTH,
+    EVERYWHERE,
+    NONE,
+    PATCHING,
+    PREFIX,
+    RANDOM,
+    SAE,
+    SCHEMA,
+)
 from clipsteer.report import paper
 from clipsteer.report import typographic as report
 from clipsteer.report import typographic_examples as examples
@@ -42,7 +52,7 @@ def answers(seed: int, views: tuple[str, ...]) -> pl.DataFrame:
 def place(benchmark: str, seed: int, **changed: Any) -> report.Answered:
     chosen = {
         **{"tau": 0.1, "lambda": None, "n_f": 2, "features": [4, 1, 7]},
-        **{"random_cosine": 0.25, "scales": {"leace": 1.0}},
+        **{"random_cosine": 0.25, "scales": {"leace": 1.5, PATCHING: 0.4}},
     }
     views = changed.pop("views", ("test", "test_attacked"))
     words = changed.pop("words", WORDS)
@@ -83,8 +93,9 @@ def test_every_number_is_that_of_a_plain_count() -> None:
             assert row["recovery"] == pytest.approx(1 - left / effect, abs=6e-5)
             moved = ((kept[0] - plain["test"][1][0]) ** 2).sum()
             assert row["collateral"] == pytest.approx(moved / effect, abs=6e-5)
-        if name in (PREFIX, BOTH, RANDOM):
+        if name in (PREFIX, BOTH, RANDOM, PATCHING):
             assert row["recovery"] is None
+        assert row["scale"] == {"leace": 1.5, PATCHING: 0.4}.get(name)
     none = found.filter(benchmark="bench", defence=NONE).row(0, named=True)
     assert (none["recovery"], none["collateral"], none["p_none"]) == (0.0, 0.0, None)
 
@@ -124,6 +135,8 @@ def test_the_page_has_every_benchmark_and_layer() -> None:
     for words in ("**a**", "**b**", "| L0", "standard deviation of 0.250", "DP + ours, topk"):
         assert words in page
     assert "**tuning**" not in page
+    chosen = page.partition("## What was chosen")[2]
+    assert re.search(r"\| patched weights \(PAINT\) +\| – +\|.*\| 0\.4 +\|", chosen)
 
 
 def test_examples_are_the_first_of_each_kind() -> None:

@@ -76,6 +76,17 @@ def test_pairs_are_painted_where_the_painter_changes_the_attribute_at_hand() -> 
     assert len(inputs().image_views(here)) == len(inputs().of_table("selection")(here))
 
 
+def test_patched_weights_can_be_left_out() -> None:
+    def asked(epochs: int) -> list[str]:
+        found = inputs(typographic={"patching": {"epochs": epochs}}, jobs={})
+        return [path for path in found.typographic(wildcards()) if "patched" in path]
+
+    datasets = ("signs_tuning", "signs_ends", "signs_rows", "signs_bright")
+    answers = [f"{REFS}/{name}/patched_answers.json" for name in datasets]
+    assert asked(1) == [f"{REFS}/signs_tuning/patched.json", *answers]
+    assert asked(0) == []
+
+
 def test_images_are_painted_or_the_users() -> None:
     found = inputs(datasets={"waterbirds": {"root": "/data/birds"}})
     assert found.world(wildcards(dataset="celeba")) == [f"{REFS}/celeba/world.json"]
