@@ -35,6 +35,7 @@ TABLE_FIELDS = "Fields are separated by a comma, a semicolon, a tab or |"
 _ATTRIBUTE, _MISSING = "an attribute's name", "error or drop"
 _FILE = "a file's path below the root, such as lists/mine.csv"
 _COMPATIBLE = "published"
+_ATTACK = "real or synthetic"
 _HELD_OUT = "a whole number from 2"
 
 
@@ -79,8 +80,11 @@ FORMS: Mapping[str, Form] = {
         ("**/annotations.json", "**/classes.json"),
         {},
     ),
+    "scam": Form(
+        "metadata.jsonl and the images that it names", ("**/metadata.jsonl",), {"attack": _ATTACK}
+    ),
 }
-PRINTED = ("rta100", "materzynska")
+PRINTED = ("rta100", "materzynska", "scam")
 """Layouts of photographs with a word in them, which `text` names; "" where there is none."""
 
 # CelebA's attributes as the paper has them.
@@ -207,6 +211,8 @@ def _fits(kind: str, value: object) -> bool:
         return False
     if kind == _COMPATIBLE:
         return value == _COMPATIBLE
+    if kind == _ATTACK:
+        return value in _ATTACK.split(" or ")
     if kind == _FILE:
         return (
             not value.startswith("~")

@@ -40,6 +40,7 @@ Layout = Literal[
     "folder",
     "rta100",
     "materzynska",
+    "scam",
 ]
 Look = Literal["published", "ends", "rows", "bright"]
 PerGroup = Annotated[Positive | None, Null]

@@ -97,8 +97,8 @@ class Typographic(Section):
         allowed="name of a data set",
     )
     benchmarks: Annotated[list[Name], Once()] = key(
-        "the data sets that the table is about: with an `attack`, or photographs with words in them (layouts `rta100` "
-        "and `materzynska`); their split test is looked at",
+        "the data sets that the table is about: with an `attack`, or photographs with words in them (layouts `rta100`, "
+        "`materzynska` and `scam`); their split test is looked at",
         "what a new one needs",
         default=[],
         allowed="list of data sets",

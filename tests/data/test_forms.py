@@ -51,6 +51,7 @@ def faults(layout: str, root: Path | None = None, **options: object) -> list[str
         ("folder", {"manifest": "lists\\m.csv"}, "expected a file's path below the root, such as"),
         ("imagenet", {"held_out": 1}, "held_out: found 1, expected a whole number from 2"),
         ("rta100", {"compatibility": "theirs"}, "found 'theirs', expected published"),
+        ("scam", {"attack": "both"}, "found 'both', expected real or synthetic"),
         ("celeba", {"target": 1}, "options.target: found 1, expected an attribute's name"),
         ("celeba", {"spurious": "Male"}, "found Male as target and as spurious"),
         ("celeba", {"class_names": "woman"}, "options.class_names: unknown"),
@@ -68,9 +69,10 @@ def test_sound_options() -> None:
     assert faults("imagenet", val_labels="val.txt") == faults("waterbirds") == []
     assert {option for form in FORMS.values() for option in form.options} == {
         *("target", "spurious", "missing_images", "val_labels", "manifest"),
-        *("held_out", "compatibility"),
+        *("held_out", "compatibility", "attack"),
     }
     assert faults("imagenet", held_out=10) == faults("rta100", compatibility="published") == []
+    assert faults("scam", attack="synthetic") == []
 
 
 def test_files_that_options_name_are_there(tmp_path: Path) -> None:

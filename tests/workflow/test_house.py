@@ -226,7 +226,7 @@ def test_conda_pins_equal_pyproject() -> None:
 BY_NAME = {
     "clipsteer.data.layouts": (
         *("celeba", "waterbirds", "imagenet", "folder"),
-        *("rta100", "materzynska"),
+        *("rta100", "materzynska", "scam"),
     ),
     "clipsteer.data.painters": ("faces", "birds", "general", "signs", "web"),
     "clipsteer.dictionaries": ("vanilla", "topk", "batchtopk", "matryoshka", "neurons", "imported"),
