@@ -222,7 +222,7 @@ rule tune_defences:
         model=INPUTS.model,
         classes=f"{REFS}/{{dataset}}/classes.json",
         heads=f"{REFS}/{{dataset}}/class_heads.json",
-        dictionary=INPUTS.trained,
+        dictionary=INPUTS.defended,
         train=INPUTS.activations("train"),
         train_attacked=INPUTS.activations("train_attacked"),
         validation=INPUTS.activations("validation"),
@@ -258,7 +258,7 @@ rule evaluate_defences:
         heads=f"{REFS}/{{dataset}}/class_heads.json",
         tuning=INPUTS.tuning,
         projection=INPUTS.projection,
-        dictionary=INPUTS.trained,
+        dictionary=INPUTS.defended,
         test=INPUTS.activations("test"),
         attacked=INPUTS.attacked("test"),
     output:

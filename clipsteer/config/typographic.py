@@ -65,11 +65,6 @@ def _dictionary_faults(config: Config, model: str) -> Iterator[str]:
                 f"typographic.dictionaries: found {name}, expected one of {', '.join(dictionaries)}."
                 + (close_match(name, list(dictionaries)))
             )
-        elif dictionaries[name]["architecture"] == "imported":
-            yield (
-                f"typographic.dictionaries: found {name}, which others have trained; expected one that is trained "
-                "here, or neurons."
-            )
         elif (
             dictionaries[name]["architecture"] != "neurons"
             and dictionary_model(config, name) != model

@@ -59,7 +59,8 @@ def model_of(config: Config, dataset: str) -> str:
 def dictionary_model(config: Config, dictionary: str) -> str:
     """The model of a dictionary: that of the data set it learns from.
 
-    One that others have trained says its own, or has that of the first table that it stands in.
+    One that others have trained says its own, or has that of the first table that it stands in, that of typographic
+    attacks the last.
     """
     settings = config["dictionaries"][dictionary]
     learnt_from = learns_from(settings)
@@ -67,8 +68,10 @@ def dictionary_model(config: Config, dictionary: str) -> str:
         return model_of(config, learnt_from)
     if "model" in settings:
         return str(settings["model"])
-    tables = (table for table, names in _asked(config).items() if dictionary in names)
-    return model_of(config, next(tables, ""))
+    tables = [table for table, names in _asked(config).items() if dictionary in names]
+    if dictionary in typographic_dictionaries(config):
+        tables += typographic_datasets(config)
+    return model_of(config, next(iter(tables), ""))
 
 
 def job_model(config: Config, wildcards: Mapping[str, str]) -> str:

@@ -191,6 +191,14 @@ class Inputs:
         """A dictionary's block of layers, of an imported one as it passed the check; nothing for the neuron basis."""
         return self._dictionary(wildcards.dataset, wildcards.dictionary, wildcards.block)
 
+    def defended(self, wildcards: Any) -> list[str]:
+        """The same of one that stands against typographic attacks: as the data set that it is tuned on has it."""
+        return [
+            pointer
+            for tuned in self._outline.tuned
+            for pointer in self._dictionary(tuned, wildcards.dictionary, wildcards.block)
+        ]
+
     def trained_of_table(self, wildcards: Any) -> list[str]:
         """The same of all dictionaries and blocks of a table."""
         return [

@@ -16,6 +16,7 @@ from clipsteer.config.used import (
     model_of,
     models,
     tiny_models,
+    typographic_dictionaries,
     typographic_models,
     used_models,
     valued,
@@ -162,6 +163,7 @@ class Outline:
     def used_imported(self) -> list[str]:
         """The imported ones that some table asks for."""
         used = {name for names in self.valued.values() for name in names}
+        used |= {*typographic_dictionaries(self.config)}
         return [name for name in self.imported if name in used]
 
     def learns_from(self, dictionary: str) -> str | None:

@@ -171,6 +171,19 @@ def test_a_released_dictionary_names_its_model_or_has_that_of_its_first_table(
     assert "tables.faces: theirs is of the model model (the first table that it stands in" in text
 
 
+def test_a_released_dictionary_of_typographic_attacks_is_of_the_model_of_these() -> None:
+    config: Config = yaml.safe_load((BASE / "config.yaml").read_text())
+    theirs = {"architecture": "imported", "hook_point": "resid_post", "source": "hub:who/{layer}"}
+    config["dictionaries"]["theirs"] = theirs
+    assert dictionary_model(config, "theirs") == "model"
+    config["typographic"]["dictionaries"].append("theirs")
+    assert dictionary_model(validate(config, BASE), "theirs") == "signs"
+    theirs["model"] = "model"
+    assert "typographic.dictionaries: theirs is of the model model, but the data sets" in faults(
+        config
+    )
+
+
 def merged(config: Config, changes: Config) -> Config:
     for key, value in changes.items():
         below = config.get(key)

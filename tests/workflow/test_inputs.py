@@ -130,6 +130,25 @@ def test_the_neuron_basis_is_not_trained_and_has_no_control() -> None:
     ]
 
 
+def test_a_released_dictionary_is_judged_where_defences_are_tuned() -> None:
+    """Benchmarks have no clean validation images."""
+    theirs = {"architecture": "imported", "hook_point": "resid_post", "source": "hub:who/{layer}"}
+    dictionaries = ["theirs", "signs_topk", "neurons"]
+    found = inputs(
+        dictionaries={"theirs": theirs}, typographic={"dictionaries": dictionaries}, jobs={}
+    )
+    block = "layers_00-02"
+    for dataset in ("signs_tuning", "signs_ends"):
+        expected = {
+            "theirs": [f"{REFS}/signs_tuning/theirs/{block}/check.json"],
+            "signs_topk": [f"{REFS}/dictionaries/signs_topk/{block}.json"],
+            "neurons": [],
+        }
+        for name, pointers in expected.items():
+            at = wildcards(dataset=dataset, dictionary=name, block=block)
+            assert found.defended(at) == pointers
+
+
 def test_captions_are_the_vocabulary_of_the_tiny_model_alone() -> None:
     worlds = ("celeba", "waterbirds", "general")
     assert inputs().captioned(wildcards()) == [f"{REFS}/{name}/manifest.json" for name in worlds]

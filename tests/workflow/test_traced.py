@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import polars as pl
+
 from clipsteer.runner.fingerprint import inspect_code
 from tests.runner.traces import Ran, left_out
 from tests.staleness.grounds import PAINTED
 from tests.staleness.scene import Scene
 from tests.workflow.real_trees import celeba_tree, make_model, real_config
 from tests.workflow.released_trees import imported, prisma_layer
-from tests.workflow.runs import WorkingCopy, merged, nested
+from tests.workflow.runs import WorkingCopy, merged
 
 # Python runs this at the start of every job and of the warm worker, as the checkout is on their path.
 TRACER = """
@@ -60,7 +62,10 @@ EVERY_STEP = {
     "model": {"tiny": {"steps": 6}},
     "steering": {"shuffles": 2},
     "tables": {"celeba": ["topk", "theirs"], "waterbirds": []},
-    "typographic": {"benchmarks": ["signs_ends"]},
+    "typographic": {
+        "benchmarks": ["signs_ends"],
+        "dictionaries": ["signs_topk", "signs_theirs", "neurons"],
+    },
     "dictionaries": {"topk": {"grid": {"k": [2, 4]}, "choose": "rule", "rule": {"max_l0": 1000}}},
     "sweep": {"steer": True},
 }
@@ -91,9 +96,12 @@ def test_every_function_that_ran_counts(tmp_path: Path) -> None:
     tracer = TRACER.format(root=str(scene.clone), place=str(place))
     (scene.clone / "sitecustomize.py").write_text(tracer)
     copy = WorkingCopy(scene.clone, scene.store, base=scene.clone)
-    theirs = nested("dictionaries.theirs", imported(prisma_layer(tmp_path / "theirs", 0)))
+    released = imported(prisma_layer(tmp_path / "theirs", 0))
+    theirs = {"dictionaries": {"theirs": released, "signs_theirs": released}}
     started = 'exec "$@"'  # as a process of its own, whose worker is one too
     copy.run(*TABLES, config=merged(EVERY_STEP, theirs), script=started).ok()
+    told = pl.read_csv(scene.clone / "results/typographic_table.csv", infer_schema_length=None)
+    assert {*told.filter(defence="sae")["dictionary"]} == {"signs_topk", "signs_theirs"}
     # once more with files of the user's, which take other ways
     files = real_config(make_model(tmp_path / "clip"), celeba_tree(tmp_path / "celeba"))
     pointers = [f"artifacts/refs/{name}.json" for name in ("model/model", "celeba/manifest")]
