@@ -59,8 +59,8 @@ rule drop_activations:
     log:
         "logs/drop_activations/{table}_{result}_{dataset}_{split}.log",
     wildcard_constraints:
-        table=one_of(OUTLINE.valued),
-        result=one_of(RESULTS),
+        table=one_of([*OUTLINE.valued, TYPOGRAPHIC]),
+        result=one_of([*RESULTS, *TYPOGRAPHIC_RESULTS]),
     priority: 2
     conda:
         "../envs/data.yaml"

@@ -16,7 +16,13 @@ from clipsteer.store.roots import REFS
 from clipsteer.workflow.chains import Chains
 from clipsteer.workflow.commands import Commands, python_of
 from clipsteer.workflow.description import Description
-from clipsteer.workflow.inputs import DROPPED, RESULTS, Inputs
+from clipsteer.workflow.inputs import (
+    DROPPED,
+    RESULTS,
+    TYPOGRAPHIC,
+    TYPOGRAPHIC_RESULTS,
+    Inputs,
+)
 from clipsteer.workflow.needs import Needs
 from clipsteer.workflow.outline import (
     DIRECTED,

@@ -288,6 +288,7 @@ rule evaluate_defences:
 rule typographic_table:
     input:
         INPUTS.typographic,
+        dropped=INPUTS.dropped("attacked_table"),
     output:
         csv=report(
             "results/typographic_table.csv",
@@ -320,6 +321,7 @@ rule typographic_table:
 rule typographic_examples:
     input:
         INPUTS.typographic_examples,
+        dropped=INPUTS.dropped("attacked_examples"),
     output:
         figure=report(
             "results/typographic_examples.png",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from clipsteer.data.forms import ATTACKED, may_pair, unconcerned
@@ -24,6 +25,11 @@ RESULTS = (
     *("sweep", "stability"),
 )
 """What a table has of results that each read activations."""
+
+TYPOGRAPHIC = "typographic"
+"""What the table of typographic attacks is called among these tables."""
+TYPOGRAPHIC_RESULTS = ("attacked_table", "attacked_examples")
+"""What it has."""
 
 _OF_GRIDS = ("sweep", "stability")
 
@@ -368,6 +374,9 @@ class Inputs:
         def read(dataset: str, split: str, *pointers: str) -> None:
             found.setdefault((dataset, split), []).extend(pointers)
 
+        if table == TYPOGRAPHIC:
+            self._read_attacked(result, read)
+            return found
         if result in _OF_GRIDS:
             self._read_by_points(table, result, read)
             return found
@@ -445,6 +454,27 @@ class Inputs:
                     read(table, "validation", f"{place}/selection.json")
                     read(table, "test", f"{place}/ablation.json")
 
+    def _read_attacked(self, result: str, read: Read) -> None:
+        """What defences against typographic attacks are chosen and evaluated on."""
+        outline = self._outline
+        for tuned in outline.tuned:
+            for view in ("train", f"train{ATTACKED}"):
+                read(tuned, view, f"{REFS}/{tuned}/prefix.json", f"{REFS}/{tuned}/projection.json")
+            for name in outline.config["typographic"]["dictionaries"]:
+                for block in outline.blocks(tuned):
+                    place = f"{REFS}/{tuned}/{name}/{block}"
+                    for split in ("train", "validation"):
+                        read(tuned, split, f"{place}/tuning.json")
+                        read(tuned, f"{split}{ATTACKED}", f"{place}/tuning.json")
+                    if outline.is_imported(name):
+                        read(tuned, "validation", f"{place}/check.json")
+                    elif outline.is_trained(name):
+                        self._read_in_training(tuned, name, block, read)
+        for dataset in outline.typographic if result == "attacked_table" else outline.benchmarks:
+            read(dataset, "test", *self.attacked_places(dataset))
+            if dataset in outline.attacked:
+                read(dataset, f"test{ATTACKED}", *self.attacked_places(dataset))
+
     def before_drop(self, wildcards: Any) -> list[str]:
         """What must be there before a split's activations are dropped."""
         readers = self.readers(wildcards.table, wildcards.result)
@@ -454,7 +484,7 @@ class Inputs:
         """Markers that the activations behind a result have been dropped; none where they are kept."""
 
         def markers(wildcards: Any) -> list[str]:
-            table = wildcards.dataset
+            table = getattr(wildcards, "dataset", TYPOGRAPHIC)
             keep = self._outline.config["activations"]["keep"]
             return [
                 DROPPED.format(table=table, result=result, dataset=dataset, split=split)
@@ -467,8 +497,10 @@ class Inputs:
         """What some of Snakemake's jobs will write from the activations of each split (data set/split)."""
         found: dict[str, list[str]] = {
             f"{dataset}/{split}": []
-            for table in self._outline.valued
-            for result in RESULTS
+            for table, result in (
+                *product(self._outline.valued, RESULTS),
+                *product([TYPOGRAPHIC], TYPOGRAPHIC_RESULTS),
+            )
             for dataset, split in self.readers(table, result)
         }
         for job in jobs:

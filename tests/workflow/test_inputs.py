@@ -218,6 +218,48 @@ def test_a_split_goes_only_after_all_that_read_it(
         assert set(found.before_drop(at)) == expected[dataset, split]
 
 
+@pytest.mark.parametrize("result", ["attacked_table", "attacked_examples"])
+def test_activations_of_attacked_images_go_after_all_that_read_them(result: str) -> None:
+    """Of the last one the clean test images that show what a defence costs are not read."""
+    theirs = {"architecture": "imported", "hook_point": "resid_post", "source": "hub:who/{layer}"}
+    names, benchmarks = ["signs_topk", "theirs", "neurons"], ["signs_ends", "photographs"]
+    made = outline(
+        {
+            "activations": {"keep": False},
+            "datasets": {"photographs": {"layout": "scam", "root": "data", "model": "signs"}},
+            "dictionaries": {"theirs": theirs},
+            "typographic": {"benchmarks": benchmarks, "dictionaries": names},
+        }
+    )
+    found, blocks = Inputs(made), ("layers_00-02", "layers_03-03")
+    places = [f"{name}/{block}" for name in names for block in blocks]
+    trained = {f"{REFS}/signs_tuning/{name}.json" for name in ("prefix", "projection")}
+    tuning = {f"{REFS}/signs_tuning/{place}/tuning.json" for place in places}
+    check = {f"{REFS}/signs_tuning/theirs/{block}/check.json" for block in blocks}
+    expected = {
+        ("signs", "train"): {f"{REFS}/dictionaries/signs_topk/{block}.json" for block in blocks},
+        ("signs_tuning", "train"): trained | tuning,
+        ("signs_tuning", "train_attacked"): trained | tuning,
+        ("signs_tuning", "validation"): tuning | check,
+        ("signs_tuning", "validation_attacked"): tuning,
+    }
+    for dataset in (["signs_tuning"] if result == "attacked_table" else []) + benchmarks:
+        for view in ("test", "test_attacked")[: 1 if dataset == "photographs" else 2]:
+            attacked = {f"{REFS}/{dataset}/{place}/attacked.json" for place in places}
+            expected[dataset, view] = attacked
+    assert {
+        split: set(files) for split, files in found.readers("typographic", result).items()
+    } == expected
+    assert set(found.dropped(result)(wildcards())) == {
+        DROPPED.format(table="typographic", result=result, dataset=dataset, split=split)
+        for dataset, split in expected
+    }
+    at = wildcards(table="typographic", result=result, dataset="signs", split="train")
+    assert set(found.before_drop(at)) == expected["signs", "train"]
+    switched_off = Inputs(outline({"typographic": {"benchmarks": []}}))
+    assert switched_off.readers("typographic", result) == {}
+
+
 def test_what_a_sweep_and_the_comparison_of_dictionaries_read_goes_after_them() -> None:
     grid = {"grid": {"seed": [0, 1]}}
     sections = {"sweep": {"steer": False}, "tables": {"celeba": ["topk"], "waterbirds": []}}
@@ -280,6 +322,7 @@ def test_a_run_waits_for_the_jobs_that_it_has(parts: int) -> None:
     found = inputs(
         jobs={"layers_per_job": 2, "extraction_parts": parts},
         tables={"celeba": ["celeba_topk"], "waterbirds": []},
+        typographic={"benchmarks": []},
     )
     train, test = found.parts("celeba", "train"), found.parts("celeba", "test")
     other = found.parts("elsewhere", "train")  # of no table: asked for by itself

@@ -102,6 +102,7 @@ def test_every_function_that_ran_counts(tmp_path: Path) -> None:
     copy.run(*TABLES, config=merged(EVERY_STEP, theirs), script=started).ok()
     told = pl.read_csv(scene.clone / "results/typographic_table.csv", infer_schema_length=None)
     assert {*told.filter(defence="sae")["dictionary"]} == {"signs_topk", "signs_theirs"}
+    assert "typographic/dropped/attacked_table/signs_tuning/train_attacked.json" in copy.pointers()
     # once more with files of the user's, which take other ways
     files = real_config(make_model(tmp_path / "clip"), celeba_tree(tmp_path / "celeba"))
     pointers = [f"artifacts/refs/{name}.json" for name in ("model/model", "celeba/manifest")]
