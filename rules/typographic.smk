@@ -343,3 +343,59 @@ rule typographic_examples:
     shell:
         shell_words("typographic_examples")
         + "{params.inputs:q} --export all/figure={output.figure} --pointer {output.pointer}"
+
+
+# Figures 2 and 10 for attacked images.
+
+
+rule top_attacked:
+    input:
+        tuning=f"{STEERED}/tuning.json",
+        dictionary=INPUTS.defended,
+        activations=INPUTS.activations("validation_attacked"),
+    output:
+        f"{STEERED}/top_attacked.json",
+    log:
+        "logs/top_attacked/{dataset}_{dictionary}_{block}.log",
+    wildcard_constraints:
+        dataset=one_of(OUTLINE.tuned),
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("top_attacked"),
+    params:
+        recipe=RECIPES.of("top_attacked"),
+        chain=expected_chain,
+    shell:
+        shell_words("top_attacked")
+        + "--name {wildcards.dictionary} --input tuning={input.tuning}"
+        " --inputs dictionary {input.dictionary} --inputs activations {input.activations}"
+        " --pointer {output}"
+
+
+rule typographic_top_images:
+    input:
+        INPUTS.typographic_top_images,
+        model=INPUTS.attacked_model,
+        dropped=INPUTS.dropped("attacked_top_images"),
+    output:
+        figure=report(
+            "results/typographic_top_images.png",
+            **in_report("Typographic", "top images", "typographic_top_images", "all"),
+        ),
+        pointer=f"{REFS}/typographic_top_images.json",
+    log:
+        "logs/typographic_top_images.log",
+    conda:
+        "../envs/clip.yaml"
+    resources:
+        **needs("typographic_top_images"),
+    params:
+        recipe=RECIPES.of("typographic_top_images"),
+        chain=expected_chain,
+        inputs=COMMANDS.typographic_top_images,
+    shell:
+        shell_words("typographic_top_images")
+        + "{params.inputs:q} --export all/figure={output.figure} --pointer {output.pointer}"

@@ -115,6 +115,7 @@ def compute(run: Run) -> None:
             scales = recipe["scales"] if method == "mean_difference" else [1.0]
             edits = [AffineEdit(kinds, scale) for scale in scales]
             found["scales"][method] = tuning.choose_scale(scales, judge.of_edits(edits), rule)
+    run.put_bytes("statistics", parquet_bytes(table))
     run.put_json("chosen", found)
     run.put_bytes("sweep", parquet_bytes(tuning.sweep_frame(sets, trials)))
     clean, attacked = trials.resumed.correct

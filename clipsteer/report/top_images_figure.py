@@ -6,6 +6,7 @@ stand features of the set that was selected on validation, on the other neurons 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ from clipsteer.steering.choose import Condition, Rule
 from clipsteer.steering.places import Place, first_choice, unmodified_counts
 from clipsteer.steering.shown import ShownPlace
 
-_ROWS, _IMAGES = 4, 6
+ROWS, IMAGES = 4, 6
+_LETTERS = 153  # of a line above two panels
 # As on the page of features: a veil, clear where a row's activation is largest, of a grey that neither dark
 # nor bright patches look like.
 _GREY, _VEIL = 0.5, 0.8
@@ -71,13 +73,20 @@ def panels(
 
 def _rows(place: ShownPlace, only: Sequence[int] | None = None) -> list[Row]:
     """The features of the largest difference by Eq. 9, of those in `only` if given."""
-    features = place.features.sort("rank")
+    features = place.features
     if only is not None:
         features = features.filter(pl.col("feature").is_in(list(only)))
+    return rows_of(features, place.examples)
+
+
+def rows_of(features: pl.DataFrame, examples: pl.DataFrame) -> list[Row]:
+    """Features of the highest rank, with their difference, and of each the first of its top images."""
     found = []
-    for feature, difference in features.head(_ROWS).select("feature", "difference").rows():
-        top = place.examples.filter((pl.col("feature") == feature) & (pl.col("kind") == "top"))
-        top = top.head(_IMAGES)
+    for feature, difference in (
+        features.sort("rank").head(ROWS).select("feature", "difference").rows()
+    ):
+        top = examples.filter((pl.col("feature") == feature) & (pl.col("kind") == "top"))
+        top = top.head(IMAGES)
         patches = np.array(top["patches"].to_list(), np.float32)
         found.append(Row(f"{feature}\n{difference:+.2g}", top["image"].to_list(), patches))
     return found
@@ -101,7 +110,7 @@ def top_images_figure(
         sides = figure.subfigures(1, len(found), squeeze=False)[0]
         for side, panel in zip(sides, found, strict=True):
             side.suptitle(panel.title, fontsize=9)
-            axes = side.subplots(deep, _IMAGES, squeeze=False)
+            axes = side.subplots(deep, IMAGES, squeeze=False)
             for one in axes.flat:
                 one.axis("off")
             for line, row in zip(axes, panel.rows, strict=False):
@@ -123,8 +132,8 @@ def top_images_figure(
                     veil = np.full((*grid, 4), _GREY)
                     veil[..., 3] = _VEIL * (1 - share)
                     one.imshow(veil, extent=extent, interpolation="nearest")
-        figure.suptitle(
+        said = (
             f"{title}: {painted_label(source)}. Features by number, with their difference by Eq. 9; images of the "
-            "largest activation,\nveiled where the feature is silent (all over where only CLS answers)",
-            fontsize=9,
+            "largest activation, veiled where the feature is silent (all over where only CLS answers)"
         )
+        figure.suptitle(textwrap.fill(said, _LETTERS), fontsize=9)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from clipsteer.config.used import job_name
+from clipsteer.data.forms import ATTACKED
 from clipsteer.dictionaries.inputs import member
 from clipsteer.dictionaries.sources import Local
 from clipsteer.store.roots import REFS
@@ -76,6 +77,19 @@ class Commands:
             words += ["--inputs", f"attacked/{dataset}", *inputs.attacked_places(dataset)]
             if self._outline.is_painted(dataset):
                 words += ["--input", f"world/{dataset}={REFS}/{dataset}/world.json"]
+        return words
+
+    def typographic_top_images(self, wildcards: Any) -> list[str]:
+        """The pointers of the figure of top attacked images by kind."""
+        inputs, words = Inputs(self._outline), list[str]()
+        for tuned in self._outline.tuned:
+            shards = f"{REFS}/{tuned}/activations/validation{ATTACKED}/shards.json"
+            words += ["--name", tuned, "--input", f"validation{ATTACKED}={shards}"]
+            words += ["--inputs", "tuning", *inputs.tuned_places()]
+            words += ["--inputs", "top_attacked", *inputs.top_attacked()]
+            words += ["--inputs", "model", *inputs.attacked_model(wildcards)]
+            if self._outline.is_painted(tuned):
+                words += ["--input", f"world/{tuned}={REFS}/{tuned}/world.json"]
         return words
 
     def learnt_from(self, wildcards: Any) -> list[str]:

@@ -267,6 +267,11 @@ class Derived:
         names = (self._outline.models[m]["name"] for m in typographic_models(self._outline.config))
         return str(next(names, ""))  # without benchmarks there is none, which the step says
 
+    def typographic_crop(self, wildcards: Any) -> str:
+        """Whose centre crop the images of that model get."""
+        (model,) = typographic_models(self._outline.config) or ["model"]
+        return str(self._outline.models[model]["crop"])
+
     def papers_defences(self, wildcards: Any) -> list[str]:
         """The published numbers of Table 2."""
         return [digest_file(path) for path in table2_files()]

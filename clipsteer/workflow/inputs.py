@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from clipsteer.config.used import typographic_models
 from clipsteer.data.forms import ATTACKED, may_pair, unconcerned
 from clipsteer.store.roots import REFS
 from clipsteer.workflow.outline import DIRECTED, MODEL, VOCABULARY, Outline
@@ -28,7 +29,7 @@ RESULTS = (
 
 TYPOGRAPHIC = "typographic"
 """What the table of typographic attacks is called among these tables."""
-TYPOGRAPHIC_RESULTS = ("attacked_table", "attacked_examples")
+TYPOGRAPHIC_RESULTS = ("attacked_table", "attacked_examples", "attacked_top_images")
 """What it has."""
 
 _OF_GRIDS = ("sweep", "stability")
@@ -163,6 +164,24 @@ class Inputs:
             found += [f"{REFS}/{dataset}/classes.json", *self.attacked_places(dataset)]
             found += [self.attacked_shards(dataset), *self._worlds([dataset])]
         return found
+
+    def typographic_top_images(self, wildcards: Any) -> list[str]:
+        """All that the figure of top attacked images reads, but the model."""
+        found = []
+        for tuned in self._outline.tuned:
+            found += [*self.tuned_places(), *self.top_attacked()]
+            found += [f"{REFS}/{tuned}/activations/validation{ATTACKED}/shards.json"]
+            found += self._worlds([tuned])
+        return found
+
+    def top_attacked(self) -> list[str]:
+        """The top attacked images of each dictionary and block of the typographic table."""
+        tuned = self._outline.tuned
+        return [pointer for name in tuned for pointer in self._typographic(name, "top_attacked")]
+
+    def attacked_model(self, wildcards: Any) -> list[str]:
+        """The pointer of the model of that table."""
+        return [MODEL.format(model=name) for name in typographic_models(self._outline.config)]
 
     def attacked_shards(self, dataset: str) -> str:
         """The lists of a benchmark's test images with words on them."""
@@ -457,9 +476,17 @@ class Inputs:
     def _read_attacked(self, result: str, read: Read) -> None:
         """What defences against typographic attacks are chosen and evaluated on."""
         outline = self._outline
+        evaluated = {
+            "attacked_table": outline.typographic,
+            "attacked_examples": outline.benchmarks,
+            "attacked_top_images": [],
+        }[result]
         for tuned in outline.tuned:
+            learnt = ("prefix", "projection") if evaluated else ("prefix",)
             for view in ("train", f"train{ATTACKED}"):
-                read(tuned, view, f"{REFS}/{tuned}/prefix.json", f"{REFS}/{tuned}/projection.json")
+                read(tuned, view, *(f"{REFS}/{tuned}/{name}.json" for name in learnt))
+            if not evaluated:
+                read(tuned, f"validation{ATTACKED}", *self.top_attacked())
             for name in outline.config["typographic"]["dictionaries"]:
                 for block in outline.blocks(tuned):
                     place = f"{REFS}/{tuned}/{name}/{block}"
@@ -470,7 +497,7 @@ class Inputs:
                         read(tuned, "validation", f"{place}/check.json")
                     elif outline.is_trained(name):
                         self._read_in_training(tuned, name, block, read)
-        for dataset in outline.typographic if result == "attacked_table" else outline.benchmarks:
+        for dataset in evaluated:
             read(dataset, "test", *self.attacked_places(dataset))
             if dataset in outline.attacked:
                 read(dataset, f"test{ATTACKED}", *self.attacked_places(dataset))

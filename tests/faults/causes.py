@@ -72,6 +72,8 @@ CHAIN = {
     "evaluate_defences": "error",
     "typographic_table": "write",
     "typographic_examples": "input",
+    "top_attacked": "error",
+    "typographic_top_images": "pointer",
     "sweep_table": "write",
     "compare_dictionaries": "kill",
     "stability_table": "input",

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.data.small_trees import face_name
 from tests.faults.injected import interpreter
 from tests.faults.scene import (
+    ATTACKED,
     BASELINES,
     BEST,
     CONTROL,
@@ -78,7 +79,7 @@ def painted(finished: WorkingCopy, share: Share) -> Change:
     """From the tiny configuration to another one: a table and what else it has."""
     targets = (
         *(TABLE, CONTROL, BASELINES, QUALITY, WORTH, SPARSITY, STORAGE, BEST),
-        *(*LOOKS, STEERABILITY, SWEEP, STABILITY, TYPOGRAPHIC, EXAMPLES),
+        *(*LOOKS, STEERABILITY, SWEEP, STABILITY, TYPOGRAPHIC, EXAMPLES, ATTACKED),
     )
 
     def old(copy: WorkingCopy) -> Outcome:

@@ -31,6 +31,7 @@ QUALITY, WORTH = (f"results/{dataset}_dictionaries.csv" for dataset in ("celeba"
 STEERABILITY = "results/celeba_steerability.csv"
 TYPOGRAPHIC = "results/typographic_table.csv"
 EXAMPLES = "results/typographic_examples.png"
+ATTACKED = "results/typographic_top_images.png"
 SWEEP, STABILITY = "results/celeba_sweep.csv", "results/celeba_stability.csv"
 LOOKS = (
     *("results/celeba_features/index.html", "results/celeba_top_images.png"),
@@ -65,6 +66,10 @@ BESIDE[EXAMPLES] = (
     *(step for step in BESIDE[TYPOGRAPHIC][:-1] if not step.endswith("_patching")),
     "typographic_examples",
 )
+BESIDE[ATTACKED] = (
+    *("label_attacked", "list_attacked", "train_prefix", "build_class_heads", "tune_defences"),
+    *("top_attacked", "typographic_top_images"),
+)
 BESIDE[LOOKS[3]] = ("edited_images",)
 BESIDE[LOOKS[2]] = (*BESIDE[BASELINES], "pairs_figure")
 SHUFFLED = nested("steering.shuffles", 2)
@@ -85,8 +90,9 @@ RESULTS = {
     "top_images_figure": re.compile(r"celeba_top_images"),
     "edited_images": re.compile(r"celeba_edited_images"),
     "steerability_table": re.compile(r"celeba_steerability"),
-    "typographic_table": re.compile(r"typographic_(?!examples)"),
+    "typographic_table": re.compile(r"typographic_(?!examples|top_images)"),
     "typographic_examples": re.compile(r"typographic_examples"),
+    "typographic_top_images": re.compile(r"typographic_top_images"),
     "sweep_table": re.compile(r"celeba_(?:sweep|pareto)"),
     "stability_table": re.compile(r"celeba_stability"),
 }

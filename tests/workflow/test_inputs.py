@@ -218,9 +218,17 @@ def test_a_split_goes_only_after_all_that_read_it(
         assert set(found.before_drop(at)) == expected[dataset, split]
 
 
-@pytest.mark.parametrize("result", ["attacked_table", "attacked_examples"])
-def test_activations_of_attacked_images_go_after_all_that_read_them(result: str) -> None:
-    """Of the last one the clean test images that show what a defence costs are not read."""
+@pytest.mark.parametrize(
+    ("result", "evaluated"),
+    [
+        ("attacked_table", ["signs_tuning", "signs_ends", "photographs"]),
+        ("attacked_examples", ["signs_ends", "photographs"]),
+        ("attacked_top_images", []),
+    ],
+)
+def test_activations_of_attacked_images_go_after_all_that_read_them(
+    result: str, evaluated: list[str]
+) -> None:
     theirs = {"architecture": "imported", "hook_point": "resid_post", "source": "hub:who/{layer}"}
     names, benchmarks = ["signs_topk", "theirs", "neurons"], ["signs_ends", "photographs"]
     made = outline(
@@ -233,7 +241,8 @@ def test_activations_of_attacked_images_go_after_all_that_read_them(result: str)
     )
     found, blocks = Inputs(made), ("layers_00-02", "layers_03-03")
     places = [f"{name}/{block}" for name in names for block in blocks]
-    trained = {f"{REFS}/signs_tuning/{name}.json" for name in ("prefix", "projection")}
+    learnt = ("prefix", "projection") if evaluated else ("prefix",)
+    trained = {f"{REFS}/signs_tuning/{name}.json" for name in learnt}
     tuning = {f"{REFS}/signs_tuning/{place}/tuning.json" for place in places}
     check = {f"{REFS}/signs_tuning/theirs/{block}/check.json" for block in blocks}
     expected = {
@@ -243,7 +252,10 @@ def test_activations_of_attacked_images_go_after_all_that_read_them(result: str)
         ("signs_tuning", "validation"): tuning | check,
         ("signs_tuning", "validation_attacked"): tuning,
     }
-    for dataset in (["signs_tuning"] if result == "attacked_table" else []) + benchmarks:
+    if not evaluated:
+        shown = {f"{REFS}/signs_tuning/{place}/top_attacked.json" for place in places}
+        expected["signs_tuning", "validation_attacked"] |= shown
+    for dataset in evaluated:
         for view in ("test", "test_attacked")[: 1 if dataset == "photographs" else 2]:
             attacked = {f"{REFS}/{dataset}/{place}/attacked.json" for place in places}
             expected[dataset, view] = attacked

@@ -171,7 +171,7 @@ def test_every_result_of_a_data_set_is_of_its_own_model(fresh: WorkingCopy) -> N
         *("label_attacked", "list_attacked", "train_prefix", "build_class_heads"),
         *("train_projection", "tune_defences", "evaluate_defences"),
         *("train_patching", "tune_patching", "evaluate_patching"),
-        *("typographic_table", "typographic_examples"),
+        *("typographic_table", "typographic_examples", "top_attacked", "typographic_top_images"),
     }
 
 

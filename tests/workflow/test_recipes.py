@@ -41,7 +41,7 @@ _APPLIED = {
 }
 _DEFENDED = {
     *("tune_defences", "evaluate_defences"),
-    *("typographic_table", "typographic_examples"),
+    *("typographic_table", "typographic_examples", "top_attacked", "typographic_top_images"),
 }
 _CHOSEN = {"evaluate_directions", "evaluate_subspaces"}
 _VALUED = {"dictionary_table", "sparsity_figure"}

@@ -82,6 +82,7 @@ TABLES = (
     "results/celeba_steerability.csv",
     "results/typographic_table.csv",
     "results/typographic_examples.png",
+    "results/typographic_top_images.png",
     "results/celeba_dictionaries.csv",
     "results/celeba_sparsity.csv",
     "results/general_dictionaries.csv",
