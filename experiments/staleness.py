@@ -45,21 +45,10 @@ state, something was edited and the same command given again. *Computed* are the
 whose jobs ran and found their result in the store; nothing else was looked at. An action is named by its step and its
 data set or dictionary; `*` matches any name, "`a` to `b`" are these steps and those between them, and the number of
 actions is in parentheses. Unless a row says so, the table came out byte for byte as in the first run. Seconds are from
-the command to its end, beside other work. `--rows NAME` runs some rows, by the last column; `--default STORE` runs on
-the default, whose results STORE has. `tests/workflow/test_staleness.py` has the same rows.
+the command to its end, beside other work. `tests/workflow/test_staleness.py` has the same rows, by the last column.
+[Why it comes out so](how-it-runs.md#2-what-is-up-to-date).
 """
 CHECKED = "Where the table changes, it equals that of a run from nothing, byte for byte."
-TAIL = """## What this rests on
-
-- A step's code counts by the syntax trees of what its names lead to, its settings by its recipe, its inputs by their
-  digests; the store's own code by `STORE_SEMANTICS` ([store-protocol.md](store-protocol.md), section 5).
-- Where a step's outputs come out with equal bytes, what follows is restored, in the same run; so is everything after a
-  return to an earlier configuration ([how-it-runs.md](how-it-runs.md)), and fewer layers than before
-  ([activations.md](activations.md#fewer-layers-or-hook-points)).
-- A step takes its fingerprint again before it publishes, so a change while the run is going fails the run.
-- Damaged pointers are mended from their copies; other damaged or deleted objects are made again when, and only when,
-  somebody needs their bytes ([store-protocol.md](store-protocol.md), section 11).
-"""
 CHAIN = (
     *("list_shards", "extract_activations", "train_dictionary", "evaluate_dictionary"),
     *("feature_statistics", "select_features", "ablate_features", "make_table"),
@@ -144,7 +133,7 @@ def document() -> str:
     """The page, from the results on record."""
     found = [RECORDS / f"{name}.json" for name in ABOUT]
     records = [json.loads(path.read_text(encoding="utf-8")) for path in found if path.exists()]
-    return "\n".join([HEAD, *(section(record) for record in records), TAIL])
+    return "\n".join([HEAD, *(section(record) for record in records)])
 
 
 def told(
