@@ -97,7 +97,7 @@ def _text(thing: Any) -> list[str]:
     starts = [n for n, line in enumerate(lines) if line in _SECTIONS]
     paragraphs = ["\n".join(lines[: starts[0] if starts else len(lines)]).strip()]
     for start, stop in zip(starts, [*starts, len(lines)][1:], strict=True):
-        body = inspect.cleandoc("\n".join(lines[start + 1 : stop]))
+        body = textwrap.dedent("\n".join(lines[start + 1 : stop])).strip()
         entries = re.split(r"\n(?=\S)", body)
         listed = [" ".join(entry.split()) for entry in entries if entry.strip()]
         if lines[start] == "Returns:":
