@@ -54,8 +54,8 @@ class Counts(Section):
     """Images of a painted data set's splits."""
 
     train: Images = key(
-        "images. A number is painted with the real correlation, four numbers are images of each group; the worlds "
-        "`general`, `signs` and `web` take one number only",
+        "images: a number is painted with the real correlation, four numbers are images of each group; `general`, "
+        "`signs` and `web` take one number only",
         _PAINTS,
         default=Absent,
         allowed="a number, or four",
@@ -78,12 +78,12 @@ class Painted(Section):
     )
     counts: Counts
     worded: Share = key(
-        "share of the training pictures that have a word on them; for the world `signs` only",
+        "share of training pictures with a word on them; `signs` only",
         "paint_world",
         default=Absent,
     )
     series: Count = key(
-        "another number gives other pictures of the same kind; for the world `signs` only",
+        "another number gives other pictures of the same kind; `signs` only",
         "paint_world",
         default=Absent,
     )
@@ -93,9 +93,9 @@ class Attack(Section):
     """A word of another class, printed on each image when it is read: [typographic attacks](typographic.md)."""
 
     look: Look = key(
-        "`published`: any place, one of eight colours on another (Azuma and Matsui); for the world `signs` dark ink on "
-        "a strip or a note in the top or bottom row (`ends`), on a note in any row (`rows`), in bright ink anywhere "
-        "along the row (`bright`)",
+        "`published`: any place, one of eight colours on another (Azuma and Matsui); in the world `signs`, dark "
+        "ink in the top or bottom row (`ends`), a note in any row (`rows`), bright ink anywhere along the row "
+        "(`bright`)",
         _PRINTS,
     )
     fonts: Annotated[list[SomeText], Field(min_length=1), Once()] = key(
@@ -111,8 +111,8 @@ class Evaluation(Section):
     """How many images of each group are evaluated."""
 
     validation: PerGroup = key(
-        "images of each group that validation uses, drawn by seed; null: every image of the split. Null where there "
-        "are no groups",
+        "images of each group that validation uses, drawn by seed; null: every image of the split. Null where "
+        "there are no groups",
         "build_manifest",
         default=None,
     )
@@ -122,63 +122,61 @@ class Evaluation(Section):
 class Dataset(Section):
     """One data set."""
 
-    layout: Layout = key("how the folder is read, see [real data](#real-data)", "build_manifest")
+    layout: Layout = key("how the folder is read ([real data](#real-data))", "build_manifest")
     model: Name = key(
-        "which model sees the images, see [two models in one run](#two-models-in-one-run)",
+        "which model sees the images ([several models](#two-models-in-one-run))",
         "build_head, extract_activations and all that follows",
         default="model",
         allowed="`model`, which is the section of that name, or a name in `models`",
     )
     root: SomeText = key(
-        "where the images are. Moving a folder and changing its path here recomputes nothing",
+        "where the images are; moving the folder recomputes nothing",
         "build_manifest",
         allowed="`painted`, or a folder",
     )
     options: dict[Text, Option] = key(
-        "options of the layout, see [real data](#real-data); unknown ones and values of the wrong kind are faults",
+        "options of the layout ([real data](#real-data))",
         "build_manifest",
         default={},
         allowed="words by name",
     )
     class_names: Annotated[list[Text], Field(min_length=2)] = key(
-        "names of target 0, target 1 and so on, for the prompts. They belong to the attributes: see "
-        "[other attributes](#other-attributes). Not for layout `imagenet`",
+        "names of target 0, target 1 and so on, for the prompts ([other attributes](#other-attributes)); not for "
+        "layout `imagenet`",
         "build_manifest, build_head",
         default=Absent,
         allowed="two words; more for layout `folder`",
     )
     group_names: Annotated[list[Text], Field(min_length=4), Once()] = key(
-        "names of the groups, for the tables: of target 0 with each spurious value, then of target 1, and so on; they "
-        "belong to the attributes too",
+        "names of the groups, for the tables: of target 0 with each spurious value, then of target 1, and so on",
         "make_table",
         default=Absent,
         allowed="four different words; for layout `folder` as many for each class as there are spurious values",
     )
     class_words: Literal["files", "open_clip"] = key(
-        "what the classes of layout `imagenet` are called in prompts: the first name that the folder's own "
-        "`Labels.json` or `LOC_synset_mapping.txt` has for each (folders that are no wnids go by their own names "
-        "where there is no such file), or the names that open_clip has curated for ImageNet-1k",
+        "names of the classes of layout `imagenet` in prompts: those of its own `Labels.json` or "
+        "`LOC_synset_mapping.txt`, else of the folders; or open_clip's for ImageNet-1k",
         "name_classes",
         default="files",
     )
     templates: Annotated[list[Template], Field(min_length=1)] = key(
-        'prompts; the unit embeddings of several are averaged. `["{}"]`: bare names',
+        'prompts, whose unit embeddings are averaged; `["{}"]`: bare names',
         "build_head, name_classes; train_prefix and build_class_heads of typographic attacks",
         default=Absent,
         allowed="list of texts, each with `{}`",
     )
     unconcerned: dict[SomeText, Annotated[Prompts | None, Null]] = key(
-        "other attributes, each with the prompts of its values 0 and 1: what edits change in their zero-shot accuracy "
-        "stands in `results/<dataset>_baselines.csv`. Attributes of CelebA's table, or columns of your own manifest; "
-        "null switches one off, and the target and the spurious attribute are left out",
+        "other attributes, each with the prompts of its values 0 and 1: `results/<dataset>_baselines.csv` says "
+        "what edits change in their zero-shot accuracy. Attributes of CelebA's table or columns of your manifest; "
+        "null switches one off",
         "unconcerned_attributes",
         default={},
         allowed="two texts, or null, by name",
     )
     evaluation: Evaluation = part({})
     augment: Count = key(
-        "augmented copies of each training image (Section 10.1), beside the original; only dictionaries trained on "
-        "this data set see them",
+        "augmented copies of each training image (Section 10.1), beside the original; only dictionaries trained "
+        "on this data set see them",
         "extract_activations of the copies",
         default=0,
     )

@@ -36,22 +36,22 @@ class Training(Section):
 
     expansion: Positive = key("m = expansion * d features", _AGAIN)
     k: Positive = key(
-        "features kept per token, of `batchtopk` and `matryoshka` on the mean; these and `topk` need it; an error "
-        "elsewhere",
+        "features kept per token (on average, of `batchtopk` and `matryoshka`); needed by these and `topk`, an "
+        "error elsewhere",
         _AGAIN,
         default=Absent,
         allowed="1 to m",
     )
     prefixes: Annotated[list[Fraction], Field(min_length=1)] = key(
-        "shares of the features that describe an activation by themselves, ascending, the last 1; `matryoshka` only, "
-        "which needs it; an error elsewhere",
+        "shares of the features that describe an activation by themselves, ascending, the last 1; needed by "
+        "`matryoshka`, an error elsewhere",
         _AGAIN,
         default=Absent,
         allowed="list of shares, such as [0.0625, 0.125, 0.25, 0.5, 1]",
     )
     l1: Amount = key(
-        "weight of the mean over tokens of sum_j f_j; its scale belongs to `mse`; `vanilla` only, which needs it; an "
-        "error elsewhere",
+        "weight of the mean over tokens of sum_j f_j, on the scale of `mse`; needed by `vanilla`, an error "
+        "elsewhere",
         _AGAIN,
         default=Absent,
     )
@@ -59,7 +59,7 @@ class Training(Section):
     batch_size: Positive = key("tokens a step", _AGAIN, default=4096)
     lr: Rate = key("peak learning rate of Adam", _AGAIN, default=4e-4)
     warmup_steps: Count = key(
-        "steps of linear warm-up, then a cosine; a warm-up that is not shorter than the training is warned of",
+        "steps of linear warm-up, then a cosine; a training that is not longer gives a warning",
         _AGAIN,
         default=200,
     )
@@ -68,19 +68,20 @@ class Training(Section):
         "largest joint norm of the gradients; null: no clipping", _AGAIN, default=1.0
     )
     mse: Literal["prisma", "sum", "normalised"] = key(
-        'reading of "MSE", docs/method.md section 4', _AGAIN, default="prisma"
+        'reading of "MSE" ([method.md](method.md#4-sparse-autoencoders-sections-22-4-and-10))',
+        _AGAIN,
+        default="prisma",
     )
     ghost_grads: Truth = key("whether dead features get the ghost term", _AGAIN, default=True)
     dead_window: Positive = key(
-        "steps without firing after which a feature counts as dead (for the ghost term and the log); with "
-        "`ghost_grads`, a window that is not shorter than the training is warned of",
+        "steps without firing after which a feature counts as dead; with `ghost_grads`, a training that is not longer "
+        "gives a warning",
         _AGAIN,
         default=5000,
     )
     buffer_mb: Positive = key(
-        "MiB of the shuffle's buffers, counted as float32; a larger one shuffles better. A split that fits is read "
-        "once and shuffled fully; else a batch and a run of 16 to 64 images must fit twice. Checked before a run, "
-        "unless the model is a hub name",
+        "MiB of the shuffle's buffers, as float32; a larger one shuffles better. A split that fits is read once "
+        "and shuffled fully; else a batch and a run of 16 to 64 images must fit twice",
         _AGAIN,
         default=2048,
     )
@@ -110,13 +111,13 @@ class Rule(Section):
     """What a point of a grid has to meet on the validation images, layer by layer."""
 
     max_l0: Rate = key(
-        "the largest L0 that it may have; of those the one that explains most is taken; `choose: rule` needs this key "
-        "or the next, not both",
+        "the largest L0 allowed; of those the point that explains most is taken. `choose: rule` needs this key or "
+        "the next, not both",
         "choose_dictionary",
         default=Absent,
     )
     min_explained_variance: Fraction = key(
-        "the least that it has to explain; of those the one with the smallest L0 is taken",
+        "the least variance explained; of those the point with the smallest L0 is taken",
         "choose_dictionary",
         default=Absent,
     )
@@ -126,12 +127,12 @@ class Sweep(Section):
     """What `results/<dataset>_sweep.csv` and `results/<dataset>_stability.csv` are made of."""
 
     max_points: Positive = key(
-        "points that a dictionary's grid may have; a larger one is refused before anything runs",
+        "points that a grid may have",
         "nothing",
         default=64,
     )
     steer: Truth = key(
-        "whether features are selected and ablated with every point too, not only its quality measured",
+        "whether features are also selected and ablated with every point",
         f"{_SWEEP}, stability_table",
         default=False,
     )
@@ -154,8 +155,8 @@ class Dictionary(Section):
         _AGAIN,
     )
     trained_on: Name = key(
-        "whose training split it learns from, with augmented copies if there are any; of `imported` a word for the "
-        "tables",
+        "whose training split it learns from, with augmented copies if there are any; of `imported` a word for "
+        "the tables",
         _AGAIN,
         default=Absent,
         allowed="name of a data set",
@@ -166,30 +167,29 @@ class Dictionary(Section):
     training: Training = part(Absent)
     seed: Seed = key("of its training; without it the run's `seed`", _AGAIN, default=Absent)
     grid: Grid = key(
-        "keys of `training`, and `seed`, each with a list of values: every combination is a dictionary for "
-        "`results/<dataset>_sweep.csv` ([docs/sweeps.md](sweeps.md)); a key that is not listed is that of `training`",
+        "lists of values of keys of `training`, and of `seed`: every combination is a dictionary "
+        "([sweeps.md](sweeps.md))",
         f"{_AGAIN}, of new combinations only",
         default=Absent,
         allowed="list of values, by key",
     )
     choose: Literal["fixed", "pareto", "rule"] = key(
-        "which point of the grid tables use, at each layer: the one of `training` (also where the key is left out), or "
-        "one that is chosen by quality on the table's validation images: where the front of L0 and explained variance "
-        "bends, or by `rule`",
+        "which point of the grid tables use, at each layer: that of `training` (also where the key is left out), "
+        "or by quality on the table's validation images, where the front of L0 and explained variance bends or by "
+        "`rule`",
         "choose_dictionary and all that follows",
         default=Absent,
     )
     rule: Rule = part(Absent)
     source: SomeText = key(
-        "where a released dictionary is from, `{layer}` where the layer goes; this key and all below are of `imported` "
-        "only",
+        "where a released dictionary is from, `{layer}` where the layer goes; this key and all below are of "
+        "`imported` only ([dictionaries.md](dictionaries.md#what-may-stand-in-source))",
         _IMPORT,
         default=Absent,
         allowed="a folder, a file, `hub:ORGANISATION/NAME`, the address of its page, or `prisma:FAMILY`",
     )
     model: Name = key(
-        "the model that a released dictionary is for; without it that of the first table that it stands in. Any other "
-        "one is for the model of the data set that it learns from",
+        "the model that a released dictionary is for; left out, that of the first table that it stands in",
         _IMPORT,
         default=Absent,
         allowed="`model`, or a name in `models`",
@@ -198,7 +198,7 @@ class Dictionary(Section):
         "layers that are from elsewhere", _IMPORT, default=Absent, allowed="layer: source"
     )
     revision: SomeText = key(
-        "branch, tag or commit, of sources on the hub; else their main branch",
+        "branch, tag or commit of sources on the hub; left out, their main branch",
         _IMPORT,
         default=Absent,
     )
@@ -211,7 +211,7 @@ class Dictionary(Section):
         "saev",
         "openai",
         "clipsteer",
-    ] = key("whose files they are; `auto`, and nothing, finds out", _IMPORT, default=Absent)
+    ] = key("whose files they are; left out, as `auto`, this is found out", _IMPORT, default=Absent)
     normalize: Literal["none"] | Rate = key(
         "how activations were scaled before it saw them, where its files do not say",
         _IMPORT,
@@ -227,8 +227,8 @@ class Dictionary(Section):
         "whether it may have been made for a CLIP of another name", _IMPORT, default=Absent
     )
     check: Literal["strict", "report"] = key(
-        "what happens where it does not fit the activations: the run stops (also where the key is left out), or it "
-        "stands in `results/<dataset>_dictionaries.csv` alone",
+        "where it does not fit the activations: stop the run (also where the key is left out), or only report it "
+        "in `results/<dataset>_dictionaries.csv`",
         "check_dictionary",
         default=Absent,
     )

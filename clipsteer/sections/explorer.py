@@ -15,7 +15,7 @@ class Examples(Section):
 
     top: Positive = key("those with the largest activation", _PASS, default=12)
     quantiles: Count = key(
-        "parts, by activation, of a random draw of images on which the feature fires: with 3 its thirds; 0 for none",
+        "parts, by activation, of a random draw of images on which the feature fires: 3 for thirds, 0 for none",
         _PASS,
         default=3,
     )
@@ -29,12 +29,12 @@ class Views(Section):
     """Which images have a view of their own: their features, patch by patch, and what each one's ablation changes."""
 
     images: Count = key(
-        "images of the split, drawn at random, as many of each group; 0 for none",
+        "images of the split, drawn at random, as many of each group; 0: none",
         _VIEWS,
         default=24,
     )
     features: Positive = key(
-        "features of an image: those most active in it, and as many of the selected ones",
+        "features of an image: its most active ones, and as many selected ones",
         _VIEWS,
         default=8,
     )
@@ -49,21 +49,22 @@ class Explorer(Section):
         default="validation",
     )
     selected: Positive = key(
-        "features of each strict and relaxed set that are shown, those of the largest difference by Eq. 9 first, "
-        "and as many random controls",
+        "features of each strict and relaxed set that are shown, largest difference by Eq. 9 first, and as many "
+        "random controls",
         _PASS,
         default=100,
     )
     ends: Count = key(
-        "features that are shown besides, of the largest and of the smallest differences by Eq. 9",
+        "features shown besides, of the largest and the smallest differences by Eq. 9",
         _PASS,
         default=10,
     )
     examples: Examples = part({})
     views: Views = part({})
     thumbnail: Count = key(
-        "pixels of a picture's longer side; 0: only heat maps and file names, for images that may not be handed on",
+        "pixels of a picture's longer side; 0: heat maps and file names only, for images that may not be handed "
+        "on",
         "feature_page",
         default=112,
     )
-    max_mb: Positive = key("a page that would be larger is refused", "feature_page", default=60)
+    max_mb: Positive = key("a larger page is refused", "feature_page", default=60)

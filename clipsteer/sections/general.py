@@ -35,13 +35,13 @@ class Store(Section):
     """Where results are kept."""
 
     root: SomeText = key(
-        "where objects and action records live; may be shared, see [below](#sharing-a-store). The pointers stay in "
+        "where objects and action records live; may be [shared](#sharing-a-store). Pointers stay in "
         "`artifacts/refs` of the working copy",
         _NOTHING,
         allowed="path",
     )
     verify_below_mb: Count = key(
-        "objects below this size are hashed whenever they are read; larger ones by Zarr's checksums and `store verify`",
+        "objects below this size are hashed at each read; larger ones by Zarr's checksums and `store verify`",
         _NOTHING,
     )
 
@@ -50,26 +50,25 @@ class Runtime(Section):
     """Where and how things are computed; nothing of it changes a result."""
 
     device: Literal["auto", "cuda", "cpu"] = key(
-        "where torch computes; `auto` takes cuda where it is there. A Mac computes on its cpu",
+        "where torch computes; `auto` takes cuda where it is there, on a Mac the cpu",
         _NOTHING,
     )
     threads: Positive = key(
-        "threads of a job that extracts, trains, evaluates, selects or ablates (no more than `--cores`). "
-        "Pre-training has its own number",
+        "threads of a job (no more than `--cores`); pre-training has its own number",
         _NOTHING,
     )
     checkpoint_steps: Count = key(
-        "steps of training between two checkpoints; 0: only when the job is asked to stop. [docs/resume.md](resume.md)",
+        "steps of training between two checkpoints; 0: only when the job is asked to stop "
+        "([resume.md](resume.md))",
         _NOTHING,
     )
     warm_worker: Truth = key(
-        "a local run imports torch once, in a process that forks for each job that computes. "
-        "[docs/speed.md](speed.md#starting-the-warm-worker)",
+        "a local run imports torch once, in a process that forks for each job "
+        "([speed.md](speed.md#starting-the-warm-worker))",
         _NOTHING,
     )
     terminal: Literal["brief", "full"] = key(
-        "`brief`: about a line a job; `full`: all that Snakemake and its jobs say, see the "
-        "[README](../README.md#what-a-run-prints)",
+        "about a line a job, or all that Snakemake and its jobs say ([README](../README.md#what-a-run-prints))",
         _NOTHING,
         default="brief",
     )
@@ -79,7 +78,7 @@ class Raw(Section):
     """How the users' own folders are looked at."""
 
     watch: Annotated[Literal["files", "labels", "off", False], Off] = key(
-        "what is looked at in your own data folders before each run, see [watch modes](#watch-modes)",
+        "what is looked at in your own data folders before each run ([watch modes](#watch-modes))",
         "build_manifest of these data sets",
     )
     threads: Positive = key("readers while your files are hashed or looked at", _NOTHING)
@@ -96,8 +95,7 @@ class Activations(Section):
     """What is taken from the model, and how it is stored."""
 
     hook_points: Annotated[list[HookPoint], Field(min_length=1), Once()] = key(
-        "what is stored: the output of an encoder layer (in any case, as evaluation resumes from it), its MLP's output "
-        "before the addition",
+        "what is stored: the output of an encoder layer (in any case), its MLP's output before the addition",
         "extract_activations; fewer hook points than before are restored",
     )
     layers: Layers = key(
@@ -106,16 +104,16 @@ class Activations(Section):
         allowed="`all`, or a list such as `[7, 8, 9]`",
     )
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = key(
-        "number format on disk; docs/activations.md has what each costs",
+        "number format on disk ([what each costs](activations.md#which-format-and-codec))",
         _FOLLOWS,
     )
     codec: Literal["none", "zstd", "blosc-lz4", "blosc-zstd", "blosc-zstd-bits"] = key(
-        "lossless compression; docs/activations.md has what was measured",
+        "lossless compression ([what was measured](activations.md#which-format-and-codec))",
         f"{_FOLLOWS} (values stay the same, so results do)",
     )
     keep: Truth = key(
-        "`false`: a split's values are dropped as soon as nothing in the run reads them any more; "
-        "[docs/activations.md](activations.md#keeping-or-dropping-them)",
+        "`false`: a split's values are dropped as soon as nothing in the run reads them any more "
+        "([activations.md](activations.md#keeping-or-dropping-them))",
         "nothing (tables and markers are looked up again)",
     )
     images_per_shard: Positive = key(
@@ -159,8 +157,7 @@ class Steering(Section):
         _SELECT,
     )
     attribute_value: Count = key(
-        "the value of the spurious attribute whose images are D_A; those with any other value are D_notA. One value a "
-        "run",
+        "the spurious value whose images are D_A; those with any other value are D_notA",
         f"{_SELECT}, fit_directions",
         default=1,
     )
@@ -172,8 +169,8 @@ class Steering(Section):
         "whether what the SAE does not reconstruct stays in", f"{_SELECT}, {_ABLATE}"
     )
     strict: Literal["no_group_falls", "largest_sum"] = key(
-        "what the strict condition asks of a set on validation: that no group's accuracy falls, or that overall and "
-        "worst-group accuracy do not; then the largest sum of the two counts",
+        "what the strict condition asks of a set on validation: that no group's accuracy falls, or that overall "
+        "and worst-group accuracy do not; then the largest sum of the two counts",
         _SELECT,
     )
     strict_slack: Count = key(
@@ -195,8 +192,8 @@ class Head(Section):
     """How cross-entropy is taken of zero-shot classes (Tables 3 and 4)."""
 
     logit_scale: Literal["model", "none"] = key(
-        "what cosines are multiplied by before the softmax: the model's own scale (100 in released CLIPs), or nothing, "
-        "as in Table 4. Classes do not depend on it",
+        "what cosines are multiplied by before the softmax: the model's own scale (100 in released CLIPs), or "
+        "nothing, as in Table 4",
         "splice_dictionary",
         default="model",
     )

@@ -56,13 +56,11 @@ class Tiny(Section):
     batch_size: Positive = key("captioned images a step", _AGAIN)
     lr: Rate = key("peak learning rate of AdamW", _AGAIN)
     warmup_steps: Count = key(
-        "linear warm-up, then a cosine to 0; warned of where it is not shorter than `steps`", _AGAIN
+        "linear warm-up, then a cosine to 0; a warning if `steps` is not larger", _AGAIN
     )
     weight_decay: Amount = key("on matrices, not on biases and norms", _AGAIN)
     clip_norm: Rate = key("largest joint norm of the gradients", _AGAIN)
-    shift: Count = key(
-        "pixels by which an image may move in each direction, as augmentation", _AGAIN
-    )
+    shift: Count = key("pixels by which an image may move each way, as augmentation", _AGAIN)
     max_logit_scale: Rate = key("bound of the learned temperature", _AGAIN)
 
 
@@ -86,14 +84,14 @@ class Model(Section):
         allowed="`tiny`, a folder, or a hub name",
     )
     revision: Annotated[Text | None, Null] = key(
-        "branch, tag or commit of a hub name; null is its main branch. Read for hub names only",
+        "branch, tag or commit of a hub name; null: its main branch",
         "import_clip",
     )
     dtype: Dtype = key(
         "precision of the vision tower's forward pass; text embeddings are always float32", _VISION
     )
     crop: Crop = key(
-        "whose centre crop a CLIP's images get, see below; numbers differ by one pixel's shift",
+        "whose centre crop a CLIP's images get ([below](#how-an-image-becomes-the-models-input))",
         _FOLLOWS,
     )
     tiny: Tiny = part(Absent)
@@ -115,4 +113,9 @@ class OtherModel(Section):
         default=Absent,
         allowed="`all`, or a list such as `[7, 8, 9]`",
     )
-    tiny: Tiny = part(Absent)
+    tiny: Tiny = key(
+        "read only with `source: tiny`; all keys must be given",
+        _AGAIN,
+        default=Absent,
+        allowed="keys as of `model.tiny`",
+    )

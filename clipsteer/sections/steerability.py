@@ -43,8 +43,8 @@ class Vocabulary(Section):
     """The words whose probabilities are measured, V in Section 6.1."""
 
     source: SomeText = key(
-        "`model`: words that the model knows, which are the most frequent whole words of its tokenizer, and of the "
-        "tiny CLIP the words and phrases of the captions that it learns from; or your own file, one entry a line",
+        "`model`: the most frequent whole words of its tokenizer, or of the tiny CLIP the words and phrases of "
+        "its captions; or your own file, one entry a line",
         _EMBED,
         default="model",
         allowed="`model`, or a file",
@@ -69,8 +69,8 @@ class Steerability(Section):
         "images, drawn at random; all, where the split has fewer", _MEASURE, default=192
     )
     features: Sample = key(
-        "features of each dictionary and layer, drawn at random: `all`, a share below 1, or a number from 2, which "
-        "means all where there are fewer",
+        "features of each dictionary and layer, drawn at random: all, a share below 1, or a number from 2 (at "
+        "most all)",
         "measure_steerability",
         default="all",
         allowed="`all`, or above 0",
@@ -87,14 +87,13 @@ class Steerability(Section):
         allowed="list of different numbers, one above 0 at least, within a million",
     )
     curves: Positive = key(
-        "features of the sample whose mean S_f finds the asymptote: the smallest strength after which it changes by "
-        "less than 1 %",
+        "features of the sample whose mean S_f finds the asymptote: the smallest strength after which it changes "
+        "by less than 1 %",
         _MEASURE,
         default=64,
     )
     show: Annotated[list[Count], Field(max_length=3), Once()] = key(
-        "features by number whose curves are drawn, besides the most, the median and the least steerable one of the "
-        "sample",
+        "features whose curves are drawn, besides the most, the median and the least steerable one",
         "measure_steerability",
         default=[],
         allowed="list of at most three numbers of features",
@@ -105,13 +104,13 @@ class Steerability(Section):
         default=0.1,
     )
     beta: Amount = key(
-        "the higher threshold of Eq. 8, of which the paper gives no number: above 0.5 a feature moves the "
-        "probability of less than two words",
+        "the higher threshold of Eq. 8, which the paper does not give: above 0.5 a feature moves the probability "
+        "of less than two words",
         _TABLE,
         default=0.5,
     )
     early_stop: Truth = key(
-        "leave out the other images of a feature once the upper bound of its S_f (99.9 %) is below gamma",
+        "skip a feature's other images once the upper bound of its S_f (99.9 %) is below gamma",
         _MEASURE,
         default=False,
     )

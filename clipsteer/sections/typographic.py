@@ -48,7 +48,7 @@ class Prefix(Section):
     epochs: Positive = key("passes over the training pairs", _TRAIN, default=100)
     batch_size: Positive = key("pairs a step", _TRAIN, default=256)
     clean: Amount = key(
-        "weight of the loss that keeps clean images where they are; that of attacked ones is 1",
+        "weight of the loss that keeps clean images where they are; attacked ones have 1",
         _TRAIN,
         default=3.0,
     )
@@ -61,7 +61,7 @@ class Projection(Section):
     epochs: Positive = key("passes over the training pairs", _PROJECT, default=100)
     batch_size: Positive = key("pairs a step", _PROJECT, default=256)
     clean: Amount = key(
-        "weight of the loss that keeps clean images where they are; that of attacked ones is 1",
+        "as `prefix.clean`",
         _PROJECT,
         default=3.0,
     )
@@ -90,21 +90,21 @@ class Typographic(Section):
     """What `results/typographic_table.csv` is made from; switched off where `benchmarks` is empty."""
 
     tuned_on: Name = key(
-        "the data set with an `attack` whose training images are D_notT and, with the word, D_T, on whose validation "
-        "images everything is chosen, and whose test images show what each defence costs on clean images",
+        "the data set with an `attack` whose training images are D_notT and, with the word, D_T; on its "
+        "validation images everything is chosen, on its test images the cost on clean images is measured",
         "everything in the table",
         default=Absent,
         allowed="name of a data set",
     )
     benchmarks: Annotated[list[Name], Once()] = key(
-        "the data sets that the table is about: with an `attack`, or photographs with words in them (layouts `rta100`, "
-        "`materzynska` and `scam`); their split test is looked at",
+        "the data sets of the table: with an `attack`, or photographs with words in them (layouts `rta100`, "
+        "`materzynska` and `scam`); their test split counts",
         "what a new one needs",
         default=[],
         allowed="list of data sets",
     )
     dictionaries: Annotated[list[Name], Once()] = key(
-        "dictionaries of the model, the neuron basis among them, which mean difference and LEACE stand with",
+        "dictionaries of the model; mean difference and LEACE come with the neuron basis",
         "what a new one needs",
         default=[],
         allowed="list of dictionaries",
@@ -117,8 +117,8 @@ class Typographic(Section):
     )
     thresholds: Grid = part({})
     lambdas: Annotated[list[Annotated[Fraction | None, Null]], Field(min_length=1), Once()] = key(
-        "cosines from which on a feature is added whose direction is like that of a chosen one; null adds none. What "
-        "a cosine means depends on d: that expected of random directions stands beside it",
+        "cosines from which on a feature is added whose direction is like a chosen one's; null adds none. What a "
+        "cosine means depends on d",
         _TUNE,
         default=[None, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3],
         allowed="list of null and numbers above 0, at most 1",

@@ -33,10 +33,13 @@ def files(base: Path = BASE) -> dict[Path, str]:
     text = page.read_text(encoding="utf-8")
     wanted = [name for found in _TABLE.finditer(text) for name in found[2].split(", ")]
     rows = {name: "" for name in wanted}
+    told = ""
     for key, part, needed in keys(schema()):
-        if "x-docs" in part:
+        # a part that has a row of its own says where its keys are explained
+        if "x-docs" in part and not (told and key.startswith(f"{told}.")):
             home = max((n for n in wanted if f"{key}.".startswith(f"{n}.")), key=len)
             rows[home] += _row(key, part, needed, default)
+            told = key
     page_text = _TABLE.sub(
         lambda found: found[1] + _HEAD + "".join(rows[n] for n in found[2].split(", ")) + found[3],
         text,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import cache
 from importlib import import_module
@@ -43,6 +43,11 @@ TEXT = (BASE / "docs/configuration.md").read_text(encoding="utf-8")
 # Sections whose first level below are names that the user gives.
 NAMED = ("datasets", "models", "dictionaries", "tables", "dictionary_tables")
 OPTIONS = "datasets.<name>.options"
+# Parts with one row: their keys are those of another part, which have rows of their own.
+OF_ANOTHER = {
+    "dictionaries.<name>.grid": "dictionaries.<name>.training",
+    "models.<name>.tiny": "model.tiny",
+}
 
 
 def rows() -> dict[str, list[str]]:
@@ -83,14 +88,17 @@ def schema_leaves(part: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[
         yield ".".join(path), part
 
 
+def row_of(key: str) -> str:
+    """The key whose row explains it: its own, or that of the part that it is in."""
+    return next((part for part in OF_ANOTHER if key.startswith(f"{part}.")), key)
+
+
 def test_every_key_of_the_default_is_explained() -> None:
-    assert sorted({key for key, _ in leaves(CONFIG)} - set(ROWS)) == []
+    assert sorted({row_of(key) for key, _ in leaves(CONFIG)} - set(ROWS)) == []
 
 
 def test_every_key_that_is_allowed_is_explained_and_no_other() -> None:
-    # what a grid lists are keys of `training`, which have rows of their own
-    grid = "dictionaries.<name>.grid"
-    allowed = {grid if k.startswith(f"{grid}.") else k for k, _ in schema_leaves(SCHEMA)}
+    allowed = {row_of(key) for key, _ in schema_leaves(SCHEMA)}
     assert sorted(allowed - set(ROWS)) == []
     assert sorted(k for k in set(ROWS) - allowed if not k.startswith(f"{OPTIONS}.")) == []
 
@@ -99,7 +107,16 @@ def test_allowed_words_are_named() -> None:
     for key, part in schema_leaves(SCHEMA):
         for word in part.get("enum", []):
             # `off` may come as false (YAML)
-            assert word is False or f"`{word}`" in ROWS[key][1], f"{key}: {word}"
+            if row_of(key) == key:
+                assert word is False or f"`{word}`" in ROWS[key][1], f"{key}: {word}"
+
+
+def test_parts_with_one_row_have_the_keys_that_are_explained_elsewhere() -> None:
+    keys = {key for key, _ in schema_leaves(SCHEMA)}
+    for part, other in OF_ANOTHER.items():
+        found = {key.removeprefix(f"{part}.") for key in keys if row_of(key) == part}
+        elsewhere = {key.removeprefix(f"{other}.") for key in keys if key.startswith(f"{other}.")}
+        assert found == elsewhere | ({"seed"} if part.endswith(".grid") else set())
 
 
 def test_defaults_are_those_of_the_file() -> None:
@@ -195,39 +212,50 @@ def test_example_manifest_is_read(tmp_path: Path) -> None:
     assert frame["split"].to_list()[-2:] == ["validation", "test"]
 
 
-def first_cells(section: str) -> list[list[str]]:
-    """Words in backticks of the first cells of a section's tables, row by row."""
-    part = re.search(rf"^## {re.escape(section)}$(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
-    assert part
-    cells = re.findall(r"^\| (`[^|]*`) \|", part[1], re.MULTILINE)
-    return [re.findall(r"`([^`]*)`", cell) for cell in cells]
-
-
-RESULTS = first_cells("What is written to `results/`")
+# Rows of results, in the page and in README.
+RESULT = re.compile(r"^\| `(results/[^`]+)` \|", re.MULTILINE)
 
 
 def test_every_result_file_is_explained_and_no_other() -> None:
-    explained = [words[0] for words in RESULTS if words[0].startswith("results/")]
+    explained = RESULT.findall(TEXT)
     assert sorted(explained) == sorted({name.replace("{dataset}", "<dataset>") for name in WRITTEN})
-    readme = (BASE / "README.md").read_text(encoding="utf-8")
-    for name in explained:
-        assert f"| `{name.replace('<dataset>', 'celeba')}` |" in readme
+
+
+def test_the_readme_shows_results_that_there_are() -> None:
+    shown = RESULT.findall((BASE / "README.md").read_text(encoding="utf-8"))
+    assert len(shown) == len(set(shown)) > 10
+    assert set(shown) <= {name.replace("{dataset}", "celeba") for name in WRITTEN}
+
+
+# Heading of a table of columns -> those of the file.
+# Where there is one a group, the page numbers the groups that every layout has.
+COLUMNS_OF: dict[str, Sequence[str]] = {
+    "table": columns(4),
+    "feature sets": tuple(SET_SCHEMA),
+    "negative control": control_columns(4),
+    "table 1": TABLE1,
+    "baselines": baselines.columns(4, (), 2),
+    "storage": STORAGE,
+    "steerability": steerability.FEATURE_COLUMNS,
+    "steerability by layer": steerability.LAYER_COLUMNS,
+    "typographic table": typographic.COLUMNS,
+    "sweep": sweep.columns(("l1", "lr", "seed"), steered=True),
+    "stability": stability.columns(),
+    "sparsity": SPARSITY,
+}
 
 
 def test_columns_of_results_are_explained_in_their_order() -> None:
-    words = [word for row in RESULTS if "/" not in row[0] for word in row]
-    # one column a group; the page numbers the groups that every layout has
-    assert words == [
-        *(*columns(4), *SET_SCHEMA, *control_columns(4), *TABLE1),
-        *baselines.columns(4, (), 2),
-        *STORAGE,
-        *steerability.FEATURE_COLUMNS,
-        *steerability.LAYER_COLUMNS,
-        *typographic.COLUMNS,
-        *sweep.columns(("l1", "lr", "seed"), steered=True),
-        *stability.columns(),
-        *SPARSITY,
-    ]
+    tables = re.findall(r"^\| (.*): columns \| meaning \|\n((?:\|.*\n)+)", TEXT, re.MULTILINE)
+    assert [heading for heading, _ in tables] == list(COLUMNS_OF)
+    known: set[str] = set()
+    for heading, body in tables:
+        cells = re.findall(r"^\| (`[^|]*`) \|", body, re.MULTILINE)
+        words = [word for cell in cells for word in re.findall(r"`([^`]*)`", cell)]
+        # a column that an earlier table explains may be left out
+        assert words == [name for name in COLUMNS_OF[heading] if name in words], heading
+        known |= set(words)
+        assert set(COLUMNS_OF[heading]) <= known, heading
 
 
 METHOD = (BASE / "docs/method.md").read_text(encoding="utf-8")

@@ -31,6 +31,12 @@ SAID = {
     key: {step for step in re.findall(r"\w+", cell) if step in STEPS}
     for key, cell in re.findall(r"^\| `([a-z0-9_.<>]+)` \|.*\| ([^|]+) \|$", PAGE, re.MULTILINE)
 }
+# keys of a further tiny model are explained as those of the first
+SAID |= {
+    f"models.<name>.{key.removeprefix('model.')}": steps
+    for key, steps in SAID.items()
+    if key.startswith("model.tiny.")
+}
 # Steps that see a key too, and come after those anyway. A table has the whole of `steering`, besides.
 _APPLIED = {
     *("evaluate_dictionary", "feature_statistics", "select_features", "ablate_features"),
