@@ -138,13 +138,6 @@ if __name__ == "__main__":
 rule control_table:""",
             ),
         ),
-        "README.md": (
-            (
-                "| `results/celeba_negative_control.csv` |",
-                "| `results/celeba_groups.csv` | images in each group of each split |\n"
-                "| `results/celeba_negative_control.csv` |",
-            ),
-        ),
         "docs/configuration.md": (
             (
                 "| `results/<dataset>_negative_control.csv` |",

@@ -23,7 +23,7 @@ from tests.workflow.test_house import BY_NAME
 
 CONTRIBUTING = (BASE / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # What of a checkout the examples change, and tests of theirs import, beside what runs.
-BESIDE = ("README.md", "docs/configuration.md", "tests/workflow/test_house.py", "tests/backbones")
+BESIDE = ("docs/configuration.md", "tests/workflow/test_house.py", "tests/backbones")
 
 OVERLAY = """
 datasets:
