@@ -16,76 +16,63 @@ from tests.workflow.runs import DROPPING
 # How much of what takes long is tried: nothing, "tenth", "all", or "every" kind of fault beside the chain too.
 EFFORT = os.environ.get("CLIPSTEER_TEST_FAULTS", "")
 WHOLLY = EFFORT in ("all", "every")
-# Every step once, in the order of the chain, with one kind of fault each.
-CHAIN = {
-    "paint_world": "kill",
-    "build_manifest": "input",
-    "pretrain_clip": "write",
-    "build_head": "error",
-    "name_classes": "write",
-    "embed_vocabulary": "input",
-    "list_shards": "pointer",
-    "extract_activations": "kill",
-    "train_dictionary": "error",
-    "import_dictionary": "write",
-    "check_dictionary": "kill",
-    "evaluate_dictionary": "input",
-    "choose_dictionary": "error",
-    "feature_statistics": "write",
-    "select_features": "pointer",
-    "ablate_features": "error",
-    "make_table": "pointer",
-    "splice_dictionary": "kill",
-    "dictionary_table": "input",
-    "sparsity_figure": "error",
-    "best_per_layer": "error",
-    "shuffle_control": "input",
-    "control_table": "kill",
-    "fit_directions": "error",
-    "unconcerned_attributes": "pointer",
-    "evaluate_directions": "write",
-    "evaluate_subspaces": "pointer",
-    "evaluate_readout": "input",
-    "paint_pairs": "write",
-    "pair_margins": "error",
-    "baseline_table": "kill",
-    "pairs_figure": "input",
-    "storage_effect": "write",
-    "top_images": "input",
-    "image_views": "write",
-    "nearest_directions": "error",
-    "feature_page": "pointer",
-    "top_images_figure": "write",
-    "edited_images": "pointer",
-    "measure_steerability": "kill",
-    "measure_random": "write",
-    "steerability_table": "pointer",
-    "label_attacked": "error",
-    "list_attacked": "kill",
-    "train_prefix": "write",
-    "build_class_heads": "input",
-    "train_projection": "input",
-    "train_patching": "kill",
-    "tune_patching": "write",
-    "evaluate_patching": "pointer",
-    "tune_defences": "pointer",
-    "evaluate_defences": "error",
-    "typographic_table": "write",
-    "typographic_examples": "input",
-    "top_attacked": "error",
-    "typographic_top_images": "pointer",
-    "sweep_table": "write",
-    "compare_dictionaries": "kill",
-    "stability_table": "input",
-    "drop_activations": "write",
-}
+# Every step once, with one kind of fault each, in the order of the chain. Steps that stand together do not need each
+# other, and none of them reads a pointer that another one, as its fault is a bad input, has damaged.
+WAVES = (
+    {"paint_world": "kill", "import_dictionary": "write", "paint_pairs": "error"},
+    {"build_manifest": "input"},
+    {"label_attacked": "error", "list_shards": "write", "pretrain_clip": "kill"},
+    {
+        **{"name_classes": "write", "embed_vocabulary": "pointer", "build_head": "kill"},
+        **{"unconcerned_attributes": "error", "list_attacked": "input"},
+    },
+    {"extract_activations": "kill", "pair_margins": "error"},
+    {
+        **{"train_dictionary": "error", "check_dictionary": "input"},
+        **{"fit_directions": "pointer", "train_prefix": "write"},
+    },
+    {
+        **{"evaluate_dictionary": "write", "evaluate_directions": "error"},
+        **{"evaluate_readout": "pointer", "build_class_heads": "kill"},
+    },
+    {
+        **{"choose_dictionary": "input", "tune_defences": "pointer"},
+        **{"train_projection": "write", "train_patching": "kill"},
+    },
+    {
+        **{"feature_statistics": "write", "splice_dictionary": "kill"},
+        **{"shuffle_control": "pointer", "evaluate_defences": "error"},
+        **{"measure_steerability": "kill", "measure_random": "write"},
+        **{"tune_patching": "write", "top_attacked": "error"},
+    },
+    {
+        **{"select_features": "pointer", "evaluate_subspaces": "kill", "sparsity_figure": "input"},
+        **{"sweep_table": "kill", "compare_dictionaries": "write", "steerability_table": "input"},
+        **{"typographic_examples": "error", "evaluate_patching": "pointer"},
+        **{"typographic_top_images": "pointer"},
+    },
+    {
+        **{"ablate_features": "error", "top_images": "kill", "image_views": "write"},
+        **{"edited_images": "pointer", "dictionary_table": "error", "stability_table": "input"},
+        **{"baseline_table": "input", "typographic_table": "write"},
+    },
+    {
+        **{"make_table": "pointer", "storage_effect": "write"},
+        **{"nearest_directions": "error", "top_images_figure": "kill"},
+    },
+    {
+        **{"best_per_layer": "error", "control_table": "kill"},
+        **{"feature_page": "pointer", "pairs_figure": "input"},
+    },
+    {"drop_activations": "write"},
+)
 
 
 @dataclass(frozen=True)
 class Cause:
     """Why a step fails, and what is said then: an ordered `fault`, or what `spoilt(the cell's folder)` does.
 
-    `config` is laid over the change's.
+    `config` is laid over the change's. All of `told` is to stand in one of the sentences that close the run.
     """
 
     step: str
@@ -94,6 +81,7 @@ class Cause:
     fault: str = ""
     spoilt: Callable[[Path], AbstractContextManager[None]] = nullcontext
     config: Mapping[str, Any] = field(default_factory=dict)
+    told: Sequence[str] = ()
 
     def __str__(self) -> str:
         return f"{self.step}-{self.kind}"
@@ -103,7 +91,10 @@ def ordered(step: str, kind: str) -> Cause:
     """A fault that is put into a step."""
     assert kind in KINDS
     config = DROPPING if step == "drop_activations" else {}
-    return Cause(step, kind, (f"see logs/{step}", SAYS[kind]), f"{step} {kind}", config=config)
+    log = f"logs/{step}"
+    return Cause(
+        step, kind, (f"see {log}",), f"{step} {kind}", config=config, told=(log, SAYS[kind])
+    )
 
 
 def users(step: str, kind: str, name: str, change: Callable[[bytes], bytes], *says: str) -> Cause:

@@ -1,8 +1,8 @@
-"""A fault in one step of a run, ordered by an environment variable. The product knows nothing of it.
+"""Faults in steps of a run, ordered by an environment variable. The product knows nothing of it.
 
 An interpreter that imports this module at its start (`interpreter`) is what the product's own Python is in
 all else: the same packages, the same code, the same fingerprints. Only in the process that does the work of
-the step named in the variable, a job's own or a fork of the warm worker, something goes wrong:
+a step named in the variable, a job's own or a fork of the warm worker, something goes wrong:
 
 * `error`: an exception once all of an action has been computed, and nothing of it is on record;
 * `kill`: kill -9 at that very moment;
@@ -31,7 +31,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-VARIABLE = "CLIPSTEER_TEST_FAULT"  # "STEP KIND"
+VARIABLE = "CLIPSTEER_TEST_FAULT"  # "STEP KIND", or several with commas between them
 KINDS = ("error", "kill", "write", "pointer", "input")
 SAYS = {
     "error": "RuntimeError: injected",
@@ -77,8 +77,9 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def _put_into(module: Any) -> None:
-    step, kind = os.environ[VARIABLE].split()
-    if Path(sys.argv[0]).stem != step:
+    orders = dict(order.split() for order in os.environ[VARIABLE].split(","))
+    kind = orders.get(Path(sys.argv[0]).stem)
+    if kind is None:
         return
     if kind == "write":
         os.fsync = _no_room

@@ -154,11 +154,11 @@ class Cell:
             environment={VARIABLE: fault} if fault else None,
         )
 
-    def forget(self, step: str) -> Callable[[], None]:
-        """Take the new configuration's records of a step out of the store; gives what puts them back."""
+    def forget(self, *steps: str) -> Callable[[], None]:
+        """Take the new configuration's records of some steps out of the store; gives what puts them back."""
         new, mine = ActionStore(self.change.new.store), ActionStore(self.copy.store)
         records = {key: new.get(key) for key in list(new.keys())}
-        keys = [key for key, record in records.items() if record and record["step"] == step]
+        keys = [key for key, record in records.items() if record and record["step"] in steps]
         taken = {path: path.read_bytes() for path in map(Path, map(mine.file, keys))}
         for path in taken:
             path.unlink()
@@ -169,22 +169,35 @@ class Cell:
 
         return put_back
 
-    def bring_back(self, step: str) -> None:
-        """Copy the old configuration's pointers and results of a step in, as somebody may have done."""
+    def bring_back(self, *steps: str) -> None:
+        """Copy the old configuration's pointers and results of some steps in, as somebody may have done."""
         old = self.change.old
         for name, data in old.pointers().items():
-            if json.loads(data).get("step") == step:
+            if json.loads(data).get("step") in steps:
                 (self.copy.folder / REFS / name).write_bytes(data)
         for name, data in old.exported().items():
-            if self._is_of(step, name):
+            if any(self._is_of(step, name) for step in steps):
                 (self.copy.folder / "results" / name).write_bytes(data)
 
-    def fails(self, cause: Cause) -> None:
-        """The command fails at the step, says why, and leaves no old result that looks like a new one."""
-        outcome = self.run(fault=cause.fault, config=cause.config)
-        assert outcome.code != 0, f"{cause}: it ended well\n{outcome.text}"
-        for says in cause.says:
-            assert says in outcome.text, f"{cause}: does not say {says!r}\n{outcome.text}"
+    def fails(self, *causes: Cause) -> None:
+        """The command fails at their steps, says why, and leaves no old result that looks like a new one.
+
+        Where there are several, they do not need each other's steps, and the command goes on after each.
+        """
+        fault = ",".join(cause.fault for cause in causes)
+        config: dict[str, Any] = {}
+        for cause in causes:
+            config = merged(config, cause.config)
+        going_on = ["--keep-going"] if len(causes) > 1 else []
+        outcome = self.run(*going_on, fault=fault, config=config)
+        named = ", ".join(map(str, causes))
+        assert outcome.code != 0, f"{named}: it ended well\n{outcome.text}"
+        closing = outcome.text.split("\nclipsteer: ")[1:]
+        for cause in causes:
+            for says in cause.says:
+                assert says in outcome.text, f"{cause}: does not say {says!r}\n{outcome.text}"
+            told = any(all(word in sentence for word in cause.told) for sentence in closing)
+            assert told or not cause.told, f"{cause}: no sentence says {cause.told}\n{outcome.text}"
         here = self.copy.exported()
         wholes = [copy.exported().items() for copy in (self.change.old, self.change.new)]
         for written in RESULTS.values():
@@ -192,7 +205,7 @@ class Cell:
             for name in filter(written.match, here):
                 jobs.setdefault(written.match(name).groups(), {})[name] = here[name]
             for mine in jobs.values():
-                assert any(mine.items() <= whole for whole in wholes), f"{cause}: mixed {[*mine]}"
+                assert any(mine.items() <= whole for whole in wholes), f"{named}: mixed {[*mine]}"
 
     def is_to_be_done(self, cause: Cause) -> None:
         """A dry run after a failure sees that there is something to do."""

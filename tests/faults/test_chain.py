@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.faults.causes import CHAIN, WEIGHTS, ordered
+from tests.faults.causes import WAVES, WEIGHTS, ordered
 from tests.faults.scene import STEPS, Cell, Change
 from tests.workflow.runs import DROPPING
 
 
-def test_every_step_is_tried() -> None:
-    assert {*CHAIN, WEIGHTS.step} == set(STEPS)
+def test_every_step_is_tried_once() -> None:
+    assert sorted([*(step for wave in WAVES for step in wave), WEIGHTS.step]) == sorted(STEPS)
 
 
 def test_one_fault_after_another(painted: Change, python: Path, tmp_path: Path) -> None:
-    """Each is mended, and the next command goes on to the next one.
+    """Those of a wave are mended together, and the next command goes on to the next wave.
 
     Branches run side by side, so a step may have been done when its turn comes: then its old pointers are
     copied back in.
     """
     cell = Cell(tmp_path, painted, python)
-    for step, kind in CHAIN.items():
-        cell.bring_back(step)
-        put_back = cell.forget(step)
-        cell.fails(ordered(step, kind))
+    for wave in WAVES:
+        cell.bring_back(*wave)
+        put_back = cell.forget(*wave)
+        cell.fails(*(ordered(step, kind) for step, kind in wave.items()))
         put_back()
     cell.finishes()
     cell.finishes(DROPPING)  # a table that is up to date asks for it all the same

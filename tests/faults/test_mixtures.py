@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 
-from tests.faults.causes import CHAIN, EFFORT, WHOLLY, ordered
+from tests.faults.causes import EFFORT, WAVES, WHOLLY, ordered
 from tests.faults.injected import KINDS, VARIABLE
 from tests.faults.mixtures import DAMAGED, Mixture, State, mixtures, settle, tries
 from tests.faults.scene import Cell, Change
@@ -109,7 +109,7 @@ def test_the_tiny_configuration_from_any_state(
     known = {"mine": state.keep(tmp_path / "mine"), "configuration": old, "clone": new}
     known["older"] = old.keep(tmp_path / "older")
     known["older"].without_chains()
-    faults = [ordered(step, kind).fault for step, kind in CHAIN.items()]
+    faults = [ordered(step, kind).fault for wave in WAVES for step, kind in wave.items()]
 
     @tries(12 if WHOLLY else 2)
     @given(mixture=mixtures(list(known), new.pointers(), faults))
