@@ -13,57 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from tests.data.small_trees import face_name
 from tests.faults.injected import interpreter
-from tests.faults.scene import (
-    ATTACKED,
-    BASELINES,
-    BEST,
-    CONTROL,
-    EXAMPLES,
-    LOOKS,
-    QUALITY,
-    SHUFFLED,
-    SPARSITY,
-    STABILITY,
-    STEERABILITY,
-    STORAGE,
-    SWEEP,
-    TABLE,
-    TYPOGRAPHIC,
-    WORTH,
-    Change,
-    lay,
-)
-from tests.workflow.conftest import Share, common, finished, real, share
+from tests.faults.scene import Change, lay
+from tests.workflow.conftest import Share, common, everything, finished, real, share
+from tests.workflow.everything import TABLE, TARGETS, anew, released, with_released
 from tests.workflow.real_trees import photo, real_config
-from tests.workflow.released_trees import imported, prisma_layer
-from tests.workflow.runs import DROPPING, Outcome, WorkingCopy, making, merged, nested
+from tests.workflow.runs import DROPPING, Outcome, WorkingCopy, making, merged
 
-__all__ = ["common", "finished", "real", "share"]
-# Every step has to be done anew, and the CLIP is soon trained.
-NEW = {
-    **{"seed": 1, "model": {"tiny": {"steps": 40}}},
-    "models": {"signs": {"tiny": {"steps": 30}}},
-}
-
-
-def _released(place: Path, maker: str) -> None:
-    """Dictionaries that somebody has released, in a folder `theirs`."""
-    for layer in (0, 2):
-        folder = place / f"theirs/layer_{layer}"
-        prisma_layer(folder, layer, model_name=f"open-clip:{maker}/tiny")
-
-
-def _with_released(place: Path) -> dict[str, Any]:
-    """The configuration of a table that has them too, and of nothing that shows the same steps again."""
-    theirs = nested("dictionaries.theirs", imported(place / "theirs/layer_{layer}"))
-    chosen = {"grid": {"k": [2, 4]}, "choose": "rule", "rule": {"max_l0": 1000}}
-    return merged(
-        merged(merged(SHUFFLED, theirs), nested("dictionaries.topk", chosen)),
-        {
-            "tables": {"celeba": ["topk", "theirs"], "waterbirds": []},
-            "typographic": {"benchmarks": ["signs_ends"]},
-        },
-    )
+__all__ = ["common", "everything", "finished", "real", "share"]
 
 
 @pytest.fixture(scope="session")
@@ -75,31 +31,19 @@ def python(common: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def painted(finished: WorkingCopy, share: Share) -> Change:
+def painted(finished: WorkingCopy, everything: WorkingCopy, share: Share) -> Change:
     """From the tiny configuration to another one: a table and what else it has."""
-    targets = (
-        *(TABLE, CONTROL, BASELINES, QUALITY, WORTH, SPARSITY, STORAGE, BEST),
-        *(*LOOKS, STEERABILITY, SWEEP, STABILITY, TYPOGRAPHIC, EXAMPLES, ATTACKED),
-    )
 
     def old(copy: WorkingCopy) -> Outcome:
         lay(copy, finished)
         place = copy.folder.parent
-        _released(place, "ada")
-        return copy.run(*targets, config=_with_released(place))
+        released(place, "ada")
+        return copy.run(*TARGETS, config=with_released(place))
 
     def prepare(place: Path) -> None:
-        _released(place, "grace")
+        released(place, "grace")
 
-    def config(place: Path) -> Mapping[str, Any]:
-        return merged(_with_released(place), NEW)
-
-    def new(copy: WorkingCopy) -> Outcome:
-        place = copy.folder.parent
-        prepare(place)
-        return copy.run(*targets, config=config(place))
-
-    return Change(share("faults-old", old), share("faults-new", new), targets, config, prepare)
+    return Change(share("faults-old", old), everything, TARGETS, anew, prepare)
 
 
 @pytest.fixture(scope="session")

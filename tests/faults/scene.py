@@ -19,24 +19,26 @@ from clipsteer.store.layout import ACTIONS, OBJECTS
 from tests.faults.causes import Cause
 from tests.faults.injected import VARIABLE
 from tests.staleness.scene import as_if_moved, copy_folder
-from tests.workflow.runs import BASE, REFS, Outcome, WorkingCopy, merged, nested
+from tests.workflow.everything import (
+    ATTACKED,
+    BASELINES,
+    BEST,
+    CONTROL,
+    EXAMPLES,
+    LOOKS,
+    QUALITY,
+    SPARSITY,
+    STABILITY,
+    STEERABILITY,
+    STORAGE,
+    SWEEP,
+    TABLE,
+    TYPOGRAPHIC,
+    WORTH,
+)
+from tests.workflow.runs import BASE, REFS, Outcome, WorkingCopy, merged
 
 STEPS = tuple(sorted(path.stem for path in (BASE / "workflow_scripts").glob("*.py")))
-TABLE, CONTROL, BASELINES, STORAGE = (
-    f"results/celeba_{name}.csv" for name in ("table", "negative_control", "baselines", "storage")
-)
-BEST = "results/table1.csv"
-SPARSITY = "results/celeba_sparsity.csv"
-QUALITY, WORTH = (f"results/{dataset}_dictionaries.csv" for dataset in ("celeba", "general"))
-STEERABILITY = "results/celeba_steerability.csv"
-TYPOGRAPHIC = "results/typographic_table.csv"
-EXAMPLES = "results/typographic_examples.png"
-ATTACKED = "results/typographic_top_images.png"
-SWEEP, STABILITY = "results/celeba_sweep.csv", "results/celeba_stability.csv"
-LOOKS = (
-    *("results/celeba_features/index.html", "results/celeba_top_images.png"),
-    *("results/celeba_pairs.png", "results/celeba_edited_images.png"),
-)
 # Beside the table: what else is asked for, and the steps that it alone needs.
 BESIDE: dict[str, tuple[str, ...]] = {
     CONTROL: ("shuffle_control", "control_table"),
@@ -72,7 +74,6 @@ BESIDE[ATTACKED] = (
 )
 BESIDE[LOOKS[3]] = ("edited_images",)
 BESIDE[LOOKS[2]] = (*BESIDE[BASELINES], "pairs_figure")
-SHUFFLED = nested("steering.shuffles", 2)
 # The results that a step writes: what is there of each is to be of one run. A group tells its jobs apart.
 RESULTS = {
     "make_table": re.compile(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.workflow.everything import TARGETS, anew, released
 from tests.workflow.real_trees import celeba_tree, make_model, real_config
 from tests.workflow.runs import DROPPING, Outcome, WorkingCopy, making
+from tests.workflow.traced import Traced
 
 LOOKS = (
     *("results/celeba_features/index.html", "results/celeba_top_images.png"),
@@ -91,6 +93,20 @@ def looked(finished: WorkingCopy, share: Share) -> WorkingCopy:
         return outcome
 
     return share("looked", act)
+
+
+@pytest.fixture(scope="session")
+def everything(share: Share) -> WorkingCopy:
+    """Every result that there is, from nothing, by jobs that are traced; not to be changed."""
+
+    def act(copy: WorkingCopy) -> Outcome:
+        place = copy.folder.parent
+        traced = Traced(place)
+        traced.check_out()
+        released(place, "grace")
+        return traced.run(copy, *TARGETS, config=anew(place))
+
+    return share("everything", act)
 
 
 @pytest.fixture
