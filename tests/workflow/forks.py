@@ -1,7 +1,8 @@
 """The process that forks for `tests.workflow.ready`: a program of its own, which reads orders and writes exit codes.
 
-For each run one fork goes on as `python -m snakemake` does; its jobs are processes of their own, as ever.
-Another stands by with the packages that a warm worker imports, and becomes the run's if it starts one.
+For each order one fork goes on as `python -m snakemake` or `python -m clipsteer` does; a run's jobs are processes of
+their own, as ever. Another stands by, with all that is imported: it becomes the warm worker of a run that starts one,
+or has a fork go on as the Snakemake that a command asks.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 WORKER = "clipsteer.runner.warmer"
@@ -44,17 +47,18 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if not (worker := os.fork()):
+        asked = order["program"] == "clipsteer"
+        if not (other := os.fork()):
             ours.close()
             _streams(order["output"])
-            stand_by(theirs, packages)
+            (stand_by_as_snakemake if asked else stand_by)(theirs, packages)
         theirs.close()
         if not (run := os.fork()):
             _streams(order["output"])
-            be_snakemake(order, ours, packages)
+            (be_clipsteer if asked else be_snakemake)(order, ours, packages)
         ours.close()
         code = os.waitstatus_to_exitcode(os.waitpid(run, 0)[1])
-        os.waitpid(worker, 0)
+        os.waitpid(other, 0)
         print(code, flush=True)
 
 
@@ -79,6 +83,39 @@ def be_snakemake(order: Mapping[str, Any], line: socket.socket, packages: Sequen
     subprocess.Popen = Popen
     signal.alarm(order["timeout"])
     import_module("snakemake.cli").main()
+
+
+def be_clipsteer(order: Mapping[str, Any], line: socket.socket, packages: Sequence[str]) -> None:
+    """Do one command, for which whoever is at the other end of the line asks Snakemake."""
+    _become(order["environment"], ["-m", *order["words"]], order["folder"], packages)
+    started = subprocess.run
+
+    def run(words: Any, **options: Any) -> Any:
+        """As ever, but for Snakemake, whose output is wanted as one text."""
+        if words[1:3] != ["-m", "snakemake"]:
+            return started(words, **options)
+        with tempfile.NamedTemporaryFile() as output:
+            told = {**order, "words": words[3:], "environment": options["env"]}
+            told |= {"folder": os.getcwd(), "output": output.name}
+            line.send(json.dumps(told).encode())
+            code = int(line.recv(16))
+            return subprocess.CompletedProcess(words, code, Path(output.name).read_text())
+
+    subprocess.run = run
+    signal.alarm(order["timeout"])
+    runpy.run_module("clipsteer", run_name="__main__", alter_sys=True)
+
+
+def stand_by_as_snakemake(line: socket.socket, packages: Sequence[str]) -> NoReturn:
+    """Wait for a command to ask Snakemake, and have that done; or for its end."""
+    while told := line.recv(2**20):
+        order = json.loads(told)
+        if not (run := os.fork()):
+            _streams(order["output"])
+            be_snakemake(order, line, packages)
+            sys.exit()
+        line.send(b"%d" % os.waitstatus_to_exitcode(os.waitpid(run, 0)[1]))
+    os._exit(0)
 
 
 def stand_by(line: socket.socket, packages: Sequence[str]) -> NoReturn:

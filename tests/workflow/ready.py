@@ -25,17 +25,27 @@ def usable() -> bool:
 
 
 def run(
-    python: str, words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout: int
+    python: str,
+    words: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    timeout: int,
+    checkout: Path | None = None,
 ) -> tuple[int, str]:
-    """Exit code and output of `python -m snakemake` with these words; `environment` is all that it has."""
+    """Exit code and output of `python -m snakemake` with these words; `environment` is all that it has.
+
+    Where there is a `checkout`, of its `python -m clipsteer`.
+    """
     server = _server(os.getpid(), python, tuple(sorted(_at_import(environment).items())))
     assert server.stdin
     assert server.stdout
+    own = {"PYTHONPATH": str(checkout)} if checkout else {}
     with tempfile.NamedTemporaryFile() as output:
         order = {
+            "program": "clipsteer" if checkout else "snakemake",
             "words": words,
             "folder": str(folder),
-            "environment": dict(environment),
+            "environment": {**environment, **own},
             "output": output.name,
             "timeout": timeout,
         }

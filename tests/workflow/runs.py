@@ -24,6 +24,7 @@ from tests.workflow import ready
 BASE = Path(__file__).parents[2]
 TINY = BASE / "config/tiny.yaml"
 REFS = Path("artifacts/refs")
+_ALWAYS = {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
 _COUNTS = re.compile(r"^clipsteer: computed=(\d+) restored=(\d+)$", re.M)
 
 
@@ -77,6 +78,12 @@ def outcome_of(
     return Outcome(done.returncode, done.stdout)
 
 
+def in_fork(words: Sequence[str], folder: Path, checkout: Path | None = None) -> Outcome:
+    """What `python -m snakemake` with these words came to in a folder, or `python -m clipsteer` of a checkout."""
+    everything = {**os.environ, **_ALWAYS}
+    return Outcome(*ready.run(sys.executable, words, folder, everything, 600, checkout))
+
+
 class WorkingCopy:
     """A working directory beside the checkout: its own results and pointers, a store of its choice.
 
@@ -116,12 +123,16 @@ class WorkingCopy:
         """One run of Snakemake by `python`; where there is a Bash `script`, the run's words are its `$@`."""
         words = self.command(*targets, **settings)
         words[0] = python
-        variables = {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", **(environment or {})}
+        variables = {**_ALWAYS, **(environment or {})}
         if script is None and words[1:3] == ["-m", "snakemake"] and ready.usable():
             everything = {**os.environ, **variables}
             return Outcome(*ready.run(python, words[3:], self.folder, everything, 1200))
         script = script or 'exec "$@"'
         return outcome_of(["bash", "-c", script, "bash", *words], self.folder, variables, 1200)
+
+    def asked(self, *words: str) -> Outcome:
+        """One command of `python -m clipsteer` in this folder."""
+        return in_fork(words, self.folder, self.base)
 
     def twin(self, place: Path) -> WorkingCopy:
         """A copy, in `place`, of this working directory (Snakemake's memory and time stamps too) and store."""

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,17 +31,7 @@ def ask(
     words = copy.command(*targets, config=config)
     place = words.index("--snakefile")
     overlays = words[words.index("--configfile") :]
-    command = [sys.executable, "-m", "clipsteer", "plan", *targets, *options.split()]
-    done = subprocess.run(
-        [*command, *words[place : place + 2], *overlays],
-        cwd=copy.folder,
-        env={**os.environ, "PYTHONPATH": str(BASE)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout + done.stderr)
+    return copy.asked("plan", *targets, *options.split(), *words[place : place + 2], *overlays)
 
 
 def planned(copy: WorkingCopy, *targets: str, config: Mapping[str, Any] | None = None) -> Plan:
@@ -181,17 +168,8 @@ def test_what_snakemake_refuses_is_passed_on(fresh: WorkingCopy) -> None:
 
 
 def test_the_same_words_as_for_snakemake(twin: WorkingCopy) -> None:
-    command = [sys.executable, "-m", "clipsteer", "plan", "--snakefile", str(BASE / "Snakefile")]
-    command += ["--configfile", str(TINY), "overlay.yaml", "--config", "seed=1"]
-    done = subprocess.run(
-        command,
-        cwd=twin.folder,
-        env={**os.environ, "PYTHONPATH": str(BASE)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "seed: 0 -> 1" in done.stdout
+    words = ["--snakefile", str(BASE / "Snakefile"), "--configfile", str(TINY), "overlay.yaml"]
+    assert "seed: 0 -> 1" in twin.asked("plan", *words, "--config", "seed=1").ok().text
 
 
 def test_an_edited_result(twin: WorkingCopy) -> None:
@@ -255,19 +233,11 @@ def test_resources_are_those_of_the_device_and_the_profile(
 
 def test_a_target_after_options_is_the_target(fresh: WorkingCopy) -> None:
     target = "artifacts/refs/celeba/world.json"
-    words = [sys.executable, "-m", "clipsteer", "plan", "--snakefile", str(BASE / "Snakefile")]
     for more in (
         ["--configfile", str(TINY), target],
         ["--configfile", str(TINY), "--config", "seed=1", target],
         ["--configfile", str(TINY), "--", target],
     ):
-        done = subprocess.run(
-            [*words, *more],
-            cwd=fresh.folder,
-            env={**os.environ, "PYTHONPATH": str(BASE)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.endswith("would compute 1, restore 0, remake 0, fresh 0\n")
-        assert "time unknown: nothing on record to go by for paint_world celeba" in done.stdout
+        text = fresh.asked("plan", "--snakefile", str(BASE / "Snakefile"), *more).ok().text
+        assert text.endswith("would compute 1, restore 0, remake 0, fresh 0\n")
+        assert "time unknown: nothing on record to go by for paint_world celeba" in text

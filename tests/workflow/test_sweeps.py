@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import Any
 
 import polars as pl
 import pytest
 
-from tests.workflow.runs import BASE, WorkingCopy, nested, outcome_of
+from tests.workflow.runs import BASE, WorkingCopy, nested
 
 SWEEP, STABILITY, TABLE = (f"results/celeba_{n}.csv" for n in ("sweep", "stability", "table"))
 # At two layers: a dictionary trained, and evaluated on validation; the sweep evaluates each point on test, and
@@ -58,14 +57,8 @@ def test_the_command_says_what_is_there_and_shows_the_front(swept: WorkingCopy) 
     def ask(lists: dict[str, list[Any]]) -> str:
         words = swept.command(config=grid(**lists))
         overlays = words[words.index("--configfile") :]
-        command = [sys.executable, "-m", "clipsteer", "sweep", "celeba"]
-        done = outcome_of(
-            [*command, "--snakefile", str(BASE / "Snakefile"), *overlays],
-            swept.folder,
-            {"PYTHONPATH": str(BASE)},
-            300,
-        )
-        return done.ok().text
+        snakefile = ["--snakefile", str(BASE / "Snakefile")]
+        return swept.asked("sweep", "celeba", *snakefile, *overlays).ok().text
 
     text = ask({"seed": [0, 1, 9]})
     assert "topk (topk, 3 points)" in text

@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import yaml
 from clipsteer.config.check import validate
 from clipsteer.store.state import CACHES
 from experiments.notebook import NOTEBOOK, PAGE, cells, notebook
-from tests.workflow.runs import BASE, WorkingCopy, merged, outcome_of
+from tests.workflow.runs import BASE, WorkingCopy, in_fork, merged, outcome_of
 
 TEXT = PAGE.read_text(encoding="utf-8")
 
@@ -40,18 +39,16 @@ class Cells:
             exec(compile(code, str(NOTEBOOK), "exec"), self.names)
 
     def shell(self, words: list[str]) -> str:
-        """Of this checkout's Snakefile, by this Python."""
+        """Of this checkout's Snakefile."""
+        snakefile = ["--snakefile", str(BASE / "Snakefile")]
         if words[0] == "snakemake":
-            words = [sys.executable, "-m", *words]
-        elif words[0] == "python":
-            words[0] = sys.executable
-        if "snakemake" in words or "plan" in words:
-            words = [*words, "--snakefile", str(BASE / "Snakefile")]
-        done = outcome_of(
-            words, self.folder, {"PYTHONPATH": str(BASE), "HF_HUB_OFFLINE": "1"}, timeout=600
-        )
-        assert done.code == 0, done.text
-        return done.text
+            done = in_fork([*words[1:], *snakefile], self.folder)
+        elif words[:3] == ["python", "-m", "clipsteer"]:
+            more = snakefile if "plan" in words else []
+            done = in_fork([*words[3:], *more], self.folder, BASE)
+        else:
+            done = outcome_of(words, self.folder, {}, timeout=600)
+        return done.ok().text
 
 
 def test_the_notebook_is_that_of_the_page() -> None:
