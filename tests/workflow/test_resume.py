@@ -162,27 +162,22 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes(
     step = make(tmp_path / "killed")
     draw = random.Random(7)
 
-    status, _ = step.kill(signal.SIGKILL, draw.randint(8, steps // 8), every=3)
+    status, said = step.kill(signal.SIGTERM, draw.randint(8, steps // 4), every=3)
+    assert status == 1
+    stopped = re.search(r"stopped by SIGTERM\. .*, it resumes at step (\d+)\.$", said, re.M)
+    assert stopped, said
+    assert int(stopped[1]) == step.saved()[-1][0]
+
+    status, said = step.kill(signal.SIGKILL, draw.randint(steps // 3, steps * 3 // 5), every=2)
     assert status == -signal.SIGKILL
+    assert f"resumes at {stopped[1]} steps" in said
     (before, _), (_, path) = step.saved()[-2:]
     data = bytearray(path.read_bytes())
     data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
     path.write_bytes(data)
 
-    status, said = step.kill(signal.SIGTERM, draw.randint(steps // 4, steps // 3), every=2)
-    assert status == 1
+    said, pointer = step.finish(every=5)
     assert "damaged; removed, not used" in said
     assert f"resumes at {before} steps" in said
-    stopped = re.search(r"stopped by SIGTERM\. .*, it resumes at step (\d+)\.$", said, re.M)
-    assert stopped, said
-    assert int(stopped[1]) == step.saved()[-1][0]
-
-    status, said = step.kill(signal.SIGKILL, draw.randint(steps // 2, steps * 3 // 5), every=5)
-    assert status == -signal.SIGKILL
-    assert f"resumes at {stopped[1]} steps" in said
-    last, _ = step.saved()[-1]
-
-    said, pointer = step.finish(every=5)
-    assert f"resumes at {last} steps" in said
     assert pointer == undisturbed
     assert not list(step.folder.glob("store/scratch/*/*"))
