@@ -520,6 +520,7 @@ rule stability_table:
         likeness=INPUTS.likeness,
         selection=INPUTS.of_compared("selection"),
         ablation=INPUTS.of_compared("ablation"),
+        recovery=INPUTS.recovery,
         dropped=INPUTS.dropped("stability"),
     output:
         csv=report(
@@ -544,4 +545,5 @@ rule stability_table:
         shell_words("stability_table")
         + "--name {wildcards.dataset} --inputs likeness {input.likeness}"
         " --inputs selection {input.selection} --inputs ablation {input.ablation}"
+        " --inputs recovery {input.recovery}"
         " --export all/csv={output.csv} all/markdown={output.markdown} --pointer {output.pointer}"

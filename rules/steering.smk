@@ -167,6 +167,36 @@ rule pair_margins:
         " --input manifest={input.manifest} --inputs painted {input.painted} --pointer {output}"
 
 
+rule measure_recovery:
+    input:
+        model=INPUTS.model,
+        head=f"{REFS}/{{dataset}}/head.json",
+        manifest=f"{REFS}/{{dataset}}/manifest.json",
+        pairs=f"{REFS}/{{dataset}}/pairs.json",
+        dictionary=INPUTS.trained,
+        selection=f"{STEERED}/selection.json",
+        activations=INPUTS.activations("test"),
+    output:
+        f"{STEERED}/recovery.json",
+    log:
+        "logs/measure_recovery/{dataset}_{dictionary}_{block}.log",
+    priority: 1
+    conda:
+        "../envs/clip.yaml"
+    threads: config["runtime"]["threads"]
+    resources:
+        **needs("measure_recovery"),
+    params:
+        recipe=RECIPES.of("measure_recovery"),
+        chain=expected_chain,
+    shell:
+        shell_words("measure_recovery")
+        + "--name {wildcards.dictionary} --input model={input.model} --input head={input.head}"
+        " --input manifest={input.manifest} --input pairs={input.pairs}"
+        " --inputs dictionary {input.dictionary} --input selection={input.selection}"
+        " --inputs activations {input.activations} --pointer {output}"
+
+
 rule fit_directions:
     input:
         manifest=f"{REFS}/{{dataset}}/manifest.json",

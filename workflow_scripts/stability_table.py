@@ -14,6 +14,7 @@ USES = (
     "dataset()",
     "images_from() as source",
     "model.name as model",
+    "names_given(datasets.class_names) as class_names",
     "relations(dictionaries.grid) as relations",
 )
 
@@ -24,6 +25,7 @@ def plan(job: Job) -> dict[str, Action]:
         **job.of_members("selection", "selection"),
         **job.of_members("ablation", "ablation"),
         **job.of_members("ablation", "images"),
+        **job.of_members("recovery", "recovery"),
     }
     return {"all": Action(job.recipe, inputs)}
 
@@ -31,7 +33,7 @@ def plan(job: Job) -> dict[str, Action]:
 def compute(run: Run) -> None:
     from clipsteer.report.stability import render, stability_table
     from clipsteer.report.table import csv_text
-    from clipsteer.steering.spread import gains_at
+    from clipsteer.steering.spread import effects_at, gains_at
 
     recipe = run.recipe
     labels = {key: recipe[key] for key in ("dataset", "source", "model")}
@@ -41,11 +43,12 @@ def compute(run: Run) -> None:
         pair = ":".join(names)
         for layer in layers_of(run, "likeness", pair):
             likeness = run.json(f"likeness/{member(pair, layer)}")
-            gains = [gains_at(run, member(name, layer)) for name in names]
-            found.append((relation, layer, likeness, gains))
-    table = stability_table(found, labels)
+            places = [member(name, layer) for name in names]
+            sides = [gains_at(run, place) | effects_at(run, place) for place in places]
+            found.append((relation, layer, likeness, sides))
+    table = stability_table(found, labels, len(recipe["class_names"]))
     run.put_bytes("csv", csv_text(table).encode())
-    run.put_bytes("markdown", render(table).encode())
+    run.put_bytes("markdown", render(table, recipe["class_names"]).encode())
 
 
 def cost(job: Sizes) -> Cost:

@@ -10,6 +10,11 @@ import polars as pl
 from clipsteer.report.markdown import MISSING, grid
 from clipsteer.steering.choose import Condition
 
+MEANING = (
+    "Recovery: 1 is the ideal edit, 0 what doing nothing gives, below 0 is worse than nothing; over images with the"
+    " attribute. Collateral: the mean squared change of the margin of images without it, in units of the mean"
+    " squared true effect."
+)
 _BY_CLASS = ("n_pairs", "true_effect", "recovery", "pair_collateral")
 Row = dict[str, Any]
 
@@ -79,9 +84,7 @@ def section(
         parts += [f"### {condition.capitalize()} condition", grid(head, cells)]
     return [
         *parts,
-        "Recovery: 1 is the ideal edit, 0 what doing nothing gives, below 0 is worse than nothing; over images with the"
-        " attribute. Collateral: the mean squared change of the margin of images without it, in units of the mean"
-        " squared true effect. Random rows are means over draws; the balanced probe's scores are on another scale.",
+        f"{MEANING} Random rows are means over draws; the balanced probe's scores are on another scale.",
     ]
 
 

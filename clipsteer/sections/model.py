@@ -66,7 +66,7 @@ class Tiny(Section):
 
 _VISION = (
     "extract_activations, splice_dictionary, select_features, ablate_features, shuffle_control, evaluate_directions, "
-    "evaluate_subspaces, pair_margins, storage_effect, image_views, edited_images, "
+    "evaluate_subspaces, pair_margins, measure_recovery, storage_effect, image_views, edited_images, "
     "measure_steerability, measure_random"
 )
 _FOLLOWS = "extract_activations and all that follows"

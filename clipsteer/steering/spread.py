@@ -1,4 +1,4 @@
-"""What the chosen sets of a place gain on test, for dictionaries that are compared with each other."""
+"""What the chosen sets of a place come to on test, for dictionaries that are compared with each other."""
 
 from __future__ import annotations
 
@@ -18,11 +18,17 @@ if TYPE_CHECKING:
     from clipsteer.runner.step import Run
 
 MEASURES = ("n_features", "gain", "gain_low", "gain_high")
+EFFECTS = ("recovery", "pair_collateral")
 
 
 def columns() -> tuple[str, ...]:
     """Of each condition its measures: `relaxed_gain`."""
     return tuple(f"{condition}_{name}" for condition in CONDITIONS for name in MEASURES)
+
+
+def effect_columns(n_classes: int) -> tuple[str, ...]:
+    """What pairs say of a set, a number a target class each (`clipsteer.steering.pairs`): `recovery_0`."""
+    return tuple(f"{name}_{number}" for name in EFFECTS for number in range(n_classes))
 
 
 def gains_at(run: Run, member: str) -> dict[str, Any]:
@@ -31,6 +37,21 @@ def gains_at(run: Run, member: str) -> dict[str, Any]:
         return {}
     ablation, images = (read_parquet(run.blob(f"{k}/{member}")) for k in ("ablation", "images"))
     return set_gains(run.json(f"selection/{member}"), ablation, images)
+
+
+def effects_at(run: Run, member: str) -> dict[str, float | None]:
+    """Of each condition what pairs say of a place's set, `relaxed_recovery_0`, from an action's inputs `recovery/`.
+
+    Empty without them, and where no image has a pair.
+    """
+    if f"recovery/{member}" not in run.inputs:
+        return {}
+    return {
+        f"{condition}_{name}": value
+        for condition, measured in run.json(f"recovery/{member}").items()
+        for name, value in measured.items()
+        if name.startswith(EFFECTS)
+    }
 
 
 def set_gains(

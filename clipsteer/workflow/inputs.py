@@ -322,6 +322,11 @@ class Inputs:
 
         return pointers
 
+    def recovery(self, wildcards: Any) -> list[str]:
+        """What their sets come to beside the true effect; nothing where images can have no pairs."""
+        paired = wildcards.dataset in self._outline.paired
+        return self.of_compared("recovery")(wildcards) if paired else []
+
     def likeness(self, wildcards: Any) -> list[str]:
         """What came of comparing them."""
         table = wildcards.dataset
@@ -472,6 +477,8 @@ class Inputs:
                 if steer:
                     read(table, "validation", f"{place}/selection.json")
                     read(table, "test", f"{place}/ablation.json")
+                if steer and not sweep and table in self._outline.paired:
+                    read(table, "test", f"{place}/recovery.json")
 
     def _read_attacked(self, result: str, read: Read) -> None:
         """What defences against typographic attacks are chosen and evaluated on."""

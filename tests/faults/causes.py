@@ -53,11 +53,11 @@ WAVES = (
     },
     {
         **{"ablate_features": "error", "top_images": "kill", "image_views": "write"},
-        **{"edited_images": "pointer", "dictionary_table": "error", "stability_table": "input"},
+        **{"edited_images": "pointer", "dictionary_table": "error", "measure_recovery": "write"},
         **{"baseline_table": "input", "typographic_table": "write"},
     },
     {
-        **{"make_table": "pointer", "storage_effect": "write"},
+        **{"make_table": "pointer", "storage_effect": "write", "stability_table": "pointer"},
         **{"nearest_directions": "error", "top_images_figure": "kill"},
     },
     {

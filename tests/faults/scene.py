@@ -54,7 +54,10 @@ BESIDE: dict[str, tuple[str, ...]] = {
     LOOKS[0]: ("top_images", "image_views", "nearest_directions", "feature_page"),
     LOOKS[1]: ("top_images", "top_images_figure"),
     SWEEP: ("sweep_table",),
-    STABILITY: ("compare_dictionaries", "stability_table"),
+    STABILITY: (
+        *("compare_dictionaries", "paint_pairs", "pair_margins", "measure_recovery"),
+        "stability_table",
+    ),
     STEERABILITY: (
         *("embed_vocabulary", "measure_steerability", "measure_random", "steerability_table"),
     ),

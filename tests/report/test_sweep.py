@@ -11,6 +11,7 @@ import pytest
 
 from clipsteer.report.drawing import Title
 from clipsteer.report.stability import RELATIONS, render, stability_table
+from clipsteer.report.stability import columns as stability_columns
 from clipsteer.report.sweep import Place, columns, in_words, sweep_table
 from clipsteer.report.sweep_figure import pareto_figure
 from clipsteer.report.table import csv_text
@@ -130,7 +131,9 @@ def test_the_figure_is_drawn_and_equal_tables_give_equal_bytes(tmp_path: Path) -
 
 
 def gains(points: float) -> dict[str, Any]:
+    """Of a set that gains so much: what pairs say of it goes by that, of the second class nothing."""
     each = {"n_features": 5, "gain": points, "gain_low": points - 1, "gain_high": points + 1}
+    each |= {"recovery_0": points / 20, "pair_collateral_0": points / 100}
     return {f"{c}_{name}": value for c in CONDITIONS for name, value in each.items()}
 
 
@@ -145,14 +148,28 @@ def test_stability_by_relation_and_layer() -> None:
             ("t_g1", "t_g2"): [{}, {}],
         }.items()
     ]
-    table = stability_table(pairs, LABELS)
+    table = stability_table(pairs, LABELS, 2)
+    assert table.columns == list(stability_columns(2))
+    assert table["strict_recovery_0"].to_list() == [0.5, 0.5, None]
+    assert table["strict_pair_collateral_0_back"].to_list() == [0.12, 0.05, None]
+    assert table["strict_recovery_1"].is_null().all()
     assert table["relaxed_gain_back"].to_list() == [12.0, 5.0, None]
     assert csv_text(table).count("\n") == 4
-    page = render(table)
+    page = render(table, ["woman", "man"])
     assert RELATIONS["seed"].capitalize() in page
     assert RELATIONS["settings"].capitalize() not in page
     assert re.search(r"\| 3 +\| 3 +\| 0\.79 to 0\.81 +\|", page)
     assert "+10.0, +12.0, +5.0 | +9.0 |" in page
     assert "painted (synthetic)" in page
-    quality = stability_table([(*pair[:3], [{}, {}]) for pair in pairs], LABELS)
-    assert "sets" not in render(quality).partition("##")[2]
+    # of t, t_g1 and t_g2: 0.5, 0.6 and 0.25; the second class has no pairs
+    assert "| layer | recovery, woman     | recovery, man | collateral, woman" in page
+    assert "| 3     | 0.45 (0.25 to 0.60) | –             | 0.09 (0.05 to 0.12) | –" in page
+    quality = render(stability_table([(*pair[:3], [{}, {}]) for pair in pairs], LABELS, 2), ["a"])
+    assert "sets" not in quality.partition("##")[2]
+    unpaired = [
+        (*pair[:3], [{k: v for k, v in side.items() if "_0" not in k} for side in pair[3]])
+        for pair in pairs
+    ]
+    without = render(stability_table(unpaired, LABELS, 2), ["woman", "man"])
+    assert "+10.0, +12.0, +5.0 | +9.0 |" in without
+    assert "ecovery" not in without

@@ -49,6 +49,7 @@ def with_released(place: Path) -> dict[str, Any]:
         merged(theirs, nested("dictionaries.topk", chosen)),
         {
             "steering": {"shuffles": 2},
+            "sweep": {"steer": True},
             "tables": {"celeba": ["topk", "theirs"], "waterbirds": []},
             "typographic": {"benchmarks": ["signs_ends"]},
         },

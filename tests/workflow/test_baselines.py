@@ -10,14 +10,16 @@ import pytest
 
 from clipsteer.report.baselines import METHODS, columns
 from clipsteer.report.storage import COLUMNS
-from tests.workflow.runs import DROPPING, WorkingCopy, merged, nested
+from clipsteer.store.objects import ObjectStore
+from tests.workflow.runs import DROPPING, REFS, WorkingCopy, merged, nested
 from tests.workflow.test_real_layouts import outputs_of, parquet
 
 TABLE, TARGET = "results/celeba_table.csv", "results/celeba_baselines.csv"
 STORAGE, PAIRS = "results/celeba_storage.csv", "results/celeba_pairs.png"
+RECOVERY = "celeba/neurons/layers_00-02/recovery.json"
 # Two layers: directions fitted, directions, the one SAE, readouts, other attributes, pairs painted and looked at; the
-# table. The figure of pairs. What storing changes.
-COMPUTED = 2 + 2 + 2 + 1 + 1 + 2 + 1 + 1 + 1
+# table. The figure of pairs. What storing changes. What pairs say of the neurons' own sets.
+COMPUTED = 2 + 2 + 2 + 1 + 1 + 2 + 1 + 1 + 1 + 2
 OTHERS = ("Eyeglasses", "Smiling", "Wearing_Hat")
 
 
@@ -25,7 +27,8 @@ OTHERS = ("Eyeglasses", "Smiling", "Wearing_Hat")
 def compared(finished: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     """The table of baselines, beside the finished ones."""
     twin = finished.twin(tmp_path_factory.mktemp("baselines"))
-    assert twin.run(TARGET, PAIRS, STORAGE).ok().counts == (COMPUTED, 0)
+    wanted = (TARGET, PAIRS, STORAGE, f"{REFS}/{RECOVERY}")
+    assert twin.run(*wanted).ok().counts == (COMPUTED, 0)
     return twin
 
 
@@ -123,6 +126,20 @@ def test_what_pairs_say_of_a_bias_follows_from_margins_alone(compared: WorkingCo
         for g in range(4):
             own = images["group"].to_numpy() == g
             assert row[f"pairs_acc_{g}"] == pytest.approx(100 * (pair > 0)[own].mean(), abs=0.006)
+
+
+def test_what_dictionaries_are_compared_by_is_what_the_table_says_of_their_sets(
+    compared: WorkingCopy,
+) -> None:
+    """The step that measures the selected sets alone; the tiny SAE's are all empty, the neurons' are not."""
+    ours = rows(compared).filter((pl.col("method") == "neurons") & (pl.col("balance") == "none"))
+    assert ours["n_features"].sum() > 0
+    for row in ours.iter_rows(named=True):
+        member = f"neurons/layer_{row['layer']:02d}"
+        digest = outputs_of(compared, RECOVERY, member)["recovery"]
+        found = json.loads(ObjectStore(compared.store).get_bytes(digest))[row["condition"]]
+        for name, value in found.items():
+            assert row[name] == pytest.approx(value, abs=1e-4), name
 
 
 def test_what_storing_changes_is_counted_for_every_set_of_the_table(compared: WorkingCopy) -> None:

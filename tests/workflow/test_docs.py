@@ -240,7 +240,7 @@ COLUMNS_OF: dict[str, Sequence[str]] = {
     "steerability by layer": steerability.LAYER_COLUMNS,
     "typographic table": typographic.COLUMNS,
     "sweep": sweep.columns(("l1", "lr", "seed"), steered=True),
-    "stability": stability.columns(),
+    "stability": stability.columns(2),
     "sparsity": SPARSITY,
 }
 

@@ -297,6 +297,16 @@ def test_what_a_sweep_and_the_comparison_of_dictionaries_read_goes_after_them() 
             for split, of_split in kinds.items()
         }
     assert found.of_compared("selection")(wildcards(dataset="celeba")) == []
+    assert found.recovery(wildcards(dataset="celeba")) == []
+    for layout, paired in (("celeba", True), ("imagenet", False)):
+        other_layout = {**made.datasets["celeba"], "layout": layout}
+        config = {**made.config, "sweep": {"steer": True}}
+        config["datasets"] = {**config["datasets"], "celeba": other_layout}
+        steered = Inputs(Outline(config, BASE, BASE))
+        expected = [f"{REFS}/celeba/{name}/{block}/recovery.json" for name in ("topk", other)]
+        assert steered.recovery(wildcards(dataset="celeba")) == (expected if paired else [])
+        read = steered.readers("celeba", "stability")["celeba", "test"]
+        assert {*expected} <= {*read} if paired else not {*expected} & {*read}
     assert Inputs(outline()).likeness(wildcards(dataset="celeba")) == [
         f"{REFS}/celeba/likeness/{block}.json" for block in ("layers_00-02", "layers_03-05")
     ]  # the table's own dictionaries are compared too

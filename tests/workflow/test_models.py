@@ -165,7 +165,8 @@ def test_every_result_of_a_data_set_is_of_its_own_model(fresh: WorkingCopy) -> N
     assert set(RULES) - made == {
         *("pretrain_clip", "best_per_layer", "drop_activations"),
         *("import_dictionary", "check_dictionary"),
-        *("choose_dictionary", "sweep_table", "compare_dictionaries", "stability_table"),
+        *("choose_dictionary", "sweep_table", "compare_dictionaries", "measure_recovery"),
+        "stability_table",
         *("name_classes", "nearest_directions"),
         # of no data set of a table
         *("label_attacked", "list_attacked", "train_prefix", "build_class_heads"),

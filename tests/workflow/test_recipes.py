@@ -44,6 +44,7 @@ _APPLIED = {
     *("top_images", "image_views", "feature_page", "top_images_figure", "edited_images"),
     *("measure_steerability", "steerability_table", "nearest_directions"),
     *("splice_dictionary", "dictionary_table", "sparsity_figure"),
+    "measure_recovery",
 }
 _DEFENDED = {
     *("tune_defences", "evaluate_defences"),
@@ -53,6 +54,7 @@ _CHOSEN = {"evaluate_directions", "evaluate_subspaces"}
 _VALUED = {"dictionary_table", "sparsity_figure"}
 _SHOWN = {"feature_page", "top_images_figure"}
 _PAIRED = {"pair_margins"}
+_RECOVERED = {"measure_recovery"}
 _RULED = _CHOSEN | {
     *("shuffle_control", "evaluate_readout", "baseline_table", "control_table"),
     *("top_images_figure", "edited_images"),
@@ -74,15 +76,19 @@ AFTER = {
     "dictionaries.<name>.training.l1": _VALUED,
     "dictionaries.<name>.training.mse": _VALUED,
     "steering.aggregate": {"shuffle_control", "fit_directions", "feature_page"},
-    "steering.attribute_value": {"shuffle_control", "top_images", "baseline_table"} | _CHOSEN,
+    "steering.attribute_value": {"shuffle_control", "top_images", "baseline_table"}
+    | _CHOSEN
+    | _RECOVERED,
     "steering.balance": {"shuffle_control", "evaluate_subspaces", "baseline_table", "top_images"},
     "steering.thresholds.low": {"shuffle_control"} | _CHOSEN,
     "steering.thresholds.high": {"shuffle_control"} | _CHOSEN,
     "steering.thresholds.points": {"shuffle_control"} | _CHOSEN,
     "steering.tokens": {"shuffle_control", "storage_effect", "image_views", "edited_images"}
-    | _CHOSEN,
+    | _CHOSEN
+    | _RECOVERED,
     "steering.error_term": {"shuffle_control", "storage_effect", "image_views", "edited_images"}
-    | _CHOSEN,
+    | _CHOSEN
+    | _RECOVERED,
     "steering.strict": _RULED,
     "steering.strict_slack": _RULED,
     "steering.relaxed_drop": _RULED,

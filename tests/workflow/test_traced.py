@@ -10,7 +10,7 @@ from clipsteer.runner.fingerprint import inspect_code
 from tests.runner.traces import Ran, left_out
 from tests.workflow.everything import STABILITY, SWEEP, TABLE, TYPOGRAPHIC, anew
 from tests.workflow.real_trees import celeba_tree, make_model, real_config
-from tests.workflow.runs import DROPPING, WorkingCopy, merged, nested
+from tests.workflow.runs import DROPPING, WorkingCopy, merged
 from tests.workflow.traced import Traced
 
 
@@ -18,7 +18,7 @@ def test_every_function_that_ran_counts(everything: WorkingCopy, tmp_path: Path)
     place = everything.folder.parent
     traced, copy = Traced(place), everything.twin(tmp_path)
     # what else a configuration may ask for
-    more = merged(merged(anew(place), DROPPING), nested("sweep.steer", True))
+    more = merged(anew(place), DROPPING)
     more["dictionaries"]["signs_theirs"] = more["dictionaries"]["theirs"]
     more["typographic"]["dictionaries"] = ["signs_topk", "signs_theirs", "neurons"]
     traced.run(copy, TABLE, SWEEP, STABILITY, TYPOGRAPHIC, config=more).ok()
