@@ -73,7 +73,9 @@ TARGETS = {
     "steer/memory-last": _at_most("memory, 4 x the images or features, last layer", "1 x", 1.1),
     "steer/memory-middle": _at_most("memory, 4 x the images or features, below it", "1 x", 1.1),
     "spliced/passes": _at_most(
-        "cross-entropy with and without a reconstruction, mlp_out", "bare resumed passes", 2.2
+        "cross-entropy with and without a reconstruction, mlp_out, the dearest layer",
+        "bare resumed passes",
+        2.2,
     ),
     # 6. Small runs
     "cold/seconds": _at_most("the embedded default, cold, after installation", "", 180.0, "s"),

@@ -23,7 +23,7 @@ from clipsteer.backbones.zero_shot import zero_shot_logits
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.evaluate import images_at_once
 from clipsteer.dictionaries.monosemanticity import Monosemanticity
-from clipsteer.dictionaries.numerics import square_sum, total
+from clipsteer.dictionaries.numerics import blocks, total
 from clipsteer.dictionaries.sparsity import Sparsity
 from clipsteer.errors import ClipsteerError
 
@@ -123,6 +123,9 @@ class _Sums:
         # its own tokens are all, those behind CLS, or CLS alone
         self.sparsity = Sparsity(None if dictionary.tokens == "spatial" else network.cls)
         self._blank: Tensor | None = None
+        self._room: Tensor | None = (
+            None  # pages of memory new to the process cost as much as the sum
+        )
 
     def add(
         self, x: Tensor, stream: Tensor, embeddings: Tensor, targets: NDArray[np.integer]
@@ -156,20 +159,22 @@ class _Sums:
             with _steady(len(rows)):
                 f = self.dictionary.encode(rows)
                 y = self.dictionary.decode(f)
-            self.lengths += float(square_sum(y))
-            self.products += float(total(torch.linalg.vecdot(y, rows)))
-            active = (f > 0).sum(dim=1).reshape(len(part), tokens)
-            norms = torch.linalg.vector_norm(part, dim=-1)
-            self.sparsity.add(active.int().cpu().numpy(), norms.cpu().numpy())
+            norms, lengths, products = _rows(rows, y)
+            self.lengths += float(total(lengths.double().square()))
+            self.products += float(total(products))
+            each = (len(part), tokens)
+            self.sparsity.add(
+                _fired(f).int().reshape(each).cpu().numpy(), norms.reshape(each).cpu().numpy()
+            )
             outputs.append(y.reshape(part.shape))
             activations.append(f.reshape(len(part), tokens, -1).mean(dim=1))
-        return torch.cat(outputs), torch.cat(activations)
+        return _joined(outputs), _joined(activations)
 
     def _replaced(self, x: Tensor, stream: Tensor, own: slice, output: Tensor | None) -> Tensor:
         """The stream (n, T', d) that the pass resumes from, once `output`, or 0, stands at its tokens for x."""
         part, below = x[:, own], stream[:, own]
         if stream is not x:  # the MLP's output is only ever added
-            there = below - part if output is None else (output - part).add_(below)
+            there = self._moved(part, below, output)
         else:
             there = torch.zeros_like(part) if output is None else output
         if there.shape[1] < stream.shape[1]:
@@ -177,6 +182,19 @@ class _Sums:
             changed[:, own] = there
             there = changed
         return there[:, self.network.read]
+
+    def _moved(self, part: Tensor, below: Tensor, output: Tensor | None) -> Tensor:
+        """below + (output - part), or below - part: (n, t, d), in memory that the next call takes again."""
+        if self._room is None or self._room.shape != part.shape:
+            self._room = torch.empty_like(part, memory_format=torch.contiguous_format)
+        x, stream, room = (values.flatten(0, 1) for values in (part, below, self._room))
+        y = None if output is None else output.flatten(0, 1)
+        for some in blocks(room):
+            if y is None:
+                torch.sub(stream[some], x[some], out=room[some])
+            else:
+                torch.sub(y[some], x[some], out=room[some]).add_(stream[some])
+        return self._room
 
     def _zeroed(self, x: Tensor, stream: Tensor, own: slice) -> Tensor:
         """Embeddings with 0 for x: one for all images where nothing else is left of them."""
@@ -202,9 +220,9 @@ class _Sums:
         with one_thread():
             logits = zero_shot_logits(embeddings, self.network.head, self.network.logit_scale)
         wide = logits.double().cpu().numpy()
-        wide = wide - wide.max(axis=1, keepdims=True)
+        wide -= wide.max(axis=1, keepdims=True)
         own = wide[np.arange(len(wide)), targets]
-        return np.asarray(np.log(np.exp(wide).sum(axis=1)) - own)
+        return np.asarray(np.log(np.exp(wide, out=wide).sum(axis=1)) - own)
 
     def _note(self, name: str, values: NDArray[np.float64]) -> None:
         self.by_image[name].append(values)
@@ -245,10 +263,37 @@ def _decoder_encoder(dictionary: Dictionary, features: Tensor) -> float | None:
     return float(np.concatenate(found).mean()) if len(features) else None
 
 
+def _rows(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each row of x and y, (n, d) both: ||x||, ||y|| and x . y."""
+    norm = torch.linalg.vector_norm
+    found = [
+        (norm(x[some], dim=-1), norm(y[some], dim=-1), torch.linalg.vecdot(y[some], x[some]))
+        for some in blocks(x)
+    ]
+    norms, lengths, products = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return norms, lengths, products
+
+
+def _fired(f: Tensor) -> Tensor:
+    """How many f_j > 0, of each row (n, m): (n,), whole numbers."""
+    every = list(blocks(f))
+    # in float32, exact up to 2^24: integers would take a pass over 8 bytes an entry
+    flags = torch.empty_like(f[every[0]])
+    return torch.cat(
+        [torch.gt(f[some], 0, out=flags[: some.stop - some.start]).sum(dim=1) for some in every]
+    )
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """As `torch.cat`, which copies one alone too."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 def _steady(rows: int) -> AbstractContextManager[None]:
     """In which products of so many rows have the same bits at any number of threads."""
     return one_thread() if rows < _FEW else nullcontext()
 
 
 def _tensor(array: NDArray[np.floating], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.array(array, dtype=np.float32)).to(device)
+    # torch widens 16-bit floats some ten times as fast as numpy does
+    return torch.from_numpy(array).to(device, torch.float32)
