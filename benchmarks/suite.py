@@ -62,9 +62,9 @@ PARTS = {
     ),
     "training-24576": Part(
         "benchmarks.training",
-        ("topk-24576/", "vanilla-24576/"),
+        ("topk-24576/", "vanilla-24576/", "batchtopk-24576/", "matryoshka-24576/"),
         ("--features", "24576", "--rounds", "2", "--speed-only", "--targets-only"),
-        limit=700,
+        limit=1000,
     ),
     "cuda": Part("benchmarks.training_cuda", ("cuda/",), (), 300, ("--quick",), 120),
     "loading": Part("benchmarks.loading", ("loading/", "one-pass/"), (), 240, ("--quick",), 120),

@@ -43,6 +43,8 @@ TARGETS = {
     "vanilla-6144/few": Target("vanilla, 3 % firing, m = 6,144", "fastest peer", 2.0),
     "vanilla-24576/first": Target("vanilla training, first steps, m = 24,576", "fastest peer", 1.0),
     "vanilla-24576/few": Target("vanilla, 3 % firing, m = 24,576", "fastest peer", 2.0),
+    "batchtopk-24576/saelens": Target("Batch-Top-K training, m = 24,576", "SAELens", 1.0),
+    "matryoshka-24576/saelens": Target("Matryoshka training, m = 24,576", "SAELens", 1.0),
     "default/topk": Target("Top-K training, the default's shape", "the dense way", 2.0),
     "default/vanilla-few": Target("vanilla, 3 % firing, the default's shape", "the dense way", 2.0),
     "cuda/sparsify": Target("Top-K training on CUDA, m = 49,152", "sparsify (Triton)", 1.0),

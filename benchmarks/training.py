@@ -1,6 +1,6 @@
-"""Training steps of Top-K and vanilla SAEs: ours, the dense way, the peers and the floor, side by side.
+"""Training steps of SAEs of every architecture: ours, the dense way, the peers and the floor, side by side.
 
-    python -m benchmarks.training [--quick] [--peers FOLDER | --no-peers] [--features M ...]
+    python -m benchmarks.training [--quick] [--peers FOLDER | --no-peers] [--features M ...] [--kinds KIND ...]
         [--speed-only] [--targets-only] [--threads N] [--cpu-time] [--rounds N] [--device D] [--json FILE]
 
 d = 768, 4,096 tokens a batch, k = 64, Adam, float32 parameters, made-up activations. All take one
@@ -46,17 +46,21 @@ from benchmarks.peers import PEER_FOLDER, PeerError, environment, peer
 from benchmarks.targets import TARGETS
 from clipsteer.dictionaries import topk
 from clipsteer.dictionaries.gradients import forward_backward
+from clipsteer.dictionaries.registry import architecture
 from clipsteer.dictionaries.screen import screening_dtype
 from clipsteer.dictionaries.settings import Settings
 from clipsteer.dictionaries.state import TrainState
 from clipsteer.dictionaries.topk import TopK
 from clipsteer.dictionaries.train import update
-from clipsteer.dictionaries.vanilla import Vanilla
 
 PEERS = {
     "topk": ("sparsify_topk", "saelens_topk", "overcomplete_topk", "dictionary_learning_topk"),
     "vanilla": ("saelens_vanilla", "overcomplete_vanilla", "dictionary_learning_vanilla"),
+    "batchtopk": ("saelens_batchtopk",),
+    "matryoshka": ("saelens_matryoshka",),
 }
+#: Of Matryoshka, shares of the features; the peer has the same.
+PREFIXES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 #: In every full run so far; the only vanilla peer of a quick one.
 FASTEST_VANILLA = "overcomplete_vanilla"
 WIDTH, K, BATCHES = 768, 64, 4
@@ -71,8 +75,11 @@ class Training:
     ) -> None:
         state = TrainState.initial(features, batches[0, :512].cpu().numpy(), seed=0)
         self.state, self.batches, self.dense = state.to(batches.device), batches, dense
-        parameters = self.state.parameters
-        self.dictionary = TopK(**parameters, k=k) if kind == "topk" else Vanilla(**parameters)
+        options = {} if kind == "vanilla" else {"k": k}
+        options |= {"prefixes": PREFIXES} if kind == "matryoshka" else {}
+        self.dictionary = architecture(kind).build(
+            batches.shape[2], features, self.state.parameters, options
+        )
         self.losses: list[float] = []
 
     def step(self, statistics: bool = False) -> None:
@@ -140,7 +147,14 @@ def made_batches(tokens: int, count: int, width: int = WIDTH) -> np.ndarray:
 
 def key_of(prefix: str, name: str) -> str:
     """Of the target for ours beside a peer or the dense way."""
-    return f"{prefix}/{name.removesuffix('_topk')}"
+    kind = prefix.partition("-")[0]
+    return f"{prefix}/{name.removesuffix(f'_{kind}')}"
+
+
+def is_measured(kind: str, features: int, targets_only: bool) -> bool:
+    """Whether an architecture is, where none is asked for by name."""
+    answers = any(key.startswith(f"{kind}-{features}/") for key in TARGETS)
+    return answers or not targets_only or kind in ("topk", "vanilla")
 
 
 def speeds(
@@ -159,13 +173,14 @@ def speeds(
     x = batches[0]
     low = screening_dtype(x, features * WIDTH)
     work["ours"] = Training(kind, features, batches).step
-    work["dense"] = Training(kind, features, batches, dense=True).step
+    if kind in ("topk", "vanilla") or not arguments.targets_only:
+        work["dense"] = Training(kind, features, batches, dense=True).step
     if kind == "topk":
         work["floor"] = product(x, features, low)
         if low != x.dtype:
             work["ours, float32"] = FullPrecision(kind, features, batches).step
             work["floor, float32"] = product(x, features, x.dtype)
-    else:
+    elif kind == "vanilla":
         few = Training(kind, features, batches)
         few.fire(0.03)
         work["ours, 3 % firing"] = few.step
@@ -206,19 +221,20 @@ def speeds(
         else:
             lines.append(answer(key, ratio))
 
-    if kind == "topk":
-        for name in ("dense", *names):
+    if kind != "vanilla":
+        for name in (*(["dense"] if "dense" in seconds else []), *names):
             key = key_of(prefix, name)
             if name in missing:
                 failures[key] = missing[name]
             else:
                 measured(key, "ours", name)
+    if kind == "topk":
         measured(f"{prefix}/floor", "ours", "floor")
         if "floor, float32" in seconds:
             measured(f"{prefix}/floor-float32", "ours, float32", "floor, float32")
         elif low == x.dtype:
             failures[f"{prefix}/floor-float32"] = "no bfloat16 here: the line above is in float32"
-    else:
+    elif kind == "vanilla":
         there = [name for name in names if name not in missing]
         fastest = max(there, key=rates.__getitem__) if there else "dense"
         for name, key in (("ours", "first"), ("ours, 3 % firing", "few")):
@@ -274,6 +290,7 @@ def main(argv: list[str] | None = None) -> int:
     words.add_argument("--peers", type=Path, default=PEER_FOLDER)
     words.add_argument("--no-peers", action="store_true")
     words.add_argument("--features", type=positive, nargs="*", help="default: 6144 24576")
+    words.add_argument("--kinds", nargs="+", choices=list(PEERS), help="these architectures")
     words.add_argument("--threads", type=positive, default=torch.get_num_threads())
     words.add_argument("--cpu-time", action="store_true", help="CPU seconds, not wall seconds")
     words.add_argument(
@@ -306,7 +323,9 @@ def main(argv: list[str] | None = None) -> int:
         np.save(data, made_batches(4096, BATCHES))
         batches = torch.from_numpy(np.load(data)).to(arguments.device)
         for m in features:
-            for kind in ("topk", "vanilla"):
+            for kind in arguments.kinds or [
+                kind for kind in PEERS if is_measured(kind, m, arguments.targets_only)
+            ]:
                 found, rates[f"{kind} {m}"], missing = speeds(kind, m, batches, data, arguments)
                 lines += found
                 failures |= missing

@@ -65,6 +65,20 @@ def saelens_topk(d: int, m: int, k: int) -> Step:
     return saelens(TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d, d_sae=m, k=k)))
 
 
+def saelens_batchtopk(d: int, m: int, k: int) -> Step:
+    from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
+
+    return saelens(BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=d, d_sae=m, k=k)))
+
+
+def saelens_matryoshka(d: int, m: int, k: int) -> Step:
+    from sae_lens import MatryoshkaBatchTopKTrainingSAE, MatryoshkaBatchTopKTrainingSAEConfig
+
+    widths = [m // 16, m // 8, m // 4, m // 2, m]
+    config = MatryoshkaBatchTopKTrainingSAEConfig(d_in=d, d_sae=m, k=k, matryoshka_widths=widths)
+    return saelens(MatryoshkaBatchTopKTrainingSAE(config))
+
+
 def saelens_vanilla(d: int, m: int, k: int) -> Step:
     from sae_lens import StandardTrainingSAE, StandardTrainingSAEConfig
 
