@@ -143,7 +143,10 @@ def activations_of(
 
 
 def features_of(model: Backbone, placed: Placed, images: Images) -> Tensor:
-    """Codes f(x) of images at a dictionary's own place: (images, tokens, m) float32."""
+    """Codes f(x) of images at a dictionary's own place: (images, tokens, m) float32.
+
+    0 on tokens that the dictionary is not for, where it was trained on CLS or spatial tokens alone.
+    """
     from clipsteer.front.passes import features_of
 
     return features_of(model, placed, images)

@@ -13,7 +13,7 @@ from torch import Tensor
 from clipsteer.activations.extract import HOOK_POINTS
 from clipsteer.backbones.base import Backbone
 from clipsteer.backbones.device import check_layer
-from clipsteer.backbones.tokens import Tokens, tokens_meant
+from clipsteer.backbones.tokens import Tokens, token_span, tokens_meant
 from clipsteer.data.images import decode
 from clipsteer.dictionaries.tokens import edited as edited_tokens
 from clipsteer.dictionaries.tokens import suited
@@ -40,8 +40,12 @@ def activations_of(model: Backbone, images: Pictures, layer: int, hook_point: st
 def features_of(model: Backbone, placed: Placed, images: Pictures) -> Tensor:
     """See `clipsteer.features_of`."""
     x = activations_of(model, images, placed.layer, placed.hook_point)
+    dictionary = suited(placed.dictionary, model.cls)
+    own = token_span(dictionary.tokens, x.shape[1])
+    codes = torch.zeros(*x.shape[:2], dictionary.m)
     with torch.inference_mode():
-        return placed.dictionary.encode(x.flatten(0, 1)).reshape(*x.shape[:2], -1)
+        codes[:, own] = dictionary.encode(x[:, own].flatten(0, 1)).reshape(*x[:, own].shape[:2], -1)
+    return codes
 
 
 def top_features(codes: Tensor, k: int) -> pl.DataFrame:

@@ -12,6 +12,7 @@ import torch
 from clipsteer.backbones.tokens import Tokens, token_span
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.files import describe, load
+from clipsteer.dictionaries.tokens import edited
 from clipsteer.errors import ClipsteerError
 from clipsteer.steering.intervention import ErrorTerm, Features, edit, feature_index
 
@@ -46,8 +47,12 @@ class Edit:
     error_term: ErrorTerm = "keep"
 
     def apply(self, x: torch.Tensor, tokens: Tokens = "all") -> torch.Tensor:
-        """Activations x (n, T, d) at the hook point -> x' (n, T, d); other tokens pass unchanged."""
+        """Activations x (n, T, d) at the hook point -> x' (n, T, d); other tokens pass unchanged.
+
+        Those that the dictionary is not for, too. Raises ClipsteerError where that leaves none.
+        """
         dictionary = self.placed.dictionary.to(x.device)
+        tokens = edited(tokens, dictionary)
         strength: float | torch.Tensor = self.strength if self.strength is not None else 0.0
         if self.strength is None:
             columns = feature_index(self.features, dictionary.m, x.device)

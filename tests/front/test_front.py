@@ -15,6 +15,7 @@ from PIL import Image
 import clipsteer
 from clipsteer.backbones.base import Backbone
 from clipsteer.backbones.shaped import Family
+from clipsteer.backbones.tokens import Tokens
 from clipsteer.cli import places
 from clipsteer.dictionaries.files import save
 from clipsteer.dictionaries.neurons import NeuronBasis
@@ -164,6 +165,38 @@ def test_a_dictionary_for_some_tokens_stays_on_them(model: Backbone, tmp_path: P
     own = clipsteer.top_words(model, photos(2), words, clipsteer.set_to(found, [3], 5.0))
     assert own.equals(spatial)
     assert own.equals(asked) == (model.cls is None)
+
+
+@pytest.mark.parametrize("tokens", ["cls", "spatial"])
+def test_features_and_edits_are_of_the_tokens_that_a_dictionary_is_for(
+    model: Backbone, tmp_path: Path, tokens: Tokens
+) -> None:
+    found, images = placed(tmp_path), photos(2)
+    x, every = (
+        clipsteer.activations_of(model, images, 1),
+        clipsteer.features_of(model, found, images),
+    )
+    mine = np.full(model.n_tokens, tokens == "spatial")
+    mine[0] = tokens == "cls"
+    edit = clipsteer.set_to(found, [3], 5.0)
+    moved = edit.apply(x) - x
+    assert moved.abs().amax(dim=2).gt(0).all()
+    found.dictionary.tokens = tokens
+    assert edit.apply(x)[:, ~mine].equal(x[:, ~mine])
+    torch.testing.assert_close(edit.apply(x)[:, mine] - x[:, mine], moved[:, mine])
+    with pytest.raises(ClipsteerError, match=f"trained on {tokens} tokens alone"):
+        edit.apply(x, "spatial" if tokens == "cls" else "cls")
+    if model.cls is None:
+        if tokens == "cls":
+            with pytest.raises(ClipsteerError, match="the model has no CLS token"):
+                clipsteer.features_of(model, found, images)
+        else:
+            assert clipsteer.features_of(model, found, images).equal(every)
+        return
+    own = clipsteer.features_of(model, found, images)
+    torch.testing.assert_close(own[:, mine], every[:, mine])
+    assert not own[:, ~mine].any()
+    assert every[:, ~mine].any()
 
 
 def test_words_and_edits_that_do_not_fit_are_refused(model: Backbone, tmp_path: Path) -> None:
