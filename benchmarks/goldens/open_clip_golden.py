@@ -11,14 +11,21 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
-from open_clip.model import CLIP
-from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import save_file
+
+# From PyPI torchvision is made for another build of torch where that is the CPU's, and lacks operators that it names.
+_NAMED = torch.library.Library("torchvision", "FRAGMENT")
+for _operator in ("nms", "qnms"):
+    _NAMED.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+import open_clip  # noqa: E402
+from open_clip.model import CLIP  # noqa: E402
+from open_clip.tokenizer import SimpleTokenizer  # noqa: E402
 
 MERGES = 120
 WORDS = ("cat", "a photo of a dog.", "naïve CAFÉ 42!")
@@ -71,7 +78,8 @@ def configs() -> dict[str, Any]:
 
 
 def main(path: Path) -> None:
-    tokenizer, text = small_tokenizer(path.parent)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer, text = small_tokenizer(Path(folder))
     tokens = tokenizer(list(WORDS))
     pixels = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(7))
     found = {

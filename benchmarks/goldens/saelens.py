@@ -27,7 +27,7 @@ from sae_lens import (
     TopKTrainingSAEConfig,
 )
 from sae_lens.saes.sae import TrainStepInput
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 WIDTH, FEATURES, TOKENS, K, L1 = 24, 96, 48, 8, 0.03
 WIDTHS = (12, 48, FEATURES)
@@ -72,6 +72,17 @@ def golden(sae: torch.nn.Module, coefficients: dict[str, float]) -> dict[str, to
         **gradients,
     }
     return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+
+
+def save_file(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """As safetensors' own, which writes the metadata in another order each time: here in that of their names."""
+    data = save(tensors, metadata)
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    ordered = json.dumps(header, separators=(",", ":")).encode().ljust(size)
+    assert len(ordered) == size
+    path.write_bytes(data[:8] + ordered + data[8 + size :])
 
 
 def main(folder: Path) -> None:
