@@ -20,6 +20,8 @@ SHAPES: list[tuple[Family, int, int, int, str, str, str]] = [
     ("clip", 224, 32, 50, "float16", "none", "float32"),  # ViT-B/32
     ("clip", 224, 16, 197, "bfloat16", "blosc-lz4", "bfloat16"),  # ViT-B/16
     ("clip", 336, 14, 577, "int8", "zstd", "float32"),  # ViT-L/14-336
+    ("clip", 384, 16, 577, "float16", "blosc-lz4", "float32"),  # ViT-B/16-384
+    ("clip", 378, 14, 730, "bfloat16", "none", "float32"),  # ViT-H/14-378
     ("siglip", 256, 16, 256, "float32", "blosc-zstd-bits", "float32"),  # SigLIP ViT-B/16-256
 ]
 
@@ -29,7 +31,7 @@ def test_each_shape_reaches_a_table(fresh: WorkingCopy, tmp_path: Path) -> None:
     celeba, edited = celeba_tree(tmp_path / "celeba", ONE_EACH), 0
     for family, image, patch, tokens, dtype, codec, precision in SHAPES:
         model = make_model(
-            tmp_path / f"{family}{tokens}", family=family, image_size=image, patch_size=patch
+            tmp_path / f"{family}{image}_{patch}", family=family, image_size=image, patch_size=patch
         )
         changes = {
             "model": {"name": model.name, "dtype": precision},
