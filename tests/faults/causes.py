@@ -45,25 +45,23 @@ WAVES = (
     {
         **{"select_features": "pointer", "evaluate_subspaces": "kill"},
         **{"typographic_examples": "error", "evaluate_patching": "pointer"},
-        **{"typographic_top_images": "pointer"},
+        **{"typographic_top_images": "pointer", "sparsity_figure": "write"},
+        **{"steerability_table": "pointer"},
     },
-    {"sparsity_figure": "input"},
-    {"steerability_table": "input"},
     {
         **{"ablate_features": "error", "top_images": "kill", "image_views": "write"},
         **{"edited_images": "pointer", "dictionary_table": "error", "measure_recovery": "write"},
         **{"typographic_table": "write", "compare_dictionaries": "write"},
+        **{"baseline_table": "error"},
     },
-    {"baseline_table": "input"},
     {
         **{"make_table": "pointer", "storage_effect": "write", "stability_table": "pointer"},
         **{"nearest_directions": "error", "top_images_figure": "kill", "sweep_table": "kill"},
     },
     {
         **{"best_per_layer": "error", "control_table": "kill"},
-        **{"feature_page": "pointer"},
+        **{"feature_page": "pointer", "pairs_figure": "write"},
     },
-    {"pairs_figure": "input"},
     {"drop_activations": "write"},
 )
 
