@@ -50,7 +50,9 @@ def compute(run: Run) -> None:
     try:
         rows = layout.attributes(tree, sorted(prompts), **options)
     except ClipsteerError as error:
-        raise ClipsteerError(f"datasets.{name}.unconcerned: {error}") from None
+        raise ClipsteerError(
+            f"datasets.{name}.unconcerned: {error} Set those that are not there to null."
+        ) from None
     canonical = None
     if recipe["source"] == "files":
         canonical = layout.canonical(rows["path"], tree.paths(), options)

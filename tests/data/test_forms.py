@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from clipsteer.data.forms import (
     FORMS,
@@ -214,3 +215,15 @@ def test_other_attributes_are_no_target_and_may_be_switched_off() -> None:
     assert unconcerned(dataset) == {"Young": ["c", "d"]}
     assert list(option_faults("datasets.x", dataset, None)) == []
     assert unconcerned({"layout": "imagenet"}) == {}
+
+
+def test_a_table_of_two_attributes_needs_no_others_until_they_are_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "list_attr_celeba.txt", "1\nMale Blond_Hair \n000001.jpg -1  1\n")
+    shipped = yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text())["datasets"][
+        "celeba"
+    ]
+    assert shipped["unconcerned"]
+    assert list(option_faults("datasets.x", shipped, tmp_path)) == []
+    shipped["unconcerned"]["Young"] = ["a", "b"]  # somebody's own word
+    (fault,) = option_faults("datasets.x", shipped, tmp_path)
+    assert "no attribute 'Young'" in fault
