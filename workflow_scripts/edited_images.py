@@ -109,7 +109,7 @@ def cost(job: Sizes) -> Cost:
 
     images, vision = job.images(job.config["explorer"]["split"]), job.vision
     seconds = job.seconds(images * 1.5 * vision["layers"] * job.layer_flop)
-    seconds += images * vision["pixels"] ** 2 / (8e6 * job.threads)
+    seconds += job.decoding(images, job.threads)
     return job.takes(seconds, CLIP + 3 * job.weights_mb + 300, 2.0)
 
 

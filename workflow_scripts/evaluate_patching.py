@@ -45,9 +45,9 @@ def compute(run: Run) -> None:
 def cost(job: Sizes) -> Cost:
     from clipsteer.lineage.resources import CLIP
 
-    seen, vision = 2.0 * job.images("test"), job.vision
-    seconds = job.seconds(seen * vision["layers"] * job.layer_flop)
-    return job.takes(seconds + seen * vision["pixels"] ** 2 / 8e6, CLIP + 4 * job.weights_mb, 1.0)
+    seen = 2.0 * job.images("test")
+    seconds = job.seconds(seen * job.vision["layers"] * job.layer_flop) + job.decoding(seen)
+    return job.takes(seconds, CLIP + 4 * job.weights_mb, 1.0)
 
 
 if __name__ == "__main__":

@@ -131,8 +131,7 @@ def cost(job: Sizes) -> Cost:
     memory = CLIP + 3 * job.weights_mb + batch * (8 + vision["layers"] * points)
     memory += min(32.0, written / 1e6) * vision["layers"] * points  # a file of each array
     seconds = job.seconds(images * vision["layers"] * job.layer_flop)
-    # a core decodes 8 million pixels a second
-    seconds += images * vision["pixels"] ** 2 / (8e6 * job.threads) + written / READ
+    seconds += job.decoding(images, job.threads) + written / READ
     return job.takes(seconds, memory, written / 1e6)
 
 

@@ -108,9 +108,8 @@ def _beside(run: Run, dictionary: str, layer: int) -> pl.DataFrame | None:
 def cost(job: Sizes) -> Cost:
     """It decodes the images shown, at most all of the split, and writes the page."""
     explorer = job.config["explorer"]
-    images = job.images(explorer["split"])
-    pixels = images * job.vision["pixels"] ** 2
-    return job.python(3 + pixels / 8e6, 400 + 4 * explorer["max_mb"], explorer["max_mb"])
+    seconds = 3 + job.decoding(job.images(explorer["split"]))
+    return job.python(seconds, 400 + 4 * explorer["max_mb"], explorer["max_mb"])
 
 
 if __name__ == "__main__":

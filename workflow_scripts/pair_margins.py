@@ -81,7 +81,7 @@ def cost(job: Sizes) -> Cost:
     images, vision = job.images("test"), job.vision
     batch = job.config["activations"]["batch_size"] * vision["tokens"] * vision["width"]
     seconds = job.seconds(images * vision["layers"] * job.layer_flop)
-    seconds += images * vision["pixels"] ** 2 / (8e6 * job.threads)
+    seconds += job.decoding(images, job.threads)
     return job.takes(seconds, CLIP + 3 * job.weights_mb + 8 * batch * FLOAT / 1e6, 1.0)
 
 

@@ -134,10 +134,7 @@ def cost(job: Sizes) -> Cost:
     )
     written = float(images * job.extracted * vision["tokens"] * vision["width"] * FLOAT)
     memory = CLIP + 3 * job.weights_mb + 2 * features * vision["width"] * FLOAT / 1e6 + 300
-    # a core decodes 8 million pixels a second
-    return job.takes(
-        job.seconds(flop) + images * vision["pixels"] ** 2 / 8e6, memory, written / 1e6
-    )
+    return job.takes(job.seconds(flop) + job.decoding(images), memory, written / 1e6)
 
 
 if __name__ == "__main__":

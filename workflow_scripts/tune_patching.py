@@ -76,11 +76,10 @@ def cost(job: Sizes) -> Cost:
     from clipsteer.lineage.resources import CLIP
 
     alphas = 1 + len(job.config["typographic"]["patching"]["alphas"])
-    seen, vision = 2.0 * job.images("validation"), job.vision
-    seconds = job.seconds(alphas * seen * vision["layers"] * job.layer_flop)
-    return job.takes(
-        seconds + seen * vision["pixels"] ** 2 / 8e6, CLIP + 8 * job.weights_mb, 2 * job.weights_mb
-    )
+    seen = 2.0 * job.images("validation")
+    seconds = job.seconds(alphas * seen * job.vision["layers"] * job.layer_flop)
+    memory = CLIP + 8 * job.weights_mb
+    return job.takes(seconds + job.decoding(seen), memory, 2 * job.weights_mb)
 
 
 if __name__ == "__main__":

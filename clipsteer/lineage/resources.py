@@ -256,6 +256,10 @@ class Sizes:
         images = self.all_listed()
         return self.python(images * 2e-5, _ROW * images, images * 1e-4)
 
+    def decoding(self, images: float, threads: int = 1) -> float:
+        """Seconds to decode images of the size that the model takes: 8 million pixels each for a core."""
+        return images * float(self.vision["pixels"] ** 2) / (8e6 * threads)
+
     def seconds(self, flop: float, threads: int = 0) -> float:
         """To start torch, and for so much work; `threads`: those of `runtime` where 0."""
         return _START_TORCH + flop / (_GPU if self.gpu else CPU * (threads or self.threads))
