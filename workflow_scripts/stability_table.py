@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from clipsteer.dictionaries.inputs import layers_of, member
 from clipsteer.runner.step import Action, Job, Run, main
+from clipsteer.steering.inputs import gain_inputs
 
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
@@ -22,9 +23,7 @@ USES = (
 def plan(job: Job) -> dict[str, Action]:
     inputs = {
         **job.of_members("likeness", "likeness"),
-        **job.of_members("selection", "selection"),
-        **job.of_members("ablation", "ablation"),
-        **job.of_members("ablation", "images"),
+        **gain_inputs(job),
         **job.of_members("recovery", "recovery"),
     }
     return {"all": Action(job.recipe, inputs)}

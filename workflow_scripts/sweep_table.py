@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from clipsteer.dictionaries.inputs import layers_of, member
 from clipsteer.runner.step import Action, Job, Run, main
+from clipsteer.steering.inputs import gain_inputs
 
 if TYPE_CHECKING:
     from clipsteer.lineage.resources import Cost, Sizes
@@ -25,9 +26,7 @@ def plan(job: Job) -> dict[str, Action]:
         **job.of_members("evaluation", "evaluation"),
         **job.of_members("evaluation_test", "evaluation", "evaluation_test"),
         **job.of_members("spliced", "spliced"),
-        **job.of_members("selection", "selection"),
-        **job.of_members("ablation", "ablation"),
-        **job.of_members("ablation", "images"),
+        **gain_inputs(job),
     }
     return {"all": Action(job.recipe, inputs)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipsteer.defences.setting import image_inputs
+from clipsteer.defences.setting import image_inputs, steps_of
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def compute(run: Run) -> None:
         *(clean, attacked, torch.from_numpy(targets).to(tower.device)),
         load(run.blob("head"))["head"].to(tower.device),
     )
-    steps = recipe["epochs"] * -(-len(targets) // recipe["batch_size"])
+    steps = steps_of(recipe, len(targets))
     progress = run.progress(steps, "steps", ("pairs", recipe["batch_size"]))
     with one_thread():  # sums of gradients in one order
         weights, losses = fine_tune(tower, task, Recipe(**recipe), seed=seed, progress=progress)
@@ -63,19 +63,15 @@ def cost(job: Sizes) -> Cost:
     """The vision tower forth and back on one thread, clean and attacked; weights, gradients, two moments of each."""
     from clipsteer.lineage.resources import CLIP, FLOAT
 
-    settings, images, vision = (
-        job.config["typographic"]["patching"],
-        job.images("train"),
-        job.vision,
-    )
+    settings, images = job.config["typographic"]["patching"], job.images("train")
+    vision = job.vision
     seen = 2.0 * settings["epochs"] * images
     flop = 3.0 * seen * vision["layers"] * job.layer_flop
     back = 2.0 * settings["batch_size"] * 40 * vision["tokens"] * vision["layers"] * vision["width"]
-    pixels = vision["pixels"] ** 2
-    held = 2 * min(2.0**30, images * 3.0 * pixels * FLOAT)
+    held = 2 * min(2.0**30, images * 3.0 * vision["pixels"] ** 2 * FLOAT)
     memory = CLIP + 6 * job.weights_mb + (back * FLOAT + held) / 1e6
-    # a core decodes 8 million pixels a second
-    return job.takes(job.seconds(flop, threads=1) + seen * pixels / 8e6, memory, job.weights_mb)
+    seconds = job.seconds(flop, threads=1) + job.decoding(seen)
+    return job.takes(seconds, memory, job.weights_mb)
 
 
 if __name__ == "__main__":

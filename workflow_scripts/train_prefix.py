@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipsteer.defences.setting import trained_inputs, trained_pairs
+from clipsteer.defences.setting import steps_of, trained_inputs, trained_pairs
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def compute(run: Run) -> None:
     seed, templates = recipe.pop("seed"), recipe.pop("templates")
     tower = load_backbone(run.folder("model"), device=run.runtime.device)
     pairs = trained_pairs(run, tower.device)
-    steps = recipe["epochs"] * -(-len(pairs.targets) // recipe["batch_size"])
+    steps = steps_of(recipe, len(pairs.targets))
     progress = run.progress(steps, "steps", ("pairs", recipe["batch_size"]))
     with one_thread():  # sums of gradients in one order
         token, losses = train_prefix(
@@ -57,7 +57,7 @@ def cost(job: Sizes) -> Cost:
     from clipsteer.lineage.resources import CLASSES, CLIP, FLOAT
 
     settings, images = job.config["typographic"]["prefix"], job.images("train")
-    steps = settings["epochs"] * -(-images // settings["batch_size"])
+    steps = steps_of(settings, images)
     layers, width, tokens = job.text
     flop = 3.0 * steps * CLASSES * tokens * layers * 24 * width**2
     flop += 3.0 * steps * settings["batch_size"] * 6 * CLASSES * width

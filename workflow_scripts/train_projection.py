@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipsteer.defences.setting import trained_inputs, trained_pairs
+from clipsteer.defences.setting import steps_of, trained_inputs, trained_pairs
 from clipsteer.runner.step import Action, Job, Run, main
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def compute(run: Run) -> None:
     recipe = dict(run.recipe)
     seed = recipe.pop("seed")
     pairs = trained_pairs(run, "cpu")
-    steps = recipe["epochs"] * -(-len(pairs.targets) // recipe["batch_size"])
+    steps = steps_of(recipe, len(pairs.targets))
     progress = run.progress(steps, "steps", ("pairs", recipe["batch_size"]))
     with one_thread():  # sums of gradients in one order
         matrix, losses = train_projection(
@@ -52,7 +52,7 @@ def compute(run: Run) -> None:
 def cost(job: Sizes) -> Cost:
     """Products with a small matrix, on one thread."""
     settings, images = job.config["typographic"]["projection"], job.images("train")
-    steps = settings["epochs"] * -(-images // settings["batch_size"])
+    steps = steps_of(settings, images)
     width = job.vision["width"]
     flop = 3.0 * steps * settings["batch_size"] * 8.0 * width**2
     return job.takes(job.seconds(flop, threads=1), 500 + images * width * 16 / 1e6, 1.0)

@@ -35,9 +35,8 @@ from clipsteer.steering.counts import GroupCounts
 from clipsteer.steering.pairs import margins
 
 _STREAM = 33  # first word of the key of what is drawn here
-_HELD_BYTES = (
-    2**30
-)  # images are kept as the model takes them where all of them are no more than this
+# Images are kept as the model takes them where all of them are no more than this.
+_HELD_BYTES = 2**30
 _VISION = ("vision_model.", "visual_projection.")
 
 Weights = dict[str, Tensor]

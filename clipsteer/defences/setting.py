@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,11 @@ def view_inputs(job: Job, layer: int, views: Sequence[str]) -> dict[str, str]:
 
 
 _TRAINED = ("train", "train_attacked")
+
+
+def steps_of(settings: Mapping[str, Any], pairs: int) -> int:
+    """How many steps a defence is trained for: each epoch's last one may be of fewer than `batch_size` pairs."""
+    return int(settings["epochs"]) * -(-pairs // int(settings["batch_size"]))
 
 
 def trained_inputs(job: Job) -> dict[str, str]:

@@ -123,9 +123,8 @@ class _Sums:
         # its own tokens are all, those behind CLS, or CLS alone
         self.sparsity = Sparsity(None if dictionary.tokens == "spatial" else network.cls)
         self._blank: Tensor | None = None
-        self._room: Tensor | None = (
-            None  # pages of memory new to the process cost as much as the sum
-        )
+        # taken again: pages of memory new to the process cost as much as the sum
+        self._room: Tensor | None = None
 
     def add(
         self, x: Tensor, stream: Tensor, embeddings: Tensor, targets: NDArray[np.integer]

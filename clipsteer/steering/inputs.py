@@ -27,6 +27,15 @@ BATCH_IMAGES = 100
 _LABELS, _HEADS = "unconcerned/labels", "unconcerned/heads"
 
 
+def gain_inputs(job: Job) -> dict[str, str]:
+    """Digests of what `clipsteer.steering.spread.gains_at` reads of all places."""
+    return {
+        **job.of_members("selection", "selection"),
+        **job.of_members("ablation", "ablation"),
+        **job.of_members("ablation", "images"),
+    }
+
+
 def ablation_inputs(
     job: Job, layer: int, split: str, activations: str = "activations"
 ) -> dict[str, str]:

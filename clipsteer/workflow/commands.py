@@ -83,7 +83,7 @@ class Commands:
         """The pointers of the figure of top attacked images by kind."""
         inputs, words = Inputs(self._outline), list[str]()
         for tuned in self._outline.tuned:
-            shards = f"{REFS}/{tuned}/activations/validation{ATTACKED}/shards.json"
+            shards = inputs.attacked_shards(tuned, "validation")
             words += ["--name", tuned, "--input", f"validation{ATTACKED}={shards}"]
             words += ["--inputs", "tuning", *inputs.tuned_places()]
             words += ["--inputs", "top_attacked", *inputs.top_attacked()]

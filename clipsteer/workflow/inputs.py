@@ -170,7 +170,7 @@ class Inputs:
         found = []
         for tuned in self._outline.tuned:
             found += [*self.tuned_places(), *self.top_attacked()]
-            found += [f"{REFS}/{tuned}/activations/validation{ATTACKED}/shards.json"]
+            found.append(self.attacked_shards(tuned, "validation"))
             found += self._worlds([tuned])
         return found
 
@@ -183,9 +183,9 @@ class Inputs:
         """The pointer of the model of that table."""
         return [MODEL.format(model=name) for name in typographic_models(self._outline.config)]
 
-    def attacked_shards(self, dataset: str) -> str:
-        """The lists of a benchmark's test images with words on them."""
-        view = f"test{ATTACKED}" if dataset in self._outline.attacked else "test"
+    def attacked_shards(self, dataset: str, split: str = "test") -> str:
+        """The lists of a data set's images with words on them."""
+        view = f"{split}{ATTACKED}" if dataset in self._outline.attacked else split
         return f"{REFS}/{dataset}/activations/{view}/shards.json"
 
     def tuned_places(self) -> list[str]:
