@@ -1,14 +1,22 @@
-"""What stands on an opened page."""
+"""What an opened page must come to show: a link, a key or a reload is answered in the page's own time."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
-def listed(page: Any) -> list[str]:
-    """The features in the list."""
-    return list(page.locator("#rows a").all_inner_texts())
+def lists(page: Any, features: list[str]) -> None:
+    """The features in the list are, or become within Playwright's limit, these."""
+    _expect(page.locator("#rows a")).to_have_text(features)
 
 
-def title(page: Any) -> str:
-    return str(page.locator("#detail-title").inner_text())
+def shows(page: Any, title: str | re.Pattern[str]) -> None:
+    """The title of what is shown is, or becomes within Playwright's limit, this."""
+    _expect(page.locator("#detail-title")).to_have_text(title)
+
+
+def _expect(locator: Any) -> Any:
+    from playwright.sync_api import expect  # `make test-browser` installs it
+
+    return expect(locator)

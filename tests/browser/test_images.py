@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from clipsteer.report.explorer import feature_page
 from clipsteer.report.markdown import grid
 from clipsteer.report.table_page import table_page
-from tests.browser.reading import listed, title
+from tests.browser.reading import lists, shows
 from tests.report.pages import ABOUT, IMAGES, LOOKED, compared_places, viewed_places
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe")
@@ -44,7 +45,7 @@ def test_an_image_shows_its_features_and_what_each_ones_ablation_does(
 ) -> None:
     page = opened(viewed)
     page.get_by_role("link", name="Images", exact=True).click()
-    assert title(page) == "000004.jpg, dark woman"
+    shows(page, "000004.jpg, dark woman")
     view = viewed_places()[0].views[0]
     rows = page.locator("#detail table tbody tr").all_inner_texts()
     assert [row.split("\t")[0] for row in rows] == [
@@ -63,13 +64,13 @@ def test_an_image_shows_its_features_and_what_each_ones_ablation_does(
     assert [level < 10 for level in veiled] == [x > 0 for x in view["features"][0]["patches"]]
     assert page.locator("#detail img").count() == 4  # itself, its pair, and two features' heat maps
     page.get_by_label("Place").select_option(label="vanilla, resid_post, layer 2 (2 selected)")
-    assert title(page) == "000004.jpg, dark woman"
+    shows(page, "000004.jpg, dark woman")
     assert "At vanilla, resid_post, layer 2" in page.locator("#detail").inner_text()
     address = page.url
     page.reload()
     assert page.get_by_label("Link to this image").input_value() == address
     page.keyboard.press("j")
-    assert title(page) == "000009.jpg, blond woman"
+    shows(page, "000009.jpg, blond woman")
     assert page.locator("#images tr[aria-current=true] a").inner_text() == "000009.jpg"
 
 
@@ -84,9 +85,9 @@ def test_the_arrow_keys_go_from_patch_to_patch(opened: Any, viewed: str) -> None
     assert told.inner_text() == "CLS: 999 (1.5)"
     page.get_by_label("Row 1, column 1").check()
     told.get_by_role("link", name="8").click()
-    assert title(page) == "topk, resid_post, layer 0, feature 8"
+    shows(page, "topk, resid_post, layer 0, feature 8")
     page.go_back()
-    assert title(page) == "000004.jpg, dark woman"
+    shows(page, "000004.jpg, dark woman")
 
 
 def test_examples_lead_to_the_views_of_their_images(opened: Any, viewed: str) -> None:
@@ -96,26 +97,27 @@ def test_examples_lead_to_the_views_of_their_images(opened: Any, viewed: str) ->
     found = False
     for link in page.locator("#rows a").all():
         link.click()
+        shows(page, re.compile(f"feature {link.inner_text()}$"))
         if links.count():
             found = True
             break
     assert found, "no example is one of the images that have a view"
     name = links.first.inner_text()
     links.first.click()
-    assert title(page).startswith(name)
+    shows(page, re.compile(re.escape(name)))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_of_ones_own_images(opened: Any, own: str, scheme: str) -> None:
     page = opened(own, color_scheme=scheme)
-    assert title(page) == "mine.jpg, at topk, resid_post, layer 0"
+    shows(page, "mine.jpg, at topk, resid_post, layer 0")
     assert "feature 999 relaxed" in page.locator("#detail").inner_text()
     page.get_by_role("link", name="<b>yours</b>.png").click()
     page.get_by_label("Place").select_option(label="neurons, resid_post, layer 2")
-    assert title(page) == "<b>yours</b>.png, at neurons, resid_post, layer 2"
+    shows(page, "<b>yours</b>.png, at neurons, resid_post, layer 2")
     assert "set ablated" not in page.locator("#detail").inner_text()
     page.reload()
-    assert title(page) == "<b>yours</b>.png, at neurons, resid_post, layer 2"
+    shows(page, "<b>yours</b>.png, at neurons, resid_post, layer 2")
     found = axe.Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
 
@@ -147,9 +149,9 @@ def test_two_dictionaries_of_a_layer_stand_side_by_side(
     found = axe.Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
     page.get_by_role("button", name="nearest there").click()
-    assert listed(page) == ["3", "8", "11", "40"]
+    lists(page, ["3", "8", "11", "40"])
     page.get_by_role("button", name="nearest there ▼").click()
-    assert listed(page) == ["40", "11", "8", "3"]
+    lists(page, ["40", "11", "8", "3"])
     page.locator("#rows").get_by_role("link", name="3", exact=True).click()
     page.locator("#detail h2").filter(has_text="feature 3").first.wait_for()
     assert "It is not shown on this page" in page.locator("#detail").inner_text()
