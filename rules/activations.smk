@@ -53,7 +53,7 @@ rule extract_activations:
 rule drop_activations:
     input:
         activations=lambda wildcards: INPUTS.parts(wildcards.dataset, wildcards.split),
-        readers=INPUTS.before_drop,
+        readers=READERS.before_drop,
     output:
         DROPPED,
     log:

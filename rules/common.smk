@@ -1,5 +1,5 @@
 # The configuration, checked, and what all rules have of it: names (OUTLINE), inputs that no pattern says
-# (INPUTS), for the params `recipe`, `source` and `chain` the functions that give them
+# (INPUTS), what reads activations (READERS), for the params `recipe`, `source` and `chain` the functions that give them
 # (docs/store-protocol.md), and what jobs ask of a cluster. All of it is in clipsteer/workflow/; here it is
 # made for this run.
 #
@@ -16,13 +16,7 @@ from clipsteer.store.roots import REFS
 from clipsteer.workflow.chains import Chains
 from clipsteer.workflow.commands import Commands, python_of
 from clipsteer.workflow.description import Description
-from clipsteer.workflow.inputs import (
-    DROPPED,
-    RESULTS,
-    TYPOGRAPHIC,
-    TYPOGRAPHIC_RESULTS,
-    Inputs,
-)
+from clipsteer.workflow.inputs import Inputs
 from clipsteer.workflow.needs import Needs
 from clipsteer.workflow.outline import (
     DIRECTED,
@@ -31,6 +25,13 @@ from clipsteer.workflow.outline import (
     VOCABULARY,
     Outline,
     one_of,
+)
+from clipsteer.workflow.readers import (
+    DROPPED,
+    RESULTS,
+    TYPOGRAPHIC,
+    TYPOGRAPHIC_RESULTS,
+    Readers,
 )
 from clipsteer.workflow.recipes import Recipes
 from clipsteer.workflow.reported import about, in_report
@@ -46,13 +47,14 @@ try:
         TERMINAL.show_all()
     OUTLINE = Outline(config, BASE, Path.cwd())
     INPUTS = Inputs(OUTLINE)
+    READERS = Readers(OUTLINE)
     RECIPES = Recipes(OUTLINE)
     SOURCES = Sources(OUTLINE, RECIPES, scans=workflow.is_main_process)
     COMMANDS = Commands(OUTLINE, python_of(workflow))
     CHAINS = Chains(workflow, OUTLINE.store)  # which results are up to date
     NEEDS = Needs(workflow, OUTLINE, SOURCES, CHAINS)
     if workflow.is_main_process:
-        SESSION = Session(workflow, OUTLINE, INPUTS, SOURCES, CHAINS, WATCH)
+        SESSION = Session(workflow, OUTLINE, READERS, SOURCES, CHAINS, WATCH)
         SESSION.open()
         Description(workflow, CHAINS, NEEDS).at_exit()
 except ClipsteerError as error:

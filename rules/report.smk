@@ -9,7 +9,7 @@ rule make_table:
         ablation=INPUTS.of_table("ablation"),
         check=INPUTS.of_imported("check"),
         chosen=INPUTS.of_chosen("chosen"),
-        dropped=INPUTS.dropped("table"),
+        dropped=READERS.dropped("table"),
     output:
         csv=report(
             "results/{dataset}_table.csv",
@@ -62,7 +62,7 @@ rule dictionary_table:
         evaluation=INPUTS.of_valued("evaluation"),
         spliced=INPUTS.of_valued("spliced"),
         check=INPUTS.checked,
-        dropped=INPUTS.dropped("dictionaries"),
+        dropped=READERS.dropped("dictionaries"),
     output:
         csv=report(
             "results/{dataset}_dictionaries.csv",
@@ -94,7 +94,7 @@ rule dictionary_table:
 rule sparsity_figure:
     input:
         spliced=INPUTS.of_valued("spliced"),
-        dropped=INPUTS.dropped("dictionaries"),
+        dropped=READERS.dropped("dictionaries"),
     output:
         csv=report(
             "results/{dataset}_sparsity.csv",
@@ -127,7 +127,7 @@ rule control_table:
     input:
         table=f"{REFS}/{{dataset}}/table.json",
         control=INPUTS.of_trained("control"),
-        dropped=INPUTS.dropped("negative_control"),
+        dropped=READERS.dropped("negative_control"),
     output:
         csv=report(
             "results/{dataset}_negative_control.csv",
@@ -194,7 +194,7 @@ rule baseline_table:
         directed=INPUTS.of_directions("baselines"),
         steered=INPUTS.of_trained("baselines"),
         pairs=INPUTS.pairs,
-        dropped=INPUTS.dropped("baselines"),
+        dropped=READERS.dropped("baselines"),
     output:
         csv=report(
             "results/{dataset}_baselines.csv",
@@ -308,7 +308,7 @@ rule feature_page:
         painted=INPUTS.painted_pairs(config["explorer"]["split"]),
         image_views=INPUTS.image_views,
         comparison=INPUTS.comparisons,
-        dropped=INPUTS.dropped("features"),
+        dropped=READERS.dropped("features"),
     output:
         page=report(
             "results/{dataset}_features/index.html",
@@ -344,7 +344,7 @@ rule top_images_figure:
         selection=INPUTS.of_table("selection"),
         world=INPUTS.world,
         top_images=INPUTS.of_table("top_images"),
-        dropped=INPUTS.dropped("features"),
+        dropped=READERS.dropped("features"),
     output:
         figure=report(
             "results/{dataset}_top_images.png",
@@ -419,7 +419,7 @@ rule steerability_table:
         vocabulary=INPUTS.vocabulary,
         steered=INPUTS.of_table("steerability"),
         random=INPUTS.of_directions("steerability"),
-        dropped=INPUTS.dropped("steerability"),
+        dropped=READERS.dropped("steerability"),
     output:
         csv=report(
             "results/{dataset}_steerability.csv",
@@ -484,7 +484,7 @@ rule sweep_table:
         spliced=INPUTS.of_points("spliced"),
         selection=INPUTS.of_steered_points("selection"),
         ablation=INPUTS.of_steered_points("ablation"),
-        dropped=INPUTS.dropped("sweep"),
+        dropped=READERS.dropped("sweep"),
     output:
         csv=report(
             "results/{dataset}_sweep.csv",
@@ -521,7 +521,7 @@ rule stability_table:
         selection=INPUTS.of_compared("selection"),
         ablation=INPUTS.of_compared("ablation"),
         recovery=INPUTS.recovery,
-        dropped=INPUTS.dropped("stability"),
+        dropped=READERS.dropped("stability"),
     output:
         csv=report(
             "results/{dataset}_stability.csv",

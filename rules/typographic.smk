@@ -288,7 +288,7 @@ rule evaluate_defences:
 rule typographic_table:
     input:
         INPUTS.typographic,
-        dropped=INPUTS.dropped("attacked_table"),
+        dropped=READERS.dropped("attacked_table"),
     output:
         csv=report(
             "results/typographic_table.csv",
@@ -321,7 +321,7 @@ rule typographic_table:
 rule typographic_examples:
     input:
         INPUTS.typographic_examples,
-        dropped=INPUTS.dropped("attacked_examples"),
+        dropped=READERS.dropped("attacked_examples"),
     output:
         figure=report(
             "results/typographic_examples.png",
@@ -379,7 +379,7 @@ rule typographic_top_images:
     input:
         INPUTS.typographic_top_images,
         model=INPUTS.attacked_model,
-        dropped=INPUTS.dropped("attacked_top_images"),
+        dropped=READERS.dropped("attacked_top_images"),
     output:
         figure=report(
             "results/typographic_top_images.png",

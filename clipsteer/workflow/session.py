@@ -16,9 +16,9 @@ from clipsteer.store.drop import expect
 from clipsteer.store.layout import share
 from clipsteer.store.state import note_store
 from clipsteer.workflow.closing import close
-from clipsteer.workflow.inputs import Inputs
 from clipsteer.workflow.outline import Outline
 from clipsteer.workflow.places import check_places, check_writable, claim_pointers
+from clipsteer.workflow.readers import Readers
 from clipsteer.workflow.signals import cancel_orphans, hand_on_signals
 from clipsteer.workflow.sources import Sources
 from clipsteer.workflow.terminal import jobs_tell_all
@@ -39,12 +39,12 @@ class Session:
         self,
         workflow: Any,
         outline: Outline,
-        inputs: Inputs,
+        readers: Readers,
         sources: Sources,
         chains: Chains,
         watch: Watch,
     ) -> None:
-        self._workflow, self._outline, self._inputs = workflow, outline, inputs
+        self._workflow, self._outline, self._readers = workflow, outline, readers
         self._sources, self._chains, self._watch = sources, chains, watch
 
     def open(self) -> None:
@@ -85,7 +85,7 @@ class Session:
         self._sources.note()
         if self._outline.config["runtime"]["warm_worker"] and local:
             start()
-        expect(self._inputs.readers_among(self._workflow.dag.needrun_jobs()))
+        expect(self._readers.among(self._workflow.dag.needrun_jobs()))
         if not local:
             jobs_tell_all()  # in Slurm's logs
         self._watch.expect(self.expected(seconds))

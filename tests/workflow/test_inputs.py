@@ -1,44 +1,18 @@
-"""The inputs that follow from the configuration, and what may not be dropped before it was read."""
+"""The inputs that follow from the configuration."""
 
 from __future__ import annotations
 
 from itertools import product
-from types import SimpleNamespace
 from typing import Any
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from clipsteer.config.grid import with_points
-from clipsteer.workflow.inputs import DROPPED, Inputs
+from clipsteer.workflow.inputs import Inputs
 from clipsteer.workflow.outline import Outline
+from clipsteer.workflow.readers import Readers
 from tests.workflow.outlines import DEFAULT, outline, wildcards
 from tests.workflow.runs import BASE
 
 REFS = "artifacts/refs"
-# What each kind of pointer reads of its own data set's activations.
-READS = {
-    "evaluation": {"validation"},
-    "spliced": {"validation"},
-    "statistics": {"train"},
-    "selection": {"validation"},
-    "ablation": {"test"},
-    "control": {"train", "validation", "test"},
-    "baselines": {"validation", "test"},
-    "top_images": {"validation"},
-    "steerability": {"validation"},
-}
-# Of those, what a result of a table needs, of its trained dictionaries and of the neuron basis.
-OF_TRAINED = {
-    "table": {"evaluation", "statistics", "selection", "ablation"},
-    "dictionaries": {"evaluation", "spliced"},
-    "negative_control": {"control"},
-    "baselines": {"statistics", "baselines"},
-    "features": {"statistics", "selection", "top_images"},
-    "steerability": {"steerability"},
-}
-OF_NEURONS = {**OF_TRAINED, "negative_control": set(), "baselines": set()}
 
 
 def inputs(**sections: Any) -> Inputs:
@@ -157,119 +131,12 @@ def test_captions_are_the_vocabulary_of_the_tiny_model_alone() -> None:
 
 
 def test_no_inputs_for_a_data_set_without_a_table() -> None:
-    found = inputs(tables={"celeba": ["topk"], "waterbirds": []})
+    made = outline({"tables": {"celeba": ["topk"], "waterbirds": []}})
+    found = Inputs(made)
     at = wildcards(dataset="waterbirds")
     assert found.of_table("selection")(at) == []
     assert found.of_trained("control")(at) == []
-    assert found.dropped("table")(at) == []
-
-
-@given(
-    names=st.lists(st.sampled_from(["topk", "vanilla", "waterbirds_topk", "neurons"]), unique=True),
-    result=st.sampled_from(sorted(OF_TRAINED)),
-    augment=st.booleans(),
-)
-def test_a_split_goes_only_after_all_that_read_it(
-    names: list[str], result: str, *, augment: bool
-) -> None:
-    made = outline(
-        {
-            "activations": {"layers": [0, 2, 5], "keep": False},
-            "jobs": {"layers_per_job": 2},
-            "tables": {"waterbirds": names},
-            "datasets": {"waterbirds": {"augment": int(augment)}},
-        }
-    )
-    found = Inputs(made)
-    expected: dict[tuple[str, str], set[str]] = {}
-    for name, block in product(names, BLOCKS):
-        trained_on = made.dictionaries[name].get("trained_on")
-        for kind in (OF_TRAINED if trained_on else OF_NEURONS)[result]:
-            for split in READS[kind]:
-                pointer = f"{REFS}/waterbirds/{name}/{block}/{kind}.json"
-                expected.setdefault(("waterbirds", split), set()).add(pointer)
-        if result != "negative_control" and trained_on:
-            augmented = ["train_augmented"] if made.datasets[trained_on]["augment"] else []
-            for split in ["train", *augmented]:
-                pointer = f"{REFS}/dictionaries/{name}/{block}.json"
-                expected.setdefault((trained_on, split), set()).add(pointer)
-    if result == "steerability" and names:
-        for block in BLOCKS:
-            pointer = f"{REFS}/waterbirds/directions/resid_post/{block}/steerability.json"
-            expected["waterbirds", "validation"].add(pointer)
-    if result == "baselines" and names:
-        for block in BLOCKS:
-            place = f"{REFS}/waterbirds/directions/resid_post/{block}"
-            expected.setdefault(("waterbirds", "train"), set()).add(f"{place}/directions.json")
-            for split in ("validation", "test"):
-                expected.setdefault(("waterbirds", split), set()).add(f"{place}/baselines.json")
-        for split in ("train", "validation", "test"):
-            expected["waterbirds", split].add(f"{REFS}/waterbirds/readout.json")
-    assert {
-        split: set(files) for split, files in found.readers("waterbirds", result).items()
-    } == expected
-    markers = found.dropped(result)(wildcards(dataset="waterbirds"))
-    assert set(markers) == {
-        DROPPED.format(table="waterbirds", result=result, dataset=dataset, split=split)
-        for dataset, split in expected
-    }
-    for dataset, split in expected:
-        at = wildcards(table="waterbirds", result=result, dataset=dataset, split=split)
-        assert set(found.before_drop(at)) == expected[dataset, split]
-
-
-@pytest.mark.parametrize(
-    ("result", "evaluated"),
-    [
-        ("attacked_table", ["signs_tuning", "signs_ends", "photographs"]),
-        ("attacked_examples", ["signs_ends", "photographs"]),
-        ("attacked_top_images", []),
-    ],
-)
-def test_activations_of_attacked_images_go_after_all_that_read_them(
-    result: str, evaluated: list[str]
-) -> None:
-    theirs = {"architecture": "imported", "hook_point": "resid_post", "source": "hub:who/{layer}"}
-    names, benchmarks = ["signs_topk", "theirs", "neurons"], ["signs_ends", "photographs"]
-    made = outline(
-        {
-            "activations": {"keep": False},
-            "datasets": {"photographs": {"layout": "scam", "root": "data", "model": "signs"}},
-            "dictionaries": {"theirs": theirs},
-            "typographic": {"benchmarks": benchmarks, "dictionaries": names},
-        }
-    )
-    found, blocks = Inputs(made), ("layers_00-02", "layers_03-03")
-    places = [f"{name}/{block}" for name in names for block in blocks]
-    learnt = ("prefix", "projection") if evaluated else ("prefix",)
-    trained = {f"{REFS}/signs_tuning/{name}.json" for name in learnt}
-    tuning = {f"{REFS}/signs_tuning/{place}/tuning.json" for place in places}
-    check = {f"{REFS}/signs_tuning/theirs/{block}/check.json" for block in blocks}
-    expected = {
-        ("signs", "train"): {f"{REFS}/dictionaries/signs_topk/{block}.json" for block in blocks},
-        ("signs_tuning", "train"): trained | tuning,
-        ("signs_tuning", "train_attacked"): trained | tuning,
-        ("signs_tuning", "validation"): tuning | check,
-        ("signs_tuning", "validation_attacked"): tuning,
-    }
-    if not evaluated:
-        shown = {f"{REFS}/signs_tuning/{place}/top_attacked.json" for place in places}
-        expected["signs_tuning", "validation_attacked"] |= shown
-    for dataset in evaluated:
-        for view in ("test", "test_attacked")[: 1 if dataset == "photographs" else 2]:
-            attacked = {f"{REFS}/{dataset}/{place}/attacked.json" for place in places}
-            expected[dataset, view] = attacked
-    assert {
-        split: set(files) for split, files in found.readers("typographic", result).items()
-    } == expected
-    assert set(found.dropped(result)(wildcards())) == {
-        DROPPED.format(table="typographic", result=result, dataset=dataset, split=split)
-        for dataset, split in expected
-    }
-    at = wildcards(table="typographic", result=result, dataset="signs", split="train")
-    assert set(found.before_drop(at)) == expected["signs", "train"]
-    switched_off = Inputs(outline({"typographic": {"benchmarks": []}}))
-    assert switched_off.readers("typographic", result) == {}
+    assert Readers(made).dropped("table")(at) == []
 
 
 def test_what_a_sweep_and_the_comparison_of_dictionaries_read_goes_after_them() -> None:
@@ -285,7 +152,7 @@ def test_what_a_sweep_and_the_comparison_of_dictionaries_read_goes_after_them() 
         "sweep": {"validation": ("evaluation", "spliced"), "test": ("evaluation_test",)},
         "stability": {"train": ("statistics",)},
     }.items():
-        readers = found.readers("celeba", result)
+        readers = Readers(made).of("celeba", result)
         assert set(readers.pop(("general", "train"))) == {
             f"{REFS}/dictionaries/{name}/{block}.json" for name in ("topk", other)
         }
@@ -302,10 +169,10 @@ def test_what_a_sweep_and_the_comparison_of_dictionaries_read_goes_after_them() 
         other_layout = {**made.datasets["celeba"], "layout": layout}
         config = {**made.config, "sweep": {"steer": True}}
         config["datasets"] = {**config["datasets"], "celeba": other_layout}
-        steered = Inputs(Outline(config, BASE, BASE))
+        steered = Outline(config, BASE, BASE)
         expected = [f"{REFS}/celeba/{name}/{block}/recovery.json" for name in ("topk", other)]
-        assert steered.recovery(wildcards(dataset="celeba")) == (expected if paired else [])
-        read = steered.readers("celeba", "stability")["celeba", "test"]
+        assert Inputs(steered).recovery(wildcards(dataset="celeba")) == (expected if paired else [])
+        read = Readers(steered).of("celeba", "stability")["celeba", "test"]
         assert {*expected} <= {*read} if paired else not {*expected} & {*read}
     assert Inputs(outline()).likeness(wildcards(dataset="celeba")) == [
         f"{REFS}/celeba/likeness/{block}.json" for block in ("layers_00-02", "layers_03-05")
@@ -326,38 +193,5 @@ def test_a_dictionary_that_is_chosen_comes_after_all_its_points() -> None:
     assert found.candidates(at) == [f"{REFS}/dictionaries/{n}/{block}.json" for n in candidates]
     quality = [f"{REFS}/celeba/{name}/{block}/evaluation.json" for name in candidates]
     assert found.candidates_quality(at) == quality
-    assert set(quality) < set(found.readers("celeba", "table")["celeba", "validation"])
+    assert set(quality) < set(Readers(made).of("celeba", "table")["celeba", "validation"])
     assert found.of_chosen("chosen")(wildcards(dataset="celeba")) == found.trained(at)
-
-
-def test_kept_activations_have_no_markers() -> None:
-    found = inputs(activations={"layers": [0], "keep": True}, tables={"celeba": ["topk"]})
-    assert found.dropped("table")(wildcards(dataset="celeba")) == []
-
-
-def job(rule: str, output: str, *paths: str) -> Any:
-    return SimpleNamespace(rule=SimpleNamespace(name=rule), input=paths, output=[output])
-
-
-@pytest.mark.parametrize("parts", [1, 3])
-def test_a_run_waits_for_the_jobs_that_it_has(parts: int) -> None:
-    found = inputs(
-        jobs={"layers_per_job": 2, "extraction_parts": parts},
-        tables={"celeba": ["celeba_topk"], "waterbirds": []},
-        typographic={"benchmarks": []},
-    )
-    train, test = found.parts("celeba", "train"), found.parts("celeba", "test")
-    other = found.parts("elsewhere", "train")  # of no table: asked for by itself
-    jobs = [
-        job("feature_statistics", "statistics.json", "manifest.json", *train),
-        job("shuffle_control", "control.json", *train, *test),
-        job("train_dictionary", "dictionary.json", *other),
-        job("drop_activations", "dropped.json", *train, *test),
-        job("list_shards", "shards.json", "manifest.json"),
-    ]
-    assert found.readers_among(jobs) == {
-        "celeba/train": ["statistics.json", "control.json"],
-        "celeba/validation": [],
-        "celeba/test": ["control.json"],
-        "elsewhere/train": ["dictionary.json"],
-    }

@@ -17,6 +17,7 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.workflow.commands import Commands
 from clipsteer.workflow.inputs import Inputs
 from clipsteer.workflow.outline import Outline
+from clipsteer.workflow.readers import Readers
 from clipsteer.workflow.recipes import Recipes
 from tests.workflow.outlines import DEFAULT, RESULTS, RULES, jobs, recipes, wildcards
 from tests.workflow.real_trees import make_model, real_config
@@ -86,7 +87,7 @@ def test_a_second_model_changes_no_job_of_the_first(overlay: str, tmp_path: Path
             assert one.trained_of_table(at) == other.trained_of_table(at)
     for result in ("table", "negative_control", "baselines", "features", "steerability"):
         for table in alone.tables:
-            assert one.readers(table, result) == other.readers(table, result)
+            assert Readers(alone).of(table, result) == Readers(both).of(table, result)
     said, now = (Commands(made, "python").shell_words("build_head") for made in (alone, both))
     root = "" if both.is_painted("faces") else f"--root faces={both.root('faces')} "
     assert now.replace(f"--root model-second={second} ", "").replace(root, "") == said

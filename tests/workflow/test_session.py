@@ -10,7 +10,7 @@ import pytest
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.workflow import session
-from clipsteer.workflow.inputs import Inputs
+from clipsteer.workflow.readers import Readers
 from clipsteer.workflow.session import Session
 from tests.workflow.outlines import outline
 
@@ -69,7 +69,7 @@ class Scene:
         )
         sources: Any = SimpleNamespace(note=self.called("note"))
         watch: Any = SimpleNamespace(expect=self.watched.update)
-        self.session = Session(self.workflow, made, Inputs(made), sources, chains, watch)
+        self.session = Session(self.workflow, made, Readers(made), sources, chains, watch)
 
     def called(self, name: str) -> Any:
         def call(*words: Any, **options: Any) -> None:
