@@ -47,16 +47,19 @@ def painted(finished: WorkingCopy, everything: WorkingCopy, share: Share) -> Cha
 
 
 @pytest.fixture(scope="session")
-def dropped(painted: Change, share: Share) -> WorkingCopy:
-    """What the other configuration has made, less the activations."""
+def dropped(painted: Change, share: Share) -> Change:
+    """From there on, to a configuration that drops the activations which the table was made from."""
 
-    def act(copy: WorkingCopy) -> Outcome:
+    def config(place: Path) -> Mapping[str, Any]:
+        return merged(painted.config(place), DROPPING)
+
+    def new(copy: WorkingCopy) -> Outcome:
         place = copy.folder.parent
         painted.prepare(place)
         lay(copy, painted.new)
-        return copy.run(*painted.targets, config=merged(painted.config(place), DROPPING))
+        return copy.run(TABLE, config=config(place))
 
-    return share("faults-dropped", act)
+    return replace(painted, old=painted.new, new=share("faults-dropped", new), config=config)
 
 
 @pytest.fixture(scope="session")

@@ -14,19 +14,14 @@ def test_every_step_is_tried_once() -> None:
 
 
 def test_one_fault_after_another(painted: Change, python: Path, tmp_path: Path) -> None:
-    """Those of a wave are mended together, and the next command goes on to the next wave.
-
-    Branches run side by side, so a step may have been done when its turn comes: then its old pointers are
-    copied back in.
-    """
+    """Those of a wave are mended together, and the next command goes on to the next wave."""
     cell = Cell(tmp_path, painted, python)
     for wave in WAVES:
-        cell.bring_back(*wave)
-        put_back = cell.forget(*wave)
-        cell.fails(*(ordered(step, kind) for step, kind in wave.items()))
-        put_back()
+        cell.fails_in_between(*(ordered(step, kind) for step, kind in wave.items()))
     cell.finishes()
+    cell.is_done()
     cell.finishes(DROPPING)  # a table that is up to date asks for it all the same
+    cell.is_done(DROPPING)
     assert "celeba/dropped/table/celeba/train.json" in cell.copy.pointers()
 
 
@@ -39,3 +34,4 @@ def test_a_model_that_is_damaged_and_mended(
         for _ in ("once", "again"):
             cell.fails(WEIGHTS)
     cell.finishes()
+    cell.is_done()
