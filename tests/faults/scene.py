@@ -187,7 +187,7 @@ class Cell:
             if any(self._is_of(step, name) for step in steps):
                 (self.copy.folder / "results" / name).write_bytes(data)
 
-    def fails(self, *causes: Cause, or_done: bool = False) -> None:
+    def fails(self, *causes: Cause) -> None:
         """The command fails at their steps, says why, and leaves no old result that looks like a new one.
 
         Where there are several, they do not need each other's steps, and the command goes on after each.
@@ -199,12 +199,6 @@ class Cell:
         going_on = ["--keep-going"] if len(causes) > 1 else []
         outcome = self.run(*going_on, fault=fault, config=config)
         named = ", ".join(map(str, causes))
-        if or_done and outcome.code == 0:
-            # a pointer is not missed where all that it leads to is right
-            found = {**self.copy.pointers(), **self.change.new.exported()}
-            other = [name for name in self._differences() if name in found]
-            assert other == [], f"{named}\n{outcome.text}"
-            return
         assert outcome.code != 0, f"{named}: it ended well\n{outcome.text}"
         closing = outcome.text.split("\nclipsteer: ")[1:]
         for cause in causes:
@@ -221,18 +215,16 @@ class Cell:
             for mine in jobs.values():
                 assert any(mine.items() <= whole for whole in wholes), f"{named}: mixed {[*mine]}"
 
-    def fails_in_between(self, *causes: Cause, again: bool = False) -> None:
-        """The command fails, perhaps `again`, at steps that may have been done before it is their turn.
+    def fails_in_between(self, *causes: Cause) -> None:
+        """The command fails at steps that may have been done before it is their turn; then they are mended.
 
         Branches run side by side: old pointers and results of those steps are copied back in, and their records
-        are taken away until they are mended. Where all else is done, the next command may be content.
+        are taken away until they are mended.
         """
         steps = [cause.step for cause in causes]
         self.bring_back(*steps)
         put_back = self.forget(*steps)
         self.fails(*causes)
-        if again:
-            self.fails(*causes, or_done=True)
         put_back()
 
     def is_to_be_done(self, cause: Cause) -> None:

@@ -1,4 +1,4 @@
-"""The fault matrix: after a change, every step of the chain fails in every way, twice; then it is mended.
+"""The fault matrix: after a change, every step of the table's chain fails in every way, twice; then it is mended.
 
 `make test-faults` tries it wholly, `.ci/run` a tenth of it; docs/crash-safety.md says what it covers.
 """
@@ -96,7 +96,7 @@ def test_every_step_fails_in_every_way() -> None:
 def test_the_steps_beside_the_table(painted: Change, python: Path, tmp_path: Path) -> None:
     cell = Cell(tmp_path, painted, python)
     for causes in filter(None, beside()):
-        cell.fails_in_between(*causes, again=True)
+        cell.fails_in_between(*causes)
     cell.finishes()
     cell.is_done()
 
