@@ -20,8 +20,8 @@ _MEASURES = {"explained_variance": "explained variance", "ce_recovered": "CE rec
 def pareto_figure(table: pl.DataFrame, path: Path, *, title: Title) -> None:
     """Draw `sweep_table`'s rows into a PNG at `path`: a column a layer; CE recovered in a row of its own, where known.
 
-    Of each dictionary's points those that no other beats are joined. A ring: a key's best value is an end of its list.
-    A star: the point that tables use. A cross: the settings are the paper's.
+    Of each dictionary's points those that no other beats by L0 and explained variance are joined, in both rows. A ring:
+    a key's best value is an end of its list. A star: the point that tables use. A cross: the settings are the paper's.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -97,4 +97,6 @@ def _signs(axes: Any, table: pl.DataFrame) -> tuple[list[Any], list[str]]:
         (table["paper"], "the paper's settings", {"marker": "x", "s": 50, "color": "black"}),
     ]
     there = [(words, style) for found, words, style in signs if found.any()]
-    return [axes.scatter([], [], **style) for _, style in there], [words for words, _ in there]
+    handles = [axes.scatter([], [], **style) for _, style in there]
+    (line,) = axes.plot([], [], color=_GREY, linewidth=1.0)
+    return [*handles, line], [*(words for words, _ in there), "the front by explained variance"]
