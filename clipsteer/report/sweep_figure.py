@@ -31,7 +31,8 @@ def pareto_figure(table: pl.DataFrame, path: Path, *, title: Title) -> None:
         "explained_variance"
     ]
     across, down = max(1, len(layers)), len(measures)
-    with saved(path, (1.2 + 3.6 * across, 0.9 + 3.0 * down)) as figure:
+    # title and legend need a width of their own where there is one layer
+    with saved(path, (max(6.4, 1.2 + 3.6 * across), 0.9 + 3.0 * down)) as figure:
         panels = figure.subplots(down, across, squeeze=False, sharex="col")
         names = table["dictionary"].unique(maintain_order=True).to_list()
         for measure, row in zip(measures, panels, strict=True):
@@ -52,7 +53,7 @@ def pareto_figure(table: pl.DataFrame, path: Path, *, title: Title) -> None:
         extra_handles, extra_labels = _signs(panels.flat[0], table)
         figure.legend(
             handles + extra_handles, labels + extra_labels, loc="outside lower center",
-            ncols=3, frameon=False, fontsize=8,
+            ncols=3 if across > 1 else 2, frameon=False, fontsize=8,
         )  # fmt: skip
         figure.suptitle(title.of("Quality on the validation images"), fontsize=10)
 
