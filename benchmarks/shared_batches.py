@@ -39,6 +39,8 @@ class Shape(NamedTuple):
 _TRAINING = {"lr": 1e-3, "warmup_steps": 2, "dead_window": 200, "mse": "normalised"}
 _TOPK, _VANILLA = {"architecture": "topk"}, {"architecture": "vanilla", "l1": 3e-3}
 SHAPES = (
+    Shape("d features, topk", 5000, 17, 96, 1024, 120, {**_TOPK, "expansion": 1, "k": 4}),
+    Shape("d features, vanilla", 5000, 17, 96, 1024, 120, {**_VANILLA, "expansion": 1}),
     Shape("default, topk", 5000, 17, 96, 1024, 120, {**_TOPK, "expansion": 16, "k": 16}),
     Shape("default, vanilla", 5000, 17, 96, 1024, 120, {**_VANILLA, "expansion": 16}),
     Shape("B/32 x8, topk", 1200, 50, 768, 4096, 6, {**_TOPK, "expansion": 8, "k": 64}),
@@ -94,7 +96,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for shape in SHAPES:
         batch, step = measure(shape)
-        print(f"{shape.name:18} batch {batch:8.3f} ms  step {step:9.2f} ms  {batch / step:6.2%}")
+        print(f"{shape.name:19} batch {batch:8.3f} ms  step {step:9.2f} ms  {batch / step:6.2%}")
 
 
 if __name__ == "__main__":
