@@ -49,16 +49,17 @@ SETTINGS = (
 )
 HEAD = """# Do the intervals hold what they promise?
 
-`python experiments/intervals.py`, {date}, wrote this page (seed {seed}, {draws:,} drawn test sets a line: a coverage of
-95 % has a standard error of {error:.1f} points). No model is involved: images are drawn from groups of given
-accuracies, an edit draws the answers of half of them anew (and more where the accuracies differ more), and each
-interval is taken as the tables take it ([method.md](method.md), section 10).
+`python experiments/intervals.py`, {date}, wrote this page (seed {seed}, {draws:,} drawn test sets a cell: a coverage of
+95 % has a standard error of {error:.1f} points). Images are drawn from groups of given accuracies, an edit draws the
+answers of half of them anew (and more where the accuracies differ more), and each interval is taken as the tables take
+it ([method.md](method.md), section 10).
 
 ## The minimum over groups and its gain
 
-*Minimum*: how often the interval of the smallest group accuracy after the edit holds the true one. *Gain*: the same of
-that minimum minus the accuracy before of the group that was the worst. *Above*: how often the gain's lower bound, which
-decides whether a gain is claimed, lies above the true gain; 2.5 % is promised, by approximate formulas.
+In per cent, with {images} images a group. *Minimum*: how often the interval of the smallest group
+accuracy after the edit holds the true one. *Gain*: the same of that minimum minus the accuracy before of the group that
+was the worst. *Above*: how often the gain's lower bound, which decides whether a gain is claimed, lies above the true
+gain; 2.5 % is promised, by approximate formulas.
 
 {table}
 
@@ -151,7 +152,7 @@ def main() -> None:
     arguments = parser.parse_args()
     found = list(coverages(arguments.draws, arguments.seed))
     error = 100 * math.sqrt(LEVEL * (1 - LEVEL) / arguments.draws)
-    heads = ["true accuracies", "before", "after", "images a group", "minimum", "gain", "above"]
+    heads = ["true accuracies", "before", "after", "minimum", "gain", "above"]
 
     def accuracies(values: tuple[float, ...]) -> str:
         if len(set(values[:-1])) == 1 and len(values) > 4:
@@ -162,15 +163,15 @@ def main() -> None:
         heads,
         [
             (
-                c.setting.name,
-                accuracies(c.setting.before),
-                accuracies(c.setting.after),
-                c.images,
-                f"{c.minimum:.1f}",
-                f"{c.gain:.1f}",
-                f"{c.above:.1f}",
+                setting.name,
+                accuracies(setting.before),
+                accuracies(setting.after),
+                *(
+                    ", ".join(f"{getattr(c, name):.1f}" for c in found if c.setting == setting)
+                    for name in heads[3:]
+                ),
             )
-            for c in found
+            for setting in SETTINGS
         ],
     )
     single = grid(
@@ -187,6 +188,7 @@ def main() -> None:
         seed=arguments.seed,
         draws=arguments.draws,
         error=error,
+        images=f"{', '.join(map(str, IMAGES[:-1]))} and {IMAGES[-1]}",
         table=table,
         minimum=minimum,
         gains=gains,

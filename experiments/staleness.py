@@ -42,11 +42,10 @@ HEAD = """# What an edit makes stale
 
 `python experiments/staleness.py` writes this page. The pipeline ran once, from nothing. For each row, on a copy of that
 state, something was edited and the same command given again. *Computed* are the actions that ran, *restored* those
-whose jobs ran and found their result in the store; nothing else was looked at. An action is named by its step and its
-data set or dictionary; `*` matches any name, "`a` to `b`" are these steps and those between them, and the number of
-actions is in parentheses. Unless a row says so, the table came out byte for byte as in the first run. Seconds are from
-the command to its end, beside other work. `tests/workflow/test_staleness.py` has the same rows, by the last column.
-[Why it comes out so](how-it-runs.md#2-what-is-up-to-date).
+found in the store; nothing else was looked at. `*` matches any name, "`a` to `b`" are these steps and those between
+them, and the number of actions is in parentheses. Unless a row says so, the table came out byte for byte the same.
+Seconds are beside other work. `tests/workflow/test_staleness.py` has the same rows, by the last column. [Why it comes
+out so](how-it-runs.md#2-what-is-up-to-date).
 """
 CHECKED = "Where the table changes, it equals that of a run from nothing, byte for byte."
 CHAIN = (

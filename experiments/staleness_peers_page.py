@@ -27,7 +27,7 @@ def shown(cell: Mapping[str, Any]) -> str:
     """A cell's words."""
     verdict: str = cell["verdict"]
     if verdict == "too much":
-        return f"{len(cell['too_many'])} too many"
+        return f"+{len(cell['too_many'])}"
     return f"**{verdict}**" if verdict in ("stale", "fails") else verdict
 
 
@@ -55,7 +55,7 @@ def _own(cells: Sequence[Mapping[str, Any]]) -> str:
     for cell in cells:
         if cell["tool"] == "clipsteer" and cell["verdict"] not in ("right", "-"):
             steps = f"too many {', '.join(cell['too_many']) or 'none'}"
-            steps += f"; missing {', '.join(cell['missing']) or 'none'}"
+            steps += f"; missing {', '.join(cell['missing'])}" if cell["missing"] else ""
             words = f"- {cell['edit']}: {shown(cell)} ({steps})."
             lines.append(fill(words, 120, subsequent_indent="  "))
     return "\n".join(lines) or "Nowhere in this table."

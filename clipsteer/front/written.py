@@ -20,20 +20,21 @@ _WIDTH = 118
 _SECTIONS = ("Args:", "Returns:", "Raises:")
 _HEAD = """# Functions and classes
 
-What `import clipsteer` gives, and what its functions return. [docs/python.md](python.md) shows them at work.
-This page is made from the docstrings: `python -m clipsteer.front.written`.
+What `import clipsteer` gives, and what its functions return ([at work](python.md)), from the docstrings by
+`python -m clipsteer.front.written`. An argument that is explained above in the same words is left out.
 """
 
 
 def page() -> str:
     """The whole page."""
     parts = [_HEAD]
+    told: set[str] = set()
     for name in clipsteer.__all__:
         function = getattr(clipsteer, name)
-        parts += [f"## clipsteer.{name}", _signature(name, function), *_text(function)]
+        parts += [f"## clipsteer.{name}", _signature(name, function), *_text(function, told)]
     for kind in CLASSES:
-        parts += [f"## {kind.__name__}", f"`{kind.__module__}.{kind.__name__}`", *_text(kind)]
-        parts += [line for name, member in _public(kind) for line in _member(name, member)]
+        parts += [f"## {kind.__name__}", f"`{kind.__module__}.{kind.__name__}`", *_text(kind, told)]
+        parts += [line for name, member in _public(kind) for line in _member(name, member, told)]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
@@ -52,13 +53,13 @@ def _function(member: Any) -> Callable[..., Any] | None:
     return found or (member if inspect.isfunction(member) else None)
 
 
-def _member(name: str, member: Any) -> list[str]:
+def _member(name: str, member: Any, told: set[str]) -> list[str]:
     function = _function(member)
     assert function is not None  # `_public` gives no others
     if function is member:
-        return [_signature(name, function, "### "), *_text(function)]
+        return [_signature(name, function, "### "), *_text(function, told)]
     kind = inspect.signature(function).return_annotation
-    return [f"### `{name}: {kind}`", *_text(function)]
+    return [f"### `{name}: {kind}`", *_text(function, told)]
 
 
 def _signature(name: str, function: Callable[..., Any], level: str = "") -> str:
@@ -71,9 +72,11 @@ def _signature(name: str, function: Callable[..., Any], level: str = "") -> str:
         default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
         if parameter.name != "self":
             parts.append(f"{parameter.name}: {parameter.annotation}{default}")
-    if level:
-        return f"{level}`{name}`\n\n" + _code(name, parts, found.return_annotation)
-    return _code(name, parts, found.return_annotation)
+    line = f"{name}({', '.join(parts)}) -> {found.return_annotation}"
+    if level and len(line) < _WIDTH - len(level):
+        return f"{level}`{line}`"
+    code = _code(name, parts, found.return_annotation)
+    return f"{level}`{name}`\n\n{code}" if level else code
 
 
 def _code(name: str, parts: list[str], returned: str) -> str:
@@ -91,8 +94,8 @@ def _wrapped(text: str, indent: str = "") -> str:
     )
 
 
-def _text(thing: Any) -> list[str]:
-    """A docstring's paragraphs; arguments, returns and errors as lists."""
+def _text(thing: Any, told: set[str]) -> list[str]:
+    """A docstring's paragraphs, and what of its arguments and errors is not in `told` yet; adds them to it."""
     lines = (inspect.getdoc(thing) or "").splitlines()
     starts = [n for n, line in enumerate(lines) if line in _SECTIONS]
     paragraphs = ["\n".join(lines[: starts[0] if starts else len(lines)]).strip()]
@@ -104,9 +107,12 @@ def _text(thing: Any) -> list[str]:
             paragraphs.append(_wrapped(f"*Returns* {' '.join(listed)}"))
         else:
             pairs = [re.sub(r"^([\w, ]+):", r"`\1`:", entry) for entry in listed]
-            title = lines[start].rstrip(":")
-            entries = [_wrapped(f"- {pair}", "  ") for pair in pairs]
-            paragraphs.append("\n".join([f"*{title}*", "", *entries]))
+            entries = [_wrapped(f"- {pair}", "  ") for pair in pairs if pair not in told]
+            told |= set(pairs)
+            if lines[start] == "Raises:":
+                paragraphs.append(_wrapped(f"*Raises* {' '.join(pairs)}"))
+            elif entries:
+                paragraphs.append("\n".join(entries))
     return paragraphs
 
 

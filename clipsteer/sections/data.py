@@ -54,8 +54,8 @@ class Counts(Section):
     """Images of a painted data set's splits."""
 
     train: Images = key(
-        "images: a number is painted with the real correlation, four numbers are images of each group; `general`, "
-        "`signs` and `web` take one number only",
+        "images: a number with the real correlation, four for each group; `general`, `signs` and `web` take "
+        "one number",
         _PAINTS,
         default=Absent,
         allowed="a number, or four",
@@ -70,7 +70,7 @@ class Painted(Section):
     """A world that is painted, read only where `root` is `painted`."""
 
     world: Literal["faces", "birds", "general", "signs", "web"] = key(
-        "which painter; its layout is `celeba`, `waterbirds`, `imagenet`, `folder`, `folder`, in this order",
+        "painter; its layout is `celeba`, `waterbirds`, `imagenet`, `folder`, `folder`, in this order",
         _PAINTS,
     )
     size: Annotated[int, Field(strict=True, ge=16, le=512), WHOLE] = key(
@@ -78,12 +78,12 @@ class Painted(Section):
     )
     counts: Counts
     worded: Share = key(
-        "share of training pictures with a word on them; `signs` only",
+        "training pictures with a word on them; `signs` only",
         "paint_world",
         default=Absent,
     )
     series: Count = key(
-        "another number gives other pictures of the same kind; `signs` only",
+        "another number gives other pictures of the kind; `signs` only",
         "paint_world",
         default=Absent,
     )
@@ -93,13 +93,13 @@ class Attack(Section):
     """A word of another class, printed on each image when it is read: [typographic attacks](typographic.md)."""
 
     look: Look = key(
-        "`published`: any place, one of eight colours on another (Azuma and Matsui); in the world `signs`, dark "
-        "ink in the top or bottom row (`ends`), a note in any row (`rows`), bright ink anywhere along the row "
-        "(`bright`)",
+        "`published`: any place, one of eight colours on another (Azuma and Matsui); in the world `signs`, "
+        "dark ink in the top or bottom row (`ends`), a note in any row (`rows`), bright ink anywhere along it"
+        " (`bright`)",
         _PRINTS,
     )
     fonts: Annotated[list[SomeText], Field(min_length=1), Once()] = key(
-        "fonts that are drawn from",
+        "drawn from",
         _PRINTS,
         default=["pillow"],
         allowed="list of `pillow`, which is Pillow's own, names of fonts that matplotlib ships such as `DejaVuSans`, "
@@ -111,8 +111,7 @@ class Evaluation(Section):
     """How many images of each group are evaluated."""
 
     validation: PerGroup = key(
-        "images of each group that validation uses, drawn by seed; null: every image of the split. Null where "
-        "there are no groups",
+        "images of each group, drawn by seed; null: the whole split, as where there are no groups",
         "build_manifest",
         default=None,
     )
@@ -122,9 +121,9 @@ class Evaluation(Section):
 class Dataset(Section):
     """One data set."""
 
-    layout: Layout = key("how the folder is read ([real data](#real-data))", "build_manifest")
+    layout: Layout = key("form of the folder ([real data](#real-data))", "build_manifest")
     model: Name = key(
-        "which model sees the images ([several models](#two-models-in-one-run))",
+        "which model sees the images ([two models](#two-models-in-one-run))",
         "build_head, extract_activations and all that follows",
         default="model",
         allowed="`model`, which is the section of that name, or a name in `models`",
@@ -135,27 +134,27 @@ class Dataset(Section):
         allowed="`painted`, or a folder",
     )
     options: dict[Text, Option] = key(
-        "options of the layout ([real data](#real-data))",
+        "of the layout ([real data](#real-data))",
         "build_manifest",
         default={},
         allowed="words by name",
     )
     class_names: Annotated[list[Text], Field(min_length=2)] = key(
-        "names of target 0, target 1 and so on, for the prompts ([other attributes](#other-attributes)); not for "
-        "layout `imagenet`",
+        "of targets 0, 1 and so on, for the prompts ([other attributes](#other-attributes)); not for "
+        "`imagenet`",
         "build_manifest, build_head",
         default=Absent,
         allowed="two words; more for layout `folder`",
     )
     group_names: Annotated[list[Text], Field(min_length=4), Once()] = key(
-        "names of the groups, for the tables: of target 0 with each spurious value, then of target 1, and so on",
+        "for the tables: of target 0 with each spurious value, then of target 1, and so on",
         "make_table",
         default=Absent,
         allowed="four different words; for layout `folder` as many for each class as there are spurious values",
     )
     class_words: Literal["files", "open_clip"] = key(
-        "names of the classes of layout `imagenet` in prompts: those of its own `Labels.json` or "
-        "`LOC_synset_mapping.txt`, else of the folders; or open_clip's for ImageNet-1k",
+        "class names of `imagenet` in prompts: of its `Labels.json` or `LOC_synset_mapping.txt`, else its "
+        "folders; or open_clip's for ImageNet-1k",
         "name_classes",
         default="files",
     )
@@ -166,17 +165,17 @@ class Dataset(Section):
         allowed="list of texts, each with `{}`",
     )
     unconcerned: dict[SomeText, Annotated[Prompts | None, Null]] = key(
-        "other attributes, each with the prompts of its values 0 and 1: `results/<dataset>_baselines.csv` says "
-        "what edits change in their zero-shot accuracy. Attributes of CelebA's table or columns of your manifest; "
-        "null switches one off",
+        "prompts of values 0 and 1 of other attributes (of CelebA's table, or columns of your manifest), "
+        "whose zero-shot accuracy edits should not change "
+        "([collateral](method.md#14-controls-and-baselines)); null switches one off",
         "unconcerned_attributes",
         default={},
         allowed="two texts, or null, by name",
     )
     evaluation: Evaluation = part({})
     augment: Count = key(
-        "augmented copies of each training image (Section 10.1), beside the original; only dictionaries trained "
-        "on this data set see them",
+        "augmented copies of each training image, beside it (Section 10.1), for dictionaries trained on this "
+        "data set",
         "extract_activations of the copies",
         default=0,
     )

@@ -35,13 +35,12 @@ class Store(Section):
     """Where results are kept."""
 
     root: SomeText = key(
-        "where objects and action records live; may be [shared](#sharing-a-store). Pointers stay in "
-        "`artifacts/refs` of the working copy",
+        "where objects and action records live; may be [shared](#sharing-a-store)",
         _NOTHING,
         allowed="path",
     )
     verify_below_mb: Count = key(
-        "objects below this size are hashed at each read; larger ones by Zarr's checksums and `store verify`",
+        "objects below this are hashed at each read; larger ones by Zarr's checksums and `store verify`",
         _NOTHING,
     )
 
@@ -50,25 +49,24 @@ class Runtime(Section):
     """Where and how things are computed; nothing of it changes a result."""
 
     device: Literal["auto", "cuda", "cpu"] = key(
-        "where torch computes; `auto` takes cuda where it is there, on a Mac the cpu",
+        "`auto`: cuda where it is there, never on a Mac",
         _NOTHING,
     )
     threads: Positive = key(
-        "threads of a job (no more than `--cores`); pre-training has its own number",
+        "threads of a job, at most `--cores`; pre-training has its own number",
         _NOTHING,
     )
     checkpoint_steps: Count = key(
-        "steps of training between two checkpoints; 0: only when the job is asked to stop "
-        "([resume.md](resume.md))",
+        "training steps between two checkpoints; 0: only when asked to stop ([resume.md](resume.md))",
         _NOTHING,
     )
     warm_worker: Truth = key(
-        "a local run imports torch once, in a process that forks for each job "
+        "a local run imports torch once and forks for each job "
         "([speed.md](speed.md#starting-the-warm-worker))",
         _NOTHING,
     )
     terminal: Literal["brief", "full"] = key(
-        "about a line a job, or all that Snakemake and its jobs say ([README](../README.md#what-a-run-prints))",
+        "about a line a job, or all that Snakemake and jobs say ([README](../README.md#what-a-run-prints))",
         _NOTHING,
         default="brief",
     )
@@ -78,10 +76,10 @@ class Raw(Section):
     """How the users' own folders are looked at."""
 
     watch: Annotated[Literal["files", "labels", "off", False], Off] = key(
-        "what is looked at in your own data folders before each run ([watch modes](#watch-modes))",
+        "how closely your own data folders are looked at ([watch modes](#watch-modes))",
         "build_manifest of these data sets",
     )
-    threads: Positive = key("readers while your files are hashed or looked at", _NOTHING)
+    threads: Positive = key("readers of your files", _NOTHING)
 
 
 # Which layers there are, the model knows: below 0, see clipsteer/config/model.py.
@@ -95,30 +93,28 @@ class Activations(Section):
     """What is taken from the model, and how it is stored."""
 
     hook_points: Annotated[list[HookPoint], Field(min_length=1), Once()] = key(
-        "what is stored: the output of an encoder layer (in any case), its MLP's output before the addition",
+        "an encoder layer's output (stored in any case), its MLP's output before the addition",
         "extract_activations; fewer hook points than before are restored",
     )
     layers: Layers = key(
-        "0-based layers that are stored, trained on and edited. With a hub name it must be a list",
+        "0-based layers that are stored, trained on and edited; a list with a hub name",
         "extract_activations, unless all of the layers were there before; layers that were restore all that follows",
         allowed="`all`, or a list such as `[7, 8, 9]`",
     )
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = key(
-        "number format on disk ([what each costs](activations.md#which-format-and-codec))",
+        "on disk ([what each costs](activations.md#which-format-and-codec))",
         _FOLLOWS,
     )
     codec: Literal["none", "zstd", "blosc-lz4", "blosc-zstd", "blosc-zstd-bits"] = key(
-        "lossless compression ([what was measured](activations.md#which-format-and-codec))",
+        "lossless ([what was measured](activations.md#which-format-and-codec))",
         f"{_FOLLOWS} (values stay the same, so results do)",
     )
     keep: Truth = key(
-        "`false`: a split's values are dropped as soon as nothing in the run reads them any more "
+        "`false`: values are dropped as soon as nothing in the run reads them "
         "([activations.md](activations.md#keeping-or-dropping-them))",
         "nothing (tables and markers are looked up again)",
     )
-    images_per_shard: Positive = key(
-        "images of a shard; best a multiple of `batch_size` and of 64", "as `codec`"
-    )
+    images_per_shard: Positive = key("best a multiple of `batch_size` and of 64", "as `codec`")
     batch_size: Positive = key(
         "images of a forward pass; another value may change last bits", _FOLLOWS
     )
@@ -138,8 +134,8 @@ class Baselines(Section):
     """What stands beside the SAEs in `results/<dataset>_baselines.csv`."""
 
     scales: Annotated[list[Rate], Field(min_length=1), Once()] = key(
-        "scales of the edits along a direction, of which validation chooses; 1 takes the attribute out, more "
-        "turns it round",
+        "of edits along a direction, for validation to choose from; 1 takes the attribute out, more turns it "
+        "round",
         "evaluate_directions",
         default=[0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0],
     )
@@ -149,42 +145,38 @@ class Steering(Section):
     """Selection, ablation and controls (Section 7.1), one setting for all tables."""
 
     aggregate: Literal["mean", "max", "cls"] = key(
-        "how an image's tokens become one activation in Eq. 9; `cls` where the model has a CLS token",
+        "how an image's tokens become one activation in Eq. 9",
         "feature_statistics",
     )
     balance: Literal["none", "group"] = key(
-        "Eq. 9 over the whole training split (the paper), or within each target class and then averaged",
+        "Eq. 9 over the whole training split (the paper), or within each target class, averaged",
         _SELECT,
     )
     attribute_value: Count = key(
-        "the spurious value whose images are D_A; those with any other value are D_notA",
+        "the spurious value whose images are D_A; all others are D_notA",
         f"{_SELECT}, fit_directions",
         default=1,
     )
     thresholds: Thresholds
     tokens: Literal["all", "spatial", "cls"] = key(
-        "tokens that are edited; `cls` where the model has a CLS token", f"{_SELECT}, {_ABLATE}"
+        "tokens that are edited", f"{_SELECT}, {_ABLATE}"
     )
     error_term: Literal["keep", "drop"] = key(
         "whether what the SAE does not reconstruct stays in", f"{_SELECT}, {_ABLATE}"
     )
     strict: Literal["no_group_falls", "largest_sum"] = key(
-        "what the strict condition asks of a set on validation: that no group's accuracy falls, or that overall "
-        "and worst-group accuracy do not; then the largest sum of the two counts",
+        "of the sets under which no group's accuracy falls on validation, or overall and worst-group accuracy"
+        " do not, the largest sum of these two",
         _SELECT,
     )
-    strict_slack: Count = key(
-        "images that each group may lose under `no_group_falls`; with 0, one image decides", _SELECT
-    )
-    relaxed_drop: Points = key(
-        "points that each other group may lose under the relaxed condition", _SELECT
-    )
+    strict_slack: Count = key("images that each group may lose under `no_group_falls`", _SELECT)
+    relaxed_drop: Points = key("points that each other group may lose under relaxed", _SELECT)
     random_pool: Literal["all", "alive"] = key(
-        "random controls from all features (the paper), or from living ones of like firing frequency",
+        "controls from all features (the paper), or from living ones of like firing frequency",
         _ABLATE,
     )
     random_seeds: Positive = key("random sets for each targeted one", _ABLATE)
-    shuffles: Positive = key("shuffles of the negative control", "shuffle_control")
+    shuffles: Positive = key("of the negative control", "shuffle_control")
     baselines: Baselines = part({})
 
 
@@ -192,8 +184,8 @@ class Head(Section):
     """How cross-entropy is taken of zero-shot classes (Tables 3 and 4)."""
 
     logit_scale: Literal["model", "none"] = key(
-        "what cosines are multiplied by before the softmax: the model's own scale (100 in released CLIPs), or "
-        "nothing, as in Table 4",
+        "what cosines are multiplied by before the softmax: the model's scale (100 in released CLIPs), or "
+        "nothing (Table 4)",
         "splice_dictionary",
         default="model",
     )
@@ -203,7 +195,7 @@ class Jobs(Section):
     """How work is cut into Snakemake jobs."""
 
     layers_per_job: Positive = key(
-        "layers that one job trains, selects or ablates. Each layer keeps its own key",
+        "layers that one job trains, selects or ablates",
         "nothing (jobs are cut anew and restored)",
     )
     extraction_parts: Positive = key(

@@ -79,7 +79,7 @@ class Model(Section):
 
     name: SomeText = key("stands in the tables", "make_table")
     source: SomeText = key(
-        "`tiny` is trained here on painted worlds; for the others see [real weights](#real-weights)",
+        "`tiny` is trained here on painted worlds ([others](#real-weights))",
         _TAKEN,
         allowed="`tiny`, a folder, or a hub name",
     )
@@ -87,11 +87,9 @@ class Model(Section):
         "branch, tag or commit of a hub name; null: its main branch",
         "import_clip",
     )
-    dtype: Dtype = key(
-        "precision of the vision tower's forward pass; text embeddings are always float32", _VISION
-    )
+    dtype: Dtype = key("of the vision tower's pass; text embeddings are float32", _VISION)
     crop: Crop = key(
-        "whose centre crop a CLIP's images get ([below](#how-an-image-becomes-the-models-input))",
+        "a CLIP's centre crop ([below](#how-an-image-becomes-the-models-input))",
         _FOLLOWS,
     )
     tiny: Tiny = part(Absent)
@@ -100,7 +98,7 @@ class Model(Section):
 class OtherModel(Section):
     """A model beside the one of the section `model`."""
 
-    label: SomeText = key("stands in the tables, as `model.name`", "make_table, typographic_table")
+    label: SomeText = key("as `model.name`", "make_table, typographic_table")
     source: SomeText = key("as `model.source`", _TAKEN, allowed="`tiny`, a folder, or a hub name")
     revision: Annotated[Text | None, Null] = key("as `model.revision`", "import_clip", default=None)
     dtype: Dtype = key(
@@ -108,13 +106,13 @@ class OtherModel(Section):
     )
     crop: Crop = key("as `model.crop`", _FOLLOWS, default="transformers")
     layers: Layers = key(
-        "its own `activations.layers`, which counts where this is left out",
+        "instead of `activations.layers`",
         "as `activations.layers`",
         default=Absent,
         allowed="`all`, or a list such as `[7, 8, 9]`",
     )
     tiny: Tiny = key(
-        "read only with `source: tiny`; all keys must be given",
+        "all keys must be given",
         _AGAIN,
         default=Absent,
         allowed="keys as of `model.tiny`",

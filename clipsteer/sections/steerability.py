@@ -43,8 +43,8 @@ class Vocabulary(Section):
     """The words whose probabilities are measured, V in Section 6.1."""
 
     source: SomeText = key(
-        "`model`: the most frequent whole words of its tokenizer, or of the tiny CLIP the words and phrases of "
-        "its captions; or your own file, one entry a line",
+        "`model`: the most frequent whole words of its tokenizer, of the tiny CLIP the words and phrases of "
+        "its captions; or your own file",
         _EMBED,
         default="model",
         allowed="`model`, or a file",
@@ -52,25 +52,20 @@ class Vocabulary(Section):
     size: Annotated[int, Field(strict=True, ge=2), WHOLE] = key(
         "entries at most, the first ones", _EMBED, default=5000
     )
-    template: Template = key(
-        "the prompt that each entry is put into", _EMBED, default="a photo of a {}."
-    )
+    template: Template = key("prompt of each entry", _EMBED, default="a photo of a {}.")
 
 
 class Steerability(Section):
     """What `results/<dataset>_steerability.csv` and its figures are measured on."""
 
     split: Literal["validation", "train"] = key(
-        "whose images are steered; never the test split's, as looking is choosing",
+        "whose images are steered; never test's, as looking is choosing",
         _MEASURE,
         default="validation",
     )
-    images: Positive = key(
-        "images, drawn at random; all, where the split has fewer", _MEASURE, default=192
-    )
+    images: Positive = key("drawn; all, where the split has fewer", _MEASURE, default=192)
     features: Sample = key(
-        "features of each dictionary and layer, drawn at random: all, a share below 1, or a number from 2 (at "
-        "most all)",
+        "of each dictionary and layer, drawn: all, a share below 1, or a number from 2",
         "measure_steerability",
         default="all",
         allowed="`all`, or above 0",
@@ -81,19 +76,19 @@ class Steerability(Section):
         default=1000,
     )
     strengths: Annotated[list[Signed], Field(min_length=2), Once()] = key(
-        "strengths of the curves, on all tokens; the asymptote is one of those above 0",
+        "of the curves, on all tokens; the asymptote is one of those above 0",
         _MEASURE,
         default=[-20.0, -10.0, 0.0, 10.0, 20.0, 35.0, 50.0, 75.0, 100.0, 125.0, 150.0],
         allowed="list of different numbers, one above 0 at least, within a million",
     )
     curves: Positive = key(
-        "features of the sample whose mean S_f finds the asymptote: the smallest strength after which it changes "
-        "by less than 1 %",
+        "features of the sample whose mean S_f finds the asymptote: the smallest strength after which it "
+        "changes by less than 1 %",
         _MEASURE,
         default=64,
     )
     show: Annotated[list[Count], Field(max_length=3), Once()] = key(
-        "features whose curves are drawn, besides the most, the median and the least steerable one",
+        "features whose curves are drawn, besides the most, the median and the least steerable",
         "measure_steerability",
         default=[],
         allowed="list of at most three numbers of features",
@@ -104,8 +99,7 @@ class Steerability(Section):
         default=0.1,
     )
     beta: Amount = key(
-        "the higher threshold of Eq. 8, which the paper does not give: above 0.5 a feature moves the probability "
-        "of less than two words",
+        "higher threshold of Eq. 8, not in the paper: above 0.5 a feature moves less than two words",
         _TABLE,
         default=0.5,
     )

@@ -74,7 +74,7 @@ def _allowed(part: Part) -> str:
         return f"{_allowed(part['anyOf'][0])}, or null"
     if "enum" in part:  # a bare off is false, which is the same word
         return ", ".join(f"`{word}`" for word in part["enum"] if word is not False)
-    kind = "whole number " if part["type"] == "integer" else ""
+    kind = "whole, " if part["type"] == "integer" else ""
     match part:
         case {"type": "boolean"}:
             return "`true`, `false`"
