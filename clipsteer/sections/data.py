@@ -78,7 +78,7 @@ class Painted(Section):
     )
     counts: Counts
     worded: Share = key(
-        "training pictures with a word on them; `signs` only",
+        "share of training pictures with a word on them; `signs` only",
         "paint_world",
         default=Absent,
     )
@@ -99,7 +99,7 @@ class Attack(Section):
         _PRINTS,
     )
     fonts: Annotated[list[SomeText], Field(min_length=1), Once()] = key(
-        "drawn from",
+        "fonts to draw from",
         _PRINTS,
         default=["pillow"],
         allowed="list of `pillow`, which is Pillow's own, names of fonts that matplotlib ships such as `DejaVuSans`, "
@@ -111,7 +111,7 @@ class Evaluation(Section):
     """How many images of each group are evaluated."""
 
     validation: PerGroup = key(
-        "images of each group, drawn by seed; null: the whole split, as where there are no groups",
+        "images of each group, drawn by seed; null (needed without groups): the whole split",
         "build_manifest",
         default=None,
     )

@@ -49,7 +49,7 @@ class Runtime(Section):
     """Where and how things are computed; nothing of it changes a result."""
 
     device: Literal["auto", "cuda", "cpu"] = key(
-        "`auto`: cuda where it is there, never on a Mac",
+        "`auto`: cuda where it is there, else (and on a Mac) the cpu",
         _NOTHING,
     )
     threads: Positive = key(
