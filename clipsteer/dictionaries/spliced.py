@@ -28,6 +28,7 @@ from clipsteer.dictionaries.sparsity import Sparsity
 from clipsteer.errors import ClipsteerError
 
 _FEATURES = 4096  # of which encoder and decoder are compared at a time
+_UNREAD = "behind this layer the model reads none of the tokens that the dictionary is for"
 _FEW = 64  # rows: the bits of a product of fewer may depend on the number of threads
 
 
@@ -59,6 +60,11 @@ class Network:
     cls: int | None
     """The place of the CLS token; None where the model has none."""
 
+    def reads(self, own: slice, n_tokens: int) -> bool:
+        """Whether the embedding depends on any of the tokens `own`, of so many."""
+        places = range(n_tokens)
+        return not set(places[own]).isdisjoint(places[self.read])
+
 
 @torch.no_grad()
 def splice(
@@ -84,6 +90,8 @@ def splice(
         - ce, ce_reconstruction, ce_zero: mean over images of the cross-entropy of the zero-shot classes: of the model
           itself, with the reconstruction, with 0
         - ce_recovered: 100 (ce_zero - ce_reconstruction) / (ce_zero - ce); None where 0 does no harm
+        - spliced_says: only where the embedding depends on none of the dictionary's tokens, why the numbers with the
+          reconstruction and with 0 (embedding_cosine, ce_reconstruction, ce_zero, ce_recovered) are None
         - n_classes, logit_scale: of the head
         - reconstruction_bias: sum ||x_hat||^2 / sum x . x_hat over tokens: below 1 where reconstructions are too short
         - decoder_encoder_cosine: mean over features that fire of the cosine of n_j and its column of the encoder
@@ -140,10 +148,12 @@ class _Sums:
         output, activations = self._apply(x[:, own])
         clean = torch.nn.functional.normalize(embeddings.double(), dim=-1)
         self.features.add(activations, clean)
+        self._note("ce", self._cross_entropy(embeddings, targets))
+        if not self.network.reads(own, x.shape[1]):
+            return
         spliced = self._embed(self._replaced(x, stream, own, output))
         rows = torch.nn.functional.normalize(spliced.double(), dim=-1)
         self._note("cosine", (rows * clean).sum(dim=-1).cpu().numpy())
-        self._note("ce", self._cross_entropy(embeddings, targets))
         self._note("ce_reconstruction", self._cross_entropy(spliced, targets))
         self._note("ce_zero", self._cross_entropy(self._zeroed(x, stream, own), targets))
 
@@ -229,26 +239,32 @@ class _Sums:
     def result(self) -> dict[str, Any]:
         """See `splice`."""
         means = {
-            name: float(np.concatenate(values).mean()) for name, values in self.by_image.items()
+            name: float(np.concatenate(values).mean()) if values else None
+            for name, values in self.by_image.items()
         }
-        harm = means["ce_zero"] - means["ce"]
-        recovered = (
-            100 * (means["ce_zero"] - means["ce_reconstruction"]) / harm if harm > 0 else None
-        )
         scores = self.features.scores()
         scores = scores[np.isfinite(scores)]
         fires = ((self.features.high > 0) | (self.features.low < 0)).nonzero()[:, 0]
         return {
             "embedding_cosine": means.pop("cosine"),
             **means,
-            "ce_recovered": recovered,
+            "ce_recovered": _recovered(means["ce"], means["ce_reconstruction"], means["ce_zero"]),
             "n_classes": len(self.network.head),
             "logit_scale": self.network.logit_scale,
             "reconstruction_bias": self.lengths / self.products if self.products > 0 else None,
             "decoder_encoder_cosine": _decoder_encoder(self.dictionary, fires),
             "monosemanticity": float(scores.mean()) if len(scores) else None,
             "monosemanticity_chance": self.features.chance(),
+            **({} if self.by_image["cosine"] else {"spliced_says": _UNREAD}),
         }
+
+
+def _recovered(ce: float | None, reconstruction: float | None, zero: float | None) -> float | None:
+    """In per cent; None where 0 does no harm, or nothing was replaced."""
+    if ce is None or reconstruction is None or zero is None:
+        return None
+    harm = zero - ce
+    return 100 * (zero - reconstruction) / harm if harm > 0 else None
 
 
 def _decoder_encoder(dictionary: Dictionary, features: Tensor) -> float | None:

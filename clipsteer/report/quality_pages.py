@@ -60,10 +60,9 @@ def page(kind: str, places: Sequence[Place], setting: Setting) -> str:
             compared = True
             body.append(["*paper*", *(row.get(column.paper, MISSING) for column in columns)])
     parts += [grid(["dictionary", *(column.head for column in columns)], body)]
-    parts += [
-        "## How to read this",
-        "\n".join(f"- {line}" for line in _reading(setting, kind, compared=compared)),
-    ]
+    reading = _reading(setting, kind, compared=compared)
+    reading += [_unspliced(place) for place in here if "spliced_says" in place.spliced]
+    parts += ["## How to read this", "\n".join(f"- {line}" for line in reading)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -133,6 +132,11 @@ def _papers(kind: str, place: Place, setting: Setting) -> Mapping[str, str] | No
         if all(_equal(row[key], value) for key, value in wanted.items()):
             return row
     return None
+
+
+def _unspliced(place: Place) -> str:
+    why = place.spliced["spliced_says"]
+    return f"{place.shown}, layer {place.layer}: no numbers with its reconstructions, as {why}."
 
 
 def _equal(text: str, value: Any) -> bool:

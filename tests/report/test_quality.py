@@ -133,6 +133,21 @@ def test_pages_say_what_they_are_of() -> None:
     assert "no such dictionary" in page("topk", [place(VANILLA, 0)], REAL)
 
 
+def test_a_place_whose_reconstructions_change_nothing_has_no_number_but_the_reason() -> None:
+    blank = dict.fromkeys(("embedding_cosine", "ce_reconstruction", "ce_zero", "ce_recovered"))
+    unread = place(VANILLA, 11, **blank, spliced_says="it is not read")
+    places = [place(VANILLA, 10), unread]
+    table = quality(places, "d", "real")
+    for name in blank:
+        assert table[name].is_null().to_list() == [False, True], name
+    assert table["spliced_says"].to_list() == [None, "it is not read"]
+    text = page("vanilla", places, REAL)
+    assert rows_of(text)[2][-5:] == ["–", "1.500", "–", "–", "–"]
+    assert "mine, layer 11: no numbers with its reconstructions, as it is not read." in text
+    assert "spliced_says" not in quality(places[:1], "d", "real").columns
+    assert "no numbers" not in page("vanilla", places[:1], REAL)
+
+
 def sparse(name: str, layer: int, cls: int | None, architecture: str = "vanilla") -> Shown:
     """Four patches and, maybe, CLS: L0 is 100 times the layer, plus the token's place."""
     means = [100.0 * layer + token for token in range(4 + (cls is not None))]
