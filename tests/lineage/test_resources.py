@@ -290,6 +290,23 @@ def test_a_model_of_the_hub_is_taken_for_the_papers() -> None:
     assert cost("build_manifest", model__source="who/clip", activations__layers=[1]).notes == ()
 
 
+def test_a_released_dictionary_counts_with_its_true_size() -> None:
+    """Of the paper's CLIP 302 MB a layer: on disk as it comes and in our form, in memory at most twice."""
+    released = {"architecture": "imported", "hook_point": "resid_post", "source": "prisma:vanilla"}
+    config = copy.deepcopy(DEFAULT)
+    config["model"]["source"] = "who/clip"
+    config["activations"]["layers"] = list(range(12))
+    config["dictionaries"]["theirs"] = {**released, "trained_on": "imagenet"}
+    found = Model(config, BASE, known_images(config, Path("nowhere")))
+    names = {"dictionary": "theirs", "block": "layers_00-11"}
+    file = 2 * 768 * 49_152 * 4 / 1e6
+    assert file == pytest.approx(302, abs=0.5)
+    cost = found.cost("import_dictionary", names)
+    assert cost.disk_mb == pytest.approx(12 * 2 * file)
+    idle = found.cost("fit_directions", {**JOB, "dictionary": "theirs"}).memory_mb
+    assert 2 * file <= cost.memory_mb < 2 * file + idle
+
+
 @pytest.mark.parametrize(
     ("resources", "has"),
     [
