@@ -87,7 +87,8 @@ def canonical(release: Release, normalize: str | float, where: str) -> Dictionar
     """The same function of an activation in our form: unit decoder rows, x - b_dec encoded, raw activations.
 
     Args:
-        release: its tensors stay as they are unless something has to be folded; then new ones are made.
+        release: its matrices are written over where something has to be folded, so that memory holds them once; a file
+            that they are mapped from stays as it is.
         normalize: how its activations were scaled before it saw them: `none`, or the factor that they were multiplied
             with (its reconstructions are divided by it).
         where: the file, for messages.
@@ -97,16 +98,19 @@ def canonical(release: Release, normalize: str | float, where: str) -> Dictionar
     """
     from clipsteer.dictionaries.registry import architecture as architecture_named
 
-    tensors = {name: tensor.float() for name, tensor in release.tensors.items()}
+    tensors = {name: tensor.detach().float() for name, tensor in release.tensors.items()}
     d, m = check_shapes(tensors, where)
+    encoder, decoder = (tensors[name].untyped_storage() for name in ("W_enc", "W_dec"))
+    if encoder.data_ptr() == decoder.data_ptr():  # tied: one is not to change with the other
+        tensors["W_enc"] = tensors["W_enc"].clone()
     scale = factor(normalize, where)
     if not release.subtracts_b_dec:  # relu(x W + b) = relu((x - b_dec) W + (b + b_dec W))
         shift = _product(tensors["b_dec"], tensors["W_enc"])
         tensors["b_enc"] = (tensors["b_enc"].double() + shift).float()
     if scale != 1.0:  # act((c x - b_dec) W) and (f W_dec + b_dec) / c
-        tensors["W_enc"] = tensors["W_enc"] * scale
+        tensors["W_enc"].mul_(scale)
         for name in ("b_dec", "W_dec"):
-            tensors[name] = tensors[name] / scale
+            tensors[name].div_(scale)
     name, options = release.architecture, {} if release.k is None else {"k": release.k}
     norms = _norms(tensors["W_dec"])
     if float((norms - 1).abs().max()) > UNIT:
@@ -130,23 +134,19 @@ def factor(normalize: str | float, where: str) -> float:
 
 
 def _unit_rows(release: Release, tensors: dict[str, Tensor], norms: Tensor) -> dict[str, Tensor]:
-    """Decoder rows of unit norm, their norms in the code: f_j n_j is as it was."""
-    import torch
-
-    found = dict(tensors)
-    unit = torch.empty_like(tensors["W_dec"])
+    """Decoder rows of unit norm, their norms in the code: f_j n_j is as it was. The matrices are written over."""
+    found, rows = dict(tensors), tensors["W_dec"]
     for low in range(0, len(norms), BLOCK):
         some = slice(low, low + BLOCK)
-        unit[some] = tensors["W_dec"][some].double() / norms[some].clamp(min=1e-300).unsqueeze(1)
+        rows[some] = (rows[some].double() / norms[some].clamp(min=1e-300).unsqueeze(1)).float()
     # A row of zeros has no direction and no effect: any direction does, as its code becomes zero.
-    unit[norms == 0, 0] = 1
-    found["W_dec"] = unit
+    rows[norms == 0, 0] = 1
     gain = norms.float()
     if release.architecture == "topk" and not release.by_norm:
         return {**found, "gain": gain}
     if release.architecture == "gated":
         return {**found, "gain": tensors["gain"] * gain, "shift": tensors["shift"] * gain}
-    found["W_enc"] = tensors["W_enc"] * gain
+    tensors["W_enc"].mul_(gain)
     for name in {"b_enc", "threshold"} & tensors.keys():
         found[name] = tensors[name] * gain
     return found
@@ -156,8 +156,12 @@ def _norms(rows: Tensor) -> Tensor:
     """Of each row (m, d), in float64 (m,), a block at a time."""
     import torch
 
-    parts = [rows[low : low + BLOCK].double().norm(dim=1) for low in range(0, len(rows), BLOCK)]
-    return torch.cat(parts)
+    # made first: a small result behind each block would keep the block's memory from the next one
+    found = torch.empty(len(rows), dtype=torch.float64)
+    for low in range(0, len(rows), BLOCK):
+        some = slice(low, low + BLOCK)
+        found[some] = rows[some].double().norm(dim=1)
+    return found
 
 
 def _product(vector: Tensor, matrix: Tensor) -> Tensor:
@@ -165,5 +169,8 @@ def _product(vector: Tensor, matrix: Tensor) -> Tensor:
     import torch
 
     wide = vector.double()
-    blocks = range(0, matrix.shape[1], BLOCK)
-    return torch.cat([wide @ matrix[:, low : low + BLOCK].double() for low in blocks])
+    found = torch.empty(matrix.shape[1], dtype=torch.float64)
+    for low in range(0, matrix.shape[1], BLOCK):
+        some = slice(low, low + BLOCK)
+        found[some] = wide @ matrix[:, some].double()
+    return found
