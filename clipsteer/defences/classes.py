@@ -27,8 +27,15 @@ def photographed(rows: pl.DataFrame, told: Mapping[str, str]) -> Named:
     """Of photographs with words in them: classes are all objects and words, sorted, or those that are `told`.
 
     `rows`: columns `class` and `text`, the word or "". Raises ClipsteerError for an object or a word that is not among
-    those told.
+    those told, and where some objects have a clean photograph and others have none.
     """
+    clean = rows.filter(pl.col("text") == "")["class"]
+    bare = sorted({*rows["class"]} - {*clean})
+    if len(clean) and bare:
+        raise ClipsteerError(
+            f"classes: found no photograph of {bare[0]!r} without a word, as other objects have; expected one of each. "
+            f"Add one, or take out those of {bare[0]!r}."
+        )
     said = sorted({*rows["class"], *rows["text"]} - {""})
     names = sorted(set(told.values())) or said
     strange = [name for name in said if name not in names]
@@ -43,14 +50,23 @@ def photographed(rows: pl.DataFrame, told: Mapping[str, str]) -> Named:
 def to_be_attacked(rows: pl.DataFrame, told: Mapping[str, str], seed: int) -> Named:
     """Of clean images, each with a word of another class drawn for it: classes are those of the images.
 
-    `rows`: columns `class` and `digest`. `told`: "name, synonym, ..." by class, of which the first is taken; a class
-    without is its own name. Raises ClipsteerError where classes have one name.
+    `rows`: columns `class`, `split` and `digest`. `told`: "name, synonym, ..." by class, of which the first is taken; a
+    class without is its own name. Raises ClipsteerError where classes have one name, or one is not in each split that
+    has images.
     """
     keys = sorted(set(rows["class"]))
     if "" in keys:
         raise ClipsteerError(
             "classes: found images without a class; expected a class folder, or a column `class`, for each."
         )
+    for (split,), own in rows.group_by("split", maintain_order=True):
+        lacking = [key for key in keys if key not in set(own["class"])]
+        if lacking:
+            raise ClipsteerError(
+                f"classes: found no {split} image of {lacking[0]} ({len(lacking)} of {len(keys)} classes have none); "
+                "expected images of each class in each split, as defences are trained and chosen on them. Add some, or "
+                "take the class out; where `options.held_out` makes the validation split, set it lower."
+            )
     names = [told.get(key, key.replace("_", " ")).partition(",")[0].strip() for key in keys]
     for number, name in enumerate(names):
         if name in names[:number]:

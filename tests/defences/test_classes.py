@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 import pytest
 
@@ -15,9 +17,10 @@ def photographs(*rows: tuple[str, str]) -> pl.DataFrame:
 
 
 def test_photographs_are_told_apart_by_all_objects_and_words() -> None:
-    named = photographed(photographs(("cup", "fox"), ("fox", "cup"), ("bag", "")), {})
+    named = photographed(photographs(("cup", "fox"), ("cup", "bag"), ("cup", "")), {})
     assert named.names == ["bag", "cup", "fox"]
-    assert named.rows.rows() == [(1, 2, "fox"), (2, 1, "cup"), (0, NO_WORD, "")]
+    assert named.rows.rows() == [(1, 2, "fox"), (1, 0, "bag"), (1, NO_WORD, "")]
+    assert photographed(photographs(("cup", "fox"), ("fox", "cup")), {}).names == ["cup", "fox"]
 
 
 def test_or_by_those_that_are_told() -> None:
@@ -29,9 +32,17 @@ def test_or_by_those_that_are_told() -> None:
         photographed(photographs(("bag", "fox")), told)
 
 
-def clean(*classes: str) -> pl.DataFrame:
+def test_an_object_without_a_clean_photograph_where_others_have_one() -> None:
+    rows = [("cup", "fox"), ("cup", ""), ("bag", "cup")]
+    with pytest.raises(ClipsteerError, match="found no photograph of 'bag' without a word"):
+        photographed(photographs(*rows), {})
+    photographed(photographs(*rows, ("bag", "")), {})
+
+
+def clean(*classes: str, splits: Sequence[str] = ()) -> pl.DataFrame:
     digests = [f"blake3:{number:015x}" + "0" * 49 for number in range(len(classes))]
-    return pl.DataFrame({"class": classes, "digest": digests})
+    own = splits or ["train"] * len(classes)
+    return pl.DataFrame({"class": classes, "split": own, "digest": digests})
 
 
 def test_clean_images_have_a_word_of_another_class_each() -> None:
@@ -50,6 +61,17 @@ def test_two_classes_of_one_name() -> None:
     told = {"n1": "crane, bird", "n2": "crane, machine"}
     with pytest.raises(ClipsteerError, match="found the name 'crane' for n1 and n2"):
         to_be_attacked(clean("n1", "n2"), told, seed=0)
+
+
+def test_a_class_without_a_clean_image_in_a_split() -> None:
+    splits = ["train", "train", "validation", "validation"]
+    to_be_attacked(clean("cat", "fox", "fox", "cat", splits=splits), {}, seed=0)
+    for classes, told in (
+        (("cat", "cat", "cat", "fox"), r"no train image of fox \(1 of 2 classes have none\)"),
+        (("cat", "fox", "fox", "fox"), r"no validation image of cat \(1 of 2 classes have none\)"),
+    ):
+        with pytest.raises(ClipsteerError, match=told):
+            to_be_attacked(clean(*classes, splits=splits), {}, seed=0)
 
 
 def test_an_image_without_a_class() -> None:
