@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clipsteer.defences.setting import view_inputs
@@ -111,10 +112,13 @@ def compute(run: Run) -> None:
         with one_thread():
             maps = tuning.fit_maps(both(run, "train", "train_attacked"), in_a, place.tower.cls)
         run.put_bytes("maps", save(tuning.named_maps(maps)))
+        progress = run.progress(2 * len(targets) * len(maps), "images")
+        judge = replace(judge, progress=progress)
         for method, kinds in maps.items():
             scales = recipe["scales"] if method == "mean_difference" else [1.0]
             edits = [AffineEdit(kinds, scale) for scale in scales]
             found["scales"][method] = tuning.choose_scale(scales, judge.of_edits(edits), rule)
+        progress.finish()
     run.put_bytes("statistics", parquet_bytes(table))
     run.put_json("chosen", found)
     run.put_bytes("sweep", parquet_bytes(tuning.sweep_frame(sets, trials)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 KINDS = {"mended": 3, "still wrong": 2, "broken": 1}
 """How many images of each kind are shown."""
 _COLOURS = {"mended": "#009E73", "still wrong": "#D55E00", "broken": "#D55E00"}
+# of a line above an image, about as wide as it
+_LETTERS = 30
 
 
 class Example(NamedTuple):
@@ -76,7 +79,8 @@ def draw(panels: Sequence[Panel], path: Path, title: str) -> None:
                 used[example.kind] += 1
                 axes.imshow(np.asarray(image))
                 said = f"{example.own}: {example.before} → {example.after}"
-                axes.set_title(said, fontsize=7, color=_COLOURS[example.kind])
+                lines = fill(said, _LETTERS, break_long_words=False)
+                axes.set_title(lines, fontsize=7, color=_COLOURS[example.kind])
             line[0].text(
                 *(-0.08, 0.5, panel.benchmark),
                 transform=line[0].transAxes,
