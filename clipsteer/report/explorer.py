@@ -20,6 +20,7 @@ import polars as pl
 from clipsteer.errors import ClipsteerError
 from clipsteer.report.drawing import painted_label
 from clipsteer.report.page_files import texts
+from clipsteer.report.page_head import head
 from clipsteer.report.views import Viewed, data_blocks, encoded, place_block, short, viewed_block
 from clipsteer.steering.top_images import EDGES, Numbers
 
@@ -101,8 +102,8 @@ def feature_page(places: Sequence[Place], images: Images, about: About, max_mb: 
     template, style, program = texts()
     title = f"{about.dataset}: what features answer to"
     page = Template(template).substitute(
+        head=head(title, style, scripts=True),
         title=escape(title),
-        style=style,
         program=program,
         source=escape(_capital(painted_label(about.source))),
         about=escape(

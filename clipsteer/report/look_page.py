@@ -12,7 +12,10 @@ from string import Template
 from typing import Any, NamedTuple
 
 from clipsteer.report.page_files import texts
+from clipsteer.report.page_head import head
 from clipsteer.report.views import Viewed, data_blocks, place_block, viewed_block
+
+_TITLE = "What features do in these images"
 
 
 class LookedPlace(NamedTuple):
@@ -56,7 +59,8 @@ def look_page(places: Sequence[LookedPlace], images: Looked, about: str) -> str:
     }
     template, style, program = texts("look")
     return Template(template).substitute(
-        style=style,
+        head=head(_TITLE, style, scripts=True),
+        title=escape(_TITLE),
         program=program,
         about=escape(about),
         plain=_plain(places, images),

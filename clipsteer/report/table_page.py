@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import re
-from html import escape
-from string import Template
 
 from markdown_it import MarkdownIt
 
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>$title</title>
-<style>
+from clipsteer.report.page_head import head
+
+_STYLE = """\
 :root { color-scheme: light dark; --page: #fff; --panel: #f3f4f6; --text: #16181d; --line: #c3c8d1; }
 @media (prefers-color-scheme: dark) {
   :root { --page: #15171c; --panel: #1f2229; --text: #eceef2; --line: #454b58; }
@@ -28,14 +20,7 @@ body { margin: 0 auto; padding: 0 1.25rem 2rem; max-width: 80rem; background: va
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .55rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
 th { background: var(--panel); }
-</style>
-</head>
-<body>
-<main>
-$body</main>
-</body>
-</html>
-""")
+"""
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
@@ -58,4 +43,5 @@ def table_page(markdown: str) -> str:
         return f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">\n{found[0]}</div>\n'
 
     body = re.sub(r"<table>.*?</table>\n", scrolled, body, flags=re.DOTALL)
-    return _PAGE.substitute(title=escape(title[1]), body=body)
+    begin = head(title[1], _STYLE, scripts=False)
+    return f"{begin}\n<main>\n{body}</main>\n</body>\n</html>\n"
