@@ -25,8 +25,10 @@ _VALUE = re.compile(r"[a-zA-Z_][\w-]*=")
 # What Snakemake says before it comes to the point.
 _PREAMBLE = re.compile(r"(?:Using (?:work|pro)|Config file .* extended|Assuming|Building DAG)")
 _PLACE = re.compile(r'File ".*", line \d+, in ')
-# What comes before a sentence of ours.
-_OURS = re.compile(r'WorkflowError in file ".*", line \d+:$')
+# What comes before the point, such as a sentence of ours.
+_BEFORE = re.compile(
+    r'^(?:Building DAG of jobs\.\.\.|WorkflowError(?: in file ".*", line \d+)?:)$', re.M
+)
 
 
 def add(subparsers: Any) -> None:
@@ -128,14 +130,12 @@ def dag(arguments: argparse.Namespace) -> list[DagJob]:
 
 def _complaint(text: str) -> str:
     """What Snakemake has against it, without what it says to every run."""
-    parts = re.split(r"^Building DAG of jobs\.\.\.$", text, flags=re.M)
+    parts = _BEFORE.split(text)
     lines = [
         line.rstrip()
         for line in parts[-1].splitlines()
         if line.strip() and not _PREAMBLE.match(line) and not _PLACE.match(line.strip())
     ]
-    if lines and _OURS.match(lines[0]):
-        del lines[0]
     return "\n".join(lines) or "it gave no DAG and said nothing"
 
 

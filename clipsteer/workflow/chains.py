@@ -28,6 +28,7 @@ from clipsteer.store.layout import ROOTS
 from clipsteer.store.peek import PeekActions, PeekObjects
 from clipsteer.store.pointers import chain_key, read_chain, read_pointer
 from clipsteer.store.roots import REFS, root_id
+from clipsteer.workflow.asked import check_asked
 from clipsteer.workflow.places import not_a_file
 
 # Inputs of a rule that only say what comes first.
@@ -66,9 +67,10 @@ class Chains:
         #: The pointers that were not up to date before the DAG was built, each with the reason.
         self.found: dict[str, str] = {}
 
-    def compare_first(self) -> None:
+    def compare_first(self, datasets: Iterable[str]) -> None:
         """Let Snakemake run the jobs of all that is not up to date, as if it was named by --forcerun.
 
+        Before, a result that no rule makes is refused; `datasets` may be meant by its name.
         For the main process only: a job's own reading of the rules compares nothing. Snakemake has no
         hook between reading the rules and looking for what has to run, so this one is put there.
         """
@@ -80,6 +82,7 @@ class Chains:
             dag = self._workflow.dag
             asked = [file for rule in dag.targetrules for file in (*rule.output, *rule.input)]
             try:
+                check_asked(map(str, dag.targetfiles), self._workflow.rules, datasets)
                 self.found = self.stale(map(str, [*dag.targetfiles, *asked]))
             except ClipsteerError as error:
                 raise WorkflowError(str(error)) from None

@@ -58,7 +58,7 @@ class Session:
         for warning in config_warnings(outline.config, folder):
             print(f"clipsteer: warning: {warning}", file=sys.stderr)
         self._seen = look()
-        self._chains.compare_first()
+        self._chains.compare_first(outline.datasets)
         for code in ("clipsteer", "workflow_scripts"):
             go_by_content(outline.base / code)
         atexit.register(self._close)

@@ -222,3 +222,5 @@ the configuration has 1 fault:
     assert plan._complaint(said) == "the configuration has 1 fault:\n  - a: b"
     said = "SNAKEMAKE\n  Date: today\nBuilding DAG of jobs...\nMissingRuleException:\nNo rule.\n"
     assert plan._complaint(said) == "MissingRuleException:\nNo rule."
+    said = 'SNAKEMAKE\n  Date: today\n\nWorkflowError:\nNo rule.\n  File "/x/a.py", line 4, in b\n'
+    assert plan._complaint(said) == "No rule."

@@ -164,6 +164,8 @@ def test_an_empty_store(fresh: WorkingCopy) -> None:
 
 def test_what_snakemake_refuses_is_passed_on(fresh: WorkingCopy) -> None:
     ask(fresh, "results/no_such_table.csv").refused("No rule to produce results/no_such_table.csv")
+    ask(fresh, "results/celebra_table.csv").refused("Did you mean results/celeba_table.csv?")
+    ask(fresh, "results/celeba_sweep.csv").refused("The configuration lacks what it is made of.")
     ask(fresh, config={"sede": 1}).refused("sede: unknown key", "Did you mean seed?")
 
 
