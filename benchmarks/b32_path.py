@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from clipsteer.backbones.shaped import write_shaped
+from clipsteer.errors import ClipsteerError
 
 BASE = Path(__file__).resolve().parents[1]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -100,9 +101,12 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2)
     arguments = parser.parse_args()
     out = arguments.out.resolve()
-    if not (out / "clip/config.json").exists():
-        write_shaped(out / "clip", tokenizer=arguments.tokenizer)
     link_images(arguments.images, out / "photographs", arguments.copies)
+    if not (out / "clip/config.json").exists():
+        try:
+            write_shaped(out / "clip", tokenizer=arguments.tokenizer)
+        except ClipsteerError as error:
+            sys.exit(f"b32_path: {error}")
     config = json.loads(json.dumps(settings(out, arguments.layer)))
     (out / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     target = "results/photographs_table.csv"
@@ -115,7 +119,8 @@ def main() -> None:
         "--workflow-profile",
     ]
     command += [BASE / "profiles/default", "--cores", str(arguments.cores), target]
-    subprocess.run(command, check=True, cwd=out)
+    if status := subprocess.run(command, check=False, cwd=out).returncode:
+        sys.exit(status)
     print(f"{out / target}")
 
 
