@@ -21,6 +21,7 @@ def test_it_opens_from_the_disk_with_the_first_place_that_selected_something(
     lists(page, ["3", "8", "11", "40"])
     assert "4 of 9 features" in page.locator("#count").inner_text()
     shows(page, "topk, resid_post, layer 0, feature 3")  # the list's first
+    assert not page.get_by_role("link", name="Images").count()  # none has a view
     page.get_by_label("Set").select_option("control")
     page.get_by_label("Place").select_option(label="vanilla, resid_post, layer 2 (2 selected)")
     shows(page, "vanilla, resid_post, layer 2, feature 7")
@@ -151,6 +152,14 @@ def test_without_javascript_there_is_a_list(opened: Any, small: str) -> None:
         *("3", "8", "11", "40", "0", "5", "7", "9", "60")
     ]
     assert not page.locator("#app").is_visible()
+    assert page.get_by_role("button").count() == 0  # they would do nothing
+
+
+def test_a_narrow_screen_scrolls_one_way(opened: Any, small: str) -> None:
+    page = opened(small, viewport={"width": 390, "height": 800})
+    shows(page, "topk, resid_post, layer 0, feature 3")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert axe.Axe().run(page).violations_count == 0
 
 
 def test_no_pictures_no_cls(opened: Any, folder: Path) -> None:
