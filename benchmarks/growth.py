@@ -90,17 +90,17 @@ def shards(images: int) -> Iterator[tuple[int, int]]:
     return ((low, min(images, low + SHARD)) for low in range(0, images, SHARD))
 
 
-def store_values(folder: Path, images: int) -> None:
+def store_values(folder: Path, images: int, tokens: int = TOKENS, width: int = WIDTH) -> None:
     """Made-up activations of one layer in shards."""
     rng = np.random.default_rng(0)
 
     def parts(count: int) -> Iterator[Mapping[str, np.ndarray]]:
         for low in range(0, count, BATCH):
-            shape = (min(BATCH, count - low), TOKENS, WIDTH)
+            shape = (min(BATCH, count - low), tokens, width)
             yield {ARRAY: rng.standard_normal(shape, np.float32).astype(np.float16)}
 
     for low, high in shards(images):
-        layouts = {ARRAY: ArrayLayout((TOKENS, WIDTH), "float16")}
+        layouts = {ARRAY: ArrayLayout((tokens, width), "float16")}
         write_shard(
             folder / str(low), n_images=high - low, layouts=layouts, batches=parts(high - low),
             codec="none", attributes={},

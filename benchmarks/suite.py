@@ -90,6 +90,7 @@ PARTS = {
     ),
     "dags": Part("benchmarks.dags", ("dags/",), ("--rounds", "2"), 900, ("--quick",), 240),
     "bytes": Part("benchmarks.codecs", ("bytes/",), (), 240, ("--quick",), 120),
+    "explorer": Part("benchmarks.explorer", ("explorer/",), (), 300, ("--quick",), 200),
     "growth": Part("benchmarks.growth", ("growth/",), (), 480, ("--quick",), 180),
 }
 

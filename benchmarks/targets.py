@@ -92,7 +92,15 @@ TARGETS = {
     "dags/parse": _at_most("reading the Snakefile in a job, 100 x the images", "1 x", 1.1),
     # 8. Bytes
     "bytes/int8": _at_most("bytes of activations, int8 with zstd", "float16", 0.5),
-    # 9. Growth: exponents of a fit of c * x ** e, 1 is linear
+    # 9. The page of features
+    "explorer/size": _at_most(
+        "a page of 60 places x 120 features x 24 images, 5,000 pictures", "", 60.0, "MB"
+    ),
+    "explorer/memory": _at_most(
+        "memory of the pass behind it, 4 x the images or features", "1 x", 1.2
+    ),
+    "explorer/interactive": _at_most("a page of 5,000 features can be used after", "", 1.0, "s"),
+    # 10. Growth: exponents of a fit of c * x ** e, 1 is linear
     "growth/extraction-time": _at_most("extraction time by images", "", 1.1, "exponent"),
     "growth/extraction-memory": _at_most("extraction memory by images", "", 0.1, "exponent"),
     "growth/tokens-time": _at_most("training time by tokens", "", 1.1, "exponent"),

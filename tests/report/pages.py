@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,20 +24,32 @@ def pictures(count: int) -> dict[int, bytes]:
     return {i: thumbnail(np.full((24, 36, 3), (7 * i) % 256, np.uint8), 36) for i in range(count)}
 
 
-def place(dictionary: str, layer: int, features: list[int], seed: int = 0) -> Place:
+def place(
+    dictionary: str,
+    layer: int,
+    features: list[int],
+    seed: int = 0,
+    *,
+    numbers: Numbers = NUMBERS,
+    grid: tuple[int, int] = GRID,
+    n_images: int = N_IMAGES,
+) -> Place:
     """Features with examples, the last of which never fires."""
     rng = np.random.default_rng([seed, layer])
-    n, patches = len(features), GRID[0] * GRID[1]
+    n, patches = len(features), grid[0] * grid[1]
     histogram = np.zeros((n, len(EDGES) + 1), np.int64)
     histogram[:-1, 30:34] = rng.integers(0, 9, (n - 1, 4))
-    kinds = [*[("top", None)] * 3, ("quantile", 0), ("quantile", 1), *[("random", None)] * 2]
+    kinds: list[tuple[str, int | None]] = [("top", None)] * numbers.top
+    for part in range(numbers.quantiles):
+        kinds += [("quantile", part)] * numbers.per_quantile
+    kinds += [("random", None)] * numbers.random
     rows = []
     for feature in features[:-1]:
         for at, (kind, part) in enumerate(kinds):
             codes = rng.exponential(2.0, patches).astype(np.float32)
             cls = np.float32(rng.exponential(2.0))
             value = float(max(codes.max(), cls))
-            image = int(rng.integers(N_IMAGES))
+            image = int(rng.integers(n_images))
             rows.append((feature, kind, part, at, image, value, float(cls), codes.tolist()))
     schema = {
         "feature": pl.Int64, "kind": pl.String, "part": pl.Int64, "place": pl.Int64,
@@ -116,8 +129,15 @@ VIEWED = (4, 9, 14)
 CLASSES = ("woman", "man")
 
 
-def view(seed: int, paired: bool, sets: bool = True) -> dict[str, Any]:
-    """What `View.as_dict` gives: two features, of which the first fires on one patch alone."""
+def view(
+    seed: int,
+    paired: bool,
+    sets: bool = True,
+    *,
+    grid: tuple[int, int] = GRID,
+    more: Sequence[int] = (),
+) -> dict[str, Any]:
+    """What `View.as_dict` gives: two features, of which the first fires on one patch alone, and `more`."""
     rng = np.random.default_rng([7, seed])
 
     def shares() -> list[float]:
@@ -133,12 +153,15 @@ def view(seed: int, paired: bool, sets: bool = True) -> dict[str, Any]:
             "on_pair": float(rng.exponential()) if paired else None,
         }
 
-    patches = GRID[0] * GRID[1]
+    patches = grid[0] * grid[1]
     one_patch = [2.0 if at == seed % patches else 0.0 for at in range(patches)]
     return {
         "probabilities": shares(),
         "pair": shares() if paired else None,
-        "features": [active(8, one_patch), active(999, rng.exponential(1.0, patches).tolist())],
+        "features": [
+            active(8, one_patch),
+            *(active(j, rng.exponential(1.0, patches).tolist()) for j in (999, *more)),
+        ],
         "tokens": [[[999, 1.5]], *([[8, 2.0], [999, 0.5]] if x else [] for x in one_patch)],
         "sets": {
             "strict": {"firing": 0, "probabilities": shares()},
