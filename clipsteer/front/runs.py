@@ -22,7 +22,7 @@ from clipsteer.backbones.load import load_backbone
 from clipsteer.backbones.shape import read_shape
 from clipsteer.data.source import ImageSource
 from clipsteer.dictionaries.neurons import NeuronBasis
-from clipsteer.errors import ClipsteerError
+from clipsteer.errors import ClipsteerError, close_match
 from clipsteer.front.placed import Placed, Vocabulary, read_placed
 from clipsteer.steering.choose import CONDITIONS
 from clipsteer.store.layout import FORMAT_FILE
@@ -251,9 +251,11 @@ class Run:
             if wanted in members:
                 return members[wanted]
             there |= {member.rpartition("_")[2] for member in members}
+        at = self._refs / place
+        others = [] if there else sorted(path.name for path in at.parent.glob("*"))
         raise ClipsteerError(
-            f"{self._refs / place}: there is nothing of layer {layer}; found layers "
-            f"{', '.join(sorted(there)) or 'none'}."
+            f"{at}: there is nothing of layer {layer}; found layers {', '.join(sorted(there)) or 'none'}."
+            + close_match(at.name, others)
         )
 
     def _frame(self, pointer: str, output: str) -> pl.DataFrame:

@@ -75,6 +75,7 @@ def test_what_a_run_lacks_is_named(finished: WorkingCopy) -> None:
     run = clipsteer.open_run(finished.folder, store=finished.store)
     for ask, said in (
         (lambda: run.dictionary("topk", 1), "nothing of layer 1; found layers 00, 02"),
+        (lambda: run.dictionary("tokp", 0), "found layers none. Did you mean topk?"),
         (lambda: run.table("celebb_table"), "expected one of .*celeba_table"),
         (lambda: run.head("general"), r"run `snakemake artifacts/refs/general/head\.json`"),
         (lambda: run.activations("celeba", "test", 2, "mlp_out"), "no mlp_out/02"),
