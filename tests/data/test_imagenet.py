@@ -72,6 +72,8 @@ def test_every_so_manieth_training_image_is_held_out(root: Path) -> None:
         name for found in names.values() for n, name in enumerate(found) if n != 2
     ]
     assert by_split["test"] == ["v1.JPEG"]
+    with pytest.raises(ClipsteerError, match="held_out': found 9, but no class has as many"):
+        imagenet.read(FolderTree(root), held_out=9)
 
 
 def test_files_of_class_folders_that_are_not_read_are_said(root: Path) -> None:

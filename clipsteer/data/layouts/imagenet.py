@@ -59,7 +59,8 @@ def read(
     a warning; those of test are left out.
 
     Raises:
-        ClipsteerError: there is no training image, or a label file is malformed or lacks an image.
+        ClipsteerError: there is no training image, none is left for validation, or a label file is malformed or lacks
+            an image.
     """
     listing = labels.listing_of(tree)
     images = pl.DataFrame({"path": listing}, schema={"path": pl.String()}).filter(
@@ -134,6 +135,11 @@ def read(
 def _holding_out(rows: pl.DataFrame, every: int) -> pl.DataFrame:
     """Validation from the training images, and the test split from what was validation."""
     taken = (pl.int_range(pl.len()).over("split", "class") % every) == every - 1
+    if rows.filter(taken & (pl.col("split") == "train")).is_empty():
+        raise ClipsteerError(
+            f"option 'held_out': found {every}, but no class has as many training images, so none would be of "
+            "validation. Set it lower."
+        )
     split = (
         pl.when(pl.col("split") == "validation")
         .then(pl.lit("test"))
