@@ -67,7 +67,7 @@ class Chains:
         #: The pointers that were not up to date before the DAG was built, each with the reason.
         self.found: dict[str, str] = {}
 
-    def compare_first(self, datasets: Iterable[str]) -> None:
+    def compare_first(self, datasets: Iterable[str] = ()) -> None:
         """Let Snakemake run the jobs of all that is not up to date, as if it was named by --forcerun.
 
         Before, a result that no rule makes is refused; `datasets` may be meant by its name.
