@@ -184,8 +184,8 @@ DICTIONARY = Jump
                 '        "topk",\n        "jump",\n        "batchtopk",',
             ),
             (
-                '        "ReLU with L1, Top-K, ',
-                '        "ReLU with L1, Top-K, ReLU with a jump, ',
+                '        "ReLU with L1; Top-K; ',
+                '        "ReLU with L1; Top-K; ReLU with a jump; ',
             ),
         ),
         "tests/workflow/test_house.py": (
