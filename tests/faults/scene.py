@@ -245,11 +245,7 @@ class Cell:
     def _differences(self) -> list[str]:
         """The results and pointers that are not what `new` has. The step that a narrow cell is about has been done."""
         new = self.change.new
-        files = {
-            name: data
-            for name, data in new.exported().items()
-            if not any(self._is_of(step, name) for step in self.left)
-        }
+        files = {name: data for name, data in new.exported().items() if self._is_asked(name)}
         here = self.copy.pointers()
         # A narrow cell leaves what only other results need (the signs' world, points of a grid) as it was or undone.
         old = self.change.old.pointers() if self.narrow else {}
@@ -265,6 +261,15 @@ class Cell:
         assert pointers
         assert not self.narrow or any(steps[name] == self.narrow for name in pointers)
         return [name for wanted, here in both for name in wanted if wanted[name] != here.get(name)]
+
+    def _is_asked(self, result: str) -> bool:
+        """Whether a job that writes it is asked for: by a target of the same step and groups."""
+        asked = [target.removeprefix("results/") for target in self.targets]
+        for step, written in RESULTS.items():
+            if mine := written.match(result):
+                others = filter(None, map(written.match, asked))
+                return step not in self.left and mine.groups() in [o.groups() for o in others]
+        return False
 
     @staticmethod
     def _is_of(step: str, result: str) -> bool:
