@@ -245,7 +245,11 @@ class Cell:
     def _differences(self) -> list[str]:
         """The results and pointers that are not what `new` has. The step that a narrow cell is about has been done."""
         new = self.change.new
-        files = {name: data for name, data in new.exported().items() if self._is_asked(name)}
+        files = {
+            name: data
+            for name, data in new.exported().items()
+            if not self.narrow or self._is_asked(name)
+        }
         here = self.copy.pointers()
         # A narrow cell leaves what only other results need (the signs' world, points of a grid) as it was or undone.
         old = self.change.old.pointers() if self.narrow else {}
@@ -263,13 +267,13 @@ class Cell:
         return [name for wanted, here in both for name in wanted if wanted[name] != here.get(name)]
 
     def _is_asked(self, result: str) -> bool:
-        """Whether a job that writes it is asked for: by a target of the same step and groups."""
+        """Whether a narrow cell asks for a job that writes it: by a target of the same step and groups."""
         asked = [target.removeprefix("results/") for target in self.targets]
         for step, written in RESULTS.items():
             if mine := written.match(result):
                 others = filter(None, map(written.match, asked))
                 return step not in self.left and mine.groups() in [o.groups() for o in others]
-        return False
+        return True
 
     @staticmethod
     def _is_of(step: str, result: str) -> bool:
