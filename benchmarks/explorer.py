@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import shutil
 import statistics
 import sys
@@ -29,11 +28,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import psutil
 import torch
 from PIL import Image
 
-from benchmarks.growth import reader_of, store_values
+from benchmarks.growth import reader_of, spent, store_values
 from benchmarks.lines import CPU, Line, answer, new_file, show, write_json
 from clipsteer.dictionaries.topk import TopK
 from clipsteer.report.explorer import Images, Place, feature_page
@@ -164,13 +162,12 @@ def store(folder: Path, count: int) -> None:
 
 def passed(folder: Path, count: int, features: int) -> tuple[float, float]:
     """Processor seconds and MiB of the pass over so many images for so many features."""
-    torch.set_num_threads(1)
-    before, begin = psutil.Process().memory_info().rss, CPU()
-    groups, reader = np.arange(count) % 4, reader_of(folder, count)
-    top_images(dictionary(), reader, np.arange(features), groups, 4, numbers=NUMBERS, seed=0)
-    seconds = CPU() - begin
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return seconds, (peak - before) / 2**20
+
+    def work() -> None:
+        groups, reader = np.arange(count) % 4, reader_of(folder, count)
+        top_images(dictionary(), reader, np.arange(features), groups, 4, numbers=NUMBERS, seed=0)
+
+    return spent(work)
 
 
 def memory(pool: Pool, count: int) -> dict[str, tuple[float, float]]:

@@ -210,9 +210,14 @@ def prepare(name: str, folder: Path, size: int) -> None:
 
 def point(name: str, folder: Path, size: int) -> tuple[float, float]:
     """Processor seconds and MiB of one size, in this process."""
+    return spent(lambda: SERIES[name].work(folder, size))
+
+
+def spent(work: Callable[[], object]) -> tuple[float, float]:
+    """Processor seconds of some work on one thread, and the MiB that it takes above what this process has."""
     torch.set_num_threads(1)
     before, begin = psutil.Process().memory_info().rss, CPU()
-    SERIES[name].work(folder, size)
+    work()
     seconds = CPU() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return seconds, (peak - before) / 2**20

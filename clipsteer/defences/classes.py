@@ -60,7 +60,7 @@ def to_be_attacked(rows: pl.DataFrame, told: Mapping[str, str], seed: int) -> Na
             "classes: found images without a class; expected a class folder, or a column `class`, for each."
         )
     for (split,), own in rows.group_by("split", maintain_order=True):
-        lacking = [key for key in keys if key not in set(own["class"])]
+        lacking = sorted({*keys} - {*own["class"]})
         if lacking:
             raise ClipsteerError(
                 f"classes: found no {split} image of {lacking[0]} ({len(lacking)} of {len(keys)} classes have none); "
