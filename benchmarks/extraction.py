@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in every step; before torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as in every step; before torch is imported
 
 import numpy as np
 import torch

@@ -3,6 +3,9 @@
 import os
 import signal
 
+# before torch is imported; as jobs have it
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
 import hypothesis
 import pytest
 import torch

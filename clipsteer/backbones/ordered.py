@@ -1,9 +1,9 @@
 """Layers whose gradients do not depend on the number of threads.
 
-On the CPU torch adds up the gradients of a layer norm's weight and bias, and of a convolution's
-kernel, in one buffer per thread, so that the sums round differently with another number of them.
-Matrix products do not. Element-wise kernels treat the last few elements of each thread's part
-differently; halves of tensors with a multiple of 32 elements have none, thirds may: `MAX_THREADS`.
+On the CPU torch adds up the gradients of a layer norm's weight and bias, and of a convolution's kernel, in one buffer
+per thread, so that the sums round differently with another number of them. Matrix products do not, where MKL_CBWR is
+AUTO,STRICT before the first of them, as it is in every job. Element-wise kernels treat the last few elements of each
+thread's part differently; halves of tensors with a multiple of 32 elements have none, thirds may: `MAX_THREADS`.
 """
 
 from __future__ import annotations

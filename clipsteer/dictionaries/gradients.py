@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from clipsteer.backbones.device import one_thread
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.codes import Codes, by_feature, decode, products, transposed
 from clipsteer.dictionaries.loss import Mse, ghost_gradients, token_weights
@@ -124,7 +125,7 @@ def forward_backward(
         "b_enc": back.b_enc,
         "W_dec": back.W_dec,
         # b_dec is added to the output and subtracted from the input.
-        "b_dec": by_output.sum(dim=0) - dictionary.W_enc @ back.b_enc,
+        "b_dec": by_output.sum(dim=0) - _applied(dictionary.W_enc, back.b_enc),
     }
     terms = (mse_value + l1_value + ghost_value, mse_value, l1_value, ghost_value)
     known = statistics or x.device.type == "cpu"
@@ -178,6 +179,12 @@ def _sparse(
 def _column_sums(values: Tensor) -> Tensor:
     """(n, m) -> (m,), as a product: its order of adding does not depend on the threads."""
     return values.new_ones(values.shape[0]) @ values
+
+
+def _applied(matrix: Tensor, vector: Tensor) -> Tensor:
+    """(r, c) and (c,) -> (r,), on one thread: of a vector alone MKL may add in another order with more."""
+    with one_thread():
+        return matrix @ vector
 
 
 def _statistics(x: Tensor, residual: Tensor, values: Tensor) -> tuple[float, float]:

@@ -62,7 +62,8 @@ def start() -> None:
                     **os.environ,
                     "PYTHONPATH": str(Path(__file__).parents[2]),
                     "OPENBLAS_NUM_THREADS": "1",  # no threads before a fork
-                    "OMP_WAIT_POLICY": "PASSIVE",
+                    "GOMP_SPINCOUNT": "10000",  # as clipsteer.runner.step has them, which is too late here
+                    "MKL_CBWR": "AUTO,STRICT",
                     "TOKENIZERS_PARALLELISM": "false",
                 },
             )

@@ -30,7 +30,8 @@ IMPORTED = (
 # As `clipsteer.runner.warm` has it: no threads before a fork.
 QUIET = {
     "OPENBLAS_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "10000",
+    "MKL_CBWR": "AUTO,STRICT",
     "TOKENIZERS_PARALLELISM": "false",
 }
 
