@@ -69,7 +69,8 @@ def cost(job: Sizes) -> Cost:
     from clipsteer.lineage.resources import CLIP, FLOAT
 
     tiny = job.tiny
-    text = tiny["context_length"] * 24.0 * tiny["text_width"] ** 2 * tiny["text_layers"]
+    # a batch has each caption once, and captions are short: about a quarter
+    text = tiny["context_length"] * 6.0 * tiny["text_width"] ** 2 * tiny["text_layers"]
     forward = job.layer_flop * tiny["vision_layers"] + text
     images = sum(job.listed("train", world) for world in tiny["worlds"])
     held = images * float(tiny["image_size"]) ** 2 * 3 / 1e6

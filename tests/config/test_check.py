@@ -446,20 +446,20 @@ def test_what_a_siglip_does_not_have_is_said_at_once(
 
 
 def test_a_batch_of_more_tokens_than_there_are(config: dict[str, Any]) -> None:
-    put(config, "dictionaries.topk.training.batch_size", 5000 * 17 + 1)
+    put(config, "dictionaries.topk.training.batch_size", 4000 * 17 + 1)
     assert (
-        "topk.training.batch_size: found 85001, but the training split has only 85000 tokens"
+        "topk.training.batch_size: found 68001, but the training split has only 68000 tokens"
         in (faults(config))
     )
 
 
 def test_warnings_before_a_run(config: dict[str, Any], tmp_path: Path) -> None:
-    """Of trainings whose length is known: 4 epochs of 5000 * 17 tokens are 332 steps."""
+    """Of trainings whose length is known: 4 epochs of 4000 * 17 tokens are 264 steps."""
     assert config_warnings(config, BASE) == []
-    put(config, "dictionaries.topk.training.warmup_steps", 332)
-    put(config, "dictionaries.vanilla.training.dead_window", 332)
+    put(config, "dictionaries.topk.training.warmup_steps", 264)
+    put(config, "dictionaries.vanilla.training.dead_window", 264)
     put(config, "dictionaries.waterbirds_topk.training.warmup_steps", 527)  # and the copies
-    put(config, "model.tiny.warmup_steps", 400)
+    put(config, "model.tiny.warmup_steps", 900)
     validate(config, BASE)  # no fault
     found = [warning.split(":")[0] for warning in config_warnings(config, BASE)]
     assert found == [

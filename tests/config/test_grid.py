@@ -59,7 +59,7 @@ def test_every_combination_is_an_ordinary_dictionary() -> None:
         assert settings.keys() - {"seed"} == CONFIG["dictionaries"]["vanilla"].keys()
     assert list(found).count("vanilla") == 1
     assert swept(config, "vanilla") == ["l1", "lr", "seed"]
-    assert in_words(config, "vanilla", found["vanilla"]) == "l1 0.003, lr 0.003, seed 0"
+    assert in_words(config, "vanilla", found["vanilla"]) == "l1 0.01, lr 0.003, seed 0"
 
 
 def test_spellings_of_a_number_are_one_point() -> None:

@@ -50,7 +50,7 @@ def test_a_data_set_that_names_no_model_has_that_of_the_section(config: Config) 
     filled = validate(config, BASE)
     named = {name: dataset["model"] for name, dataset in filled["datasets"].items()}
     assert named == {
-        **dict.fromkeys(("celeba", "waterbirds", "general"), "model"),
+        **dict.fromkeys(("celeba", "waterbirds", "general", "web"), "model"),
         "faces": "second",
     }
     assert [model["name"] for model in models(filled).values()] == ["tiny-clip", "SigLIP"]

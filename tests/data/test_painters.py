@@ -411,7 +411,7 @@ def test_the_web_sample_is_read_and_has_its_shares(
 
     monkeypatch.setattr(web, "_captioned", captioned)
     web.paint(tmp_path / "many", counts={"train": 4000}, seed=0)
-    assert len(seen["faces"]) / len(seen["birds"]) == pytest.approx(4 / 3, abs=0.01)
+    assert len(seen["faces"]) / len(seen["birds"]) == pytest.approx(5 / 3, abs=0.01)
     for name, shares in (("faces", web.FACES), ("birds", web.BIRDS)):
         for stretch in (seen[name], seen[name][:400], seen[name][-400:]):
             found = np.bincount(stretch, minlength=4)

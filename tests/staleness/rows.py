@@ -48,7 +48,7 @@ def _below_all_manifests(ground: Ground) -> Sequence[str]:
 
 def _swapped(ground: Ground) -> dict[str, Any]:
     # as config.yaml and config/tiny.yaml have them, the other way round
-    warmup, window = (200, 50) if ground.name == "default" else (3, 2)
+    warmup, window = (25, 50) if ground.name == "default" else (3, 2)
     return nested("dictionaries.topk.training", {"warmup_steps": warmup, "dead_window": window})
 
 

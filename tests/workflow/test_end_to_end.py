@@ -65,7 +65,7 @@ COLUMNS = [
 LAYERS = [0, 2]
 TABLES = {"celeba": ["topk", "neurons"], "waterbirds": ["vanilla", "neurons"]}
 TRAINED_ON = {"topk": "general", "vanilla": "waterbirds"}
-ACTIONS = 68  # paint 3, manifest 3, CLIP 1, heads 2, lists 8, shards 13, train 4, four steps of 8, tables 2
+ACTIONS = 70  # paint 4, manifest 4, CLIP 1, heads 2, lists 8, shards 13, train 4, four steps of 8, tables 2
 
 
 def tiny_config() -> dict[str, Any]:

@@ -124,7 +124,7 @@ def test_a_released_dictionary_is_judged_where_defences_are_tuned() -> None:
 
 
 def test_captions_are_the_vocabulary_of_the_tiny_model_alone() -> None:
-    worlds = ("celeba", "waterbirds", "general")
+    worlds = ("web", "general")
     assert inputs().captioned(wildcards()) == [f"{REFS}/{name}/manifest.json" for name in worlds]
     assert inputs(vocabulary={"source": "words.txt"}).captioned(wildcards()) == []
     assert inputs(model={"source": "some/clip"}).captioned(wildcards()) == []

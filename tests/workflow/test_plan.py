@@ -96,7 +96,7 @@ def test_one_key_of_one_dictionary_and_back(twin: WorkingCopy) -> None:
     plan = plan_and_run(twin, config=nested(L1, 0.5))
     assert found(plan)["computed"] == {"train_dictionary": 2}
     assert found(plan)["pending"] == {**dict.fromkeys(after, 2), "make_table": 1}
-    assert reasons(plan, "train_dictionary") == [("training.l1", 0.003, 0.5)] * 2
+    assert reasons(plan, "train_dictionary") == [("training.l1", 0.01, 0.5)] * 2
     assert plan["counts"]["computed"] == [2, 11]
     assert 0 < plan["seconds"][0] < plan["seconds"][1]
     back = plan_and_run(twin)

@@ -20,6 +20,10 @@ def configured(*asked: str, **dictionaries: Any) -> dict[str, Any]:
     return {
         "dictionaries": dictionaries,
         "tables": {"celeba": [*asked, "neurons"], "waterbirds": []},
+        "steering": {
+            "attribute_value": 0,
+            "thresholds": {"low": 1.0e-4, "high": 1.0, "points": 40},
+        },
     }
 
 

@@ -69,7 +69,7 @@ def test_the_command_says_what_is_there_and_shows_the_front(swept: WorkingCopy) 
     known = ask({"seed": [0, 1]})
     assert "Nothing would be computed" in known
     assert "The front of topk" in known
-    assert re.search(r"0 +0 +4\.0 +0\.\d+ +1 of 1 +1 +\*", known)
+    assert re.search(r"0 +0 +4\.0 +-?0\.\d+ +1 of 1 +1 +\*", known)
 
 
 def test_a_large_grid_runs_nothing(swept: WorkingCopy) -> None:

@@ -200,7 +200,7 @@ def paint_one(
     blond = group % 2 == 1
     face = sample_face(rng, male=group >= 2, blond=blond)
     if pair is not None:
-        hair, colour = sample_hair(pair, not blond)
+        hair, colour = sample_hair(pair, face.male, not blond)
         face = replace(face, hair=hair, hair_colour=colour)
     walls = pick(rng, _WALLS)
     outdoors = rng.random() < 0.2

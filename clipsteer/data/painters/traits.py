@@ -38,7 +38,12 @@ HAIR: dict[str, tuple[Colour, ...]] = {
 }
 
 
-DARK_SHARES = (0.36, 0.44, 0.1, 0.1)
+DARK_SHARES = {True: (0.38, 0.46, 0.07, 0.09), False: (0.38, 0.48, 0.12, 0.02)}
+"""Shares of black, brown, red and grey among the men and the women who are not blond."""
+
+HATS = {True: 0.08, False: 0.025}
+GLASSES = {True: 0.12, False: 0.025}
+"""Shares of men and of women with a hat and with glasses: CelebA's rates."""
 
 
 CLOTHES: tuple[Colour, ...] = (
@@ -90,14 +95,14 @@ class Face:
     light: float  # from the left (negative) or the right
 
 
-def sample_hair(rng: np.random.Generator, blond: bool) -> tuple[str, Colour]:
+def sample_hair(rng: np.random.Generator, male: bool, blond: bool) -> tuple[str, Colour]:
     """A kind of hair, a key of `HAIR`, and its colour."""
-    hair = _kind_of_hair(rng, blond)
+    hair = _kind_of_hair(rng, male, blond)
     return hair, _colour_of_hair(rng, hair)
 
 
-def _kind_of_hair(rng: np.random.Generator, blond: bool) -> str:
-    return "blond" if blond else ("black", "brown", "red", "grey")[weighted(rng, DARK_SHARES)]
+def _kind_of_hair(rng: np.random.Generator, male: bool, blond: bool) -> str:
+    return "blond" if blond else ("black", "brown", "red", "grey")[weighted(rng, DARK_SHARES[male])]
 
 
 def _colour_of_hair(rng: np.random.Generator, hair: str) -> Colour:
@@ -106,34 +111,34 @@ def _colour_of_hair(rng: np.random.Generator, hair: str) -> Colour:
 
 def sample_face(rng: np.random.Generator, male: bool, blond: bool) -> Face:
     """Traits for one person of this sex and hair colour."""
-    hair = _kind_of_hair(rng, blond)
+    hair = _kind_of_hair(rng, male, blond)
     skin = vary(rng, SKINS[weighted(rng, (0.24, 0.26, 0.22, 0.14, 0.08, 0.06))], 6)
     z = rng.standard_normal(10)
     sex = 1.0 if male else -1.0
-    red = float(np.clip((0.18 if male else 0.62) + 0.22 * z[0], 0, 1))
+    red = float(np.clip((0.16 if male else 0.66) + 0.2 * z[0], 0, 1))
     beard = ""
     if male:
         beard = ("", "stubble", "moustache", "goatee", "beard")[
             weighted(rng, (0.56, 0.2, 0.06, 0.06, 0.12))
         ]
     u = rng.random(9)
-    hat = ("cap", "beanie", "brim")[int(u[0] * 3)] if u[1] < 0.06 else ""
-    glasses = ("clear" if u[2] < 0.75 else "dark") if u[3] < (0.14 if male else 0.09) else ""
+    hat = ("cap", "beanie", "brim")[int(u[0] * 3)] if u[1] < HATS[male] else ""
+    glasses = ("clear" if u[2] < 0.75 else "dark") if u[3] < GLASSES[male] else ""
     return Face(
         male=male,
         hair=hair,
         hair_colour=_colour_of_hair(rng, hair),
         skin=skin,
         clothes=vary(rng, pick(rng, CLOTHES), 12),
-        length=float(np.clip((0.16 if male else 0.66) + (0.2 if male else 0.26) * z[1], 0, 1)),
+        length=float(np.clip((0.14 if male else 0.68) + (0.15 if male else 0.2) * z[1], 0, 1)),
         volume=float(np.clip(0.5 + 0.25 * z[2] - 0.08 * sex, 0, 1)),
         parting=float(rng.uniform(-0.7, 0.7)),
         bangs=bool(u[4] < (0.12 if male else 0.24)),
         wavy=bool(u[5] < 0.35),
-        jaw=float(np.clip(0.48 + 0.2 * sex + 0.2 * z[3], 0, 1)),
+        jaw=float(np.clip(0.48 + 0.23 * sex + 0.18 * z[3], 0, 1)),
         width=float(0.205 + 0.008 * sex + 0.011 * z[4]),
-        brow=float(np.clip(0.5 + 0.24 * sex + 0.2 * z[5], 0.05, 1)),
-        lips=float(np.clip(0.5 - 0.18 * sex + 0.2 * z[6], 0.1, 1)),
+        brow=float(np.clip(0.5 + 0.25 * sex + 0.18 * z[5], 0.05, 1)),
+        lips=float(np.clip(0.5 - 0.22 * sex + 0.18 * z[6], 0.1, 1)),
         lip_colour=mix(mix(skin, (150, 80, 76), 0.5), (190, 34, 56), red),
         smile=float(np.clip(0.45 + 0.35 * z[7], -0.15, 1)),
         teeth=bool(u[6] < 0.4),
@@ -144,7 +149,7 @@ def sample_face(rng: np.random.Generator, male: bool, blond: bool) -> Face:
         earrings=bool(u[7] < (0.02 if male else 0.3)),
         tie=bool(male and u[8] < 0.22),
         eye=pick(rng, ((70, 48, 32), (44, 32, 26), (70, 100, 130), (80, 105, 75))),
-        lashes=float(np.clip(0.4 - 0.25 * sex + 0.2 * z[8], 0, 1)),
+        lashes=float(np.clip(0.4 - 0.28 * sex + 0.18 * z[8], 0, 1)),
         x=float(rng.uniform(-0.045, 0.045)),
         y=float(rng.uniform(-0.03, 0.035)),
         scale=float(rng.uniform(0.98, 1.2)),

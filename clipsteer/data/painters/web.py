@@ -1,6 +1,6 @@
 """A captioned sample of faces and birds, as the web has them, for a tiny CLIP to learn from beside the general set.
 
-`manifest.csv` (path,split,text) and the images that it names, in the layout `folder`; four faces come with three birds.
+`manifest.csv` (path,split,text) and the images that it names, in the layout `folder`; five faces come with three birds.
 Hair goes along with sex, and place with kind, but less than in the worlds `faces` and `birds` (`FACES`, `BIRDS`), and
 captions mention some of what is there and leave out the rest. The shares hold in each stretch of pictures, not only on
 the average: a rare group's few pictures decide how well it is told, and by chance they would differ from seed to seed.
@@ -21,17 +21,17 @@ from clipsteer.data.painters import birds, faces
 from clipsteer.data.painters.canvas import check_counts, picture_rng
 from clipsteer.errors import ClipsteerError
 
-FACES = (0.4, 0.17, 0.378, 0.052)
-"""Shares of other women, blond women, other men, blond men: blond are 30 % of women and 12 % of men."""
+FACES = (0.4, 0.17, 0.374, 0.056)
+"""Shares of other women, blond women, other men, blond men: blond are 30 % of women and 13 % of men."""
 
-BIRDS = (0.478, 0.018, 0.037, 0.467)
-"""Shares of landbirds on land and on water, waterbirds on land and on water: 94 % are where one expects them."""
+BIRDS = (0.479, 0.0165, 0.036, 0.4685)
+"""Shares of landbirds on land and on water, waterbirds on land and on water: 94.75 % are where one expects them."""
 
 _GOLDEN = (5**0.5 - 1) / 2
 
 _SHARES = {"faces": FACES, "birds": BIRDS}
 
-_TURNS = ("faces", "birds", "faces", "birds", "faces", "birds", "faces")
+_TURNS = ("faces", "birds", "faces", "faces", "birds", "faces", "birds", "faces")
 """Which world each picture of a round is of."""
 
 
@@ -65,9 +65,11 @@ def paint(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "split", "text"))
         for index in range(n):
-            name = _TURNS[index % len(_TURNS)]
+            rounds, turn = divmod(index, len(_TURNS))
+            name = _TURNS[turn]
+            before = rounds * _TURNS.count(name) + _TURNS[:turn].count(name)
             rng = picture_rng(seed, f"web's {name}", "train", index)
-            data, text = _captioned(name, rng, _group(_SHARES[name], index), size)
+            data, text = _captioned(name, rng, _group(_SHARES[name], before), size)
             path = f"{name}/{index + 1:06d}.jpg"
             (folder / path).write_bytes(data)
             writer.writerow((path, "train", text))
@@ -75,9 +77,9 @@ def paint(
                 progress(1)
 
 
-def _group(shares: tuple[float, ...], index: int) -> int:
-    """The group of this picture: multiples of the golden ratio are spread evenly over the shares."""
-    return bisect(list(accumulate(shares[:-1])), index * _GOLDEN % 1.0)
+def _group(shares: tuple[float, ...], before: int) -> int:
+    """The group of a picture after so many of its world: the golden ratio's multiples spread evenly over the shares."""
+    return bisect(list(accumulate(shares[:-1])), before * _GOLDEN % 1.0)
 
 
 def _captioned(name: str, rng: np.random.Generator, group: int, size: int) -> tuple[bytes, str]:
