@@ -21,7 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as in every step; before torch is imported
+from clipsteer.runner.warm import BEFORE_TORCH
+
+os.environ |= BEFORE_TORCH  # as in every step; before torch is imported
 
 import numpy as np
 import torch

@@ -27,7 +27,7 @@ from clipsteer.runner.fence import writing
 from clipsteer.runner.jobs import job_of, pairs, parser, runtime_of
 from clipsteer.runner.progress import Log
 from clipsteer.runner.run import Action, Job, Json, Run
-from clipsteer.runner.warm import hand_over
+from clipsteer.runner.warm import BEFORE_TORCH, hand_over
 from clipsteer.store.digest import canonical_json, digest_bytes
 from clipsteer.store.durable import write_atomic
 from clipsteer.store.layout import check_shared
@@ -65,12 +65,8 @@ def main(
     for variable in _THREAD_VARIABLES:
         os.environ.setdefault(variable, str(arguments.threads))
     os.environ.setdefault("POLARS_MAX_THREADS", str(arguments.threads))
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Waiting threads spin for a moment, then sleep. Asleep at once, two of them pre-train at two thirds of the speed;
-    # as long as libgomp would let them, spinning ones slow jobs on a shared core down several times over.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    # On some processors MKL's products round otherwise with another number of threads, unless told not to.
-    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    for variable, value in BEFORE_TORCH.items():
+        os.environ.setdefault(variable, value)
     if arguments.device == "auto":
         hide_others_gpus(os.environ)
     step = "step"

@@ -23,6 +23,16 @@ from types import FrameType
 from clipsteer.store.durable import token
 from clipsteer.store.state import CACHES
 
+BEFORE_TORCH = {
+    # Waiting threads spin for a moment, then sleep. Asleep at once, two of them pre-train at two thirds of the speed;
+    # as long as libgomp would let them, spinning ones slow jobs on a shared core down several times over.
+    "GOMP_SPINCOUNT": "10000",
+    # On some processors MKL's products round otherwise with another number of threads, unless told not to.
+    "MKL_CBWR": "AUTO,STRICT",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""What the environment of every job has before torch is imported, with a worker or without."""
+
 VARIABLE = "CLIPSTEER_WARM"
 #: Whole words of the protocol: a fork's process number first, its exit status last.
 PROCESS, STATUS = "process", "status"
@@ -62,9 +72,7 @@ def start() -> None:
                     **os.environ,
                     "PYTHONPATH": str(Path(__file__).parents[2]),
                     "OPENBLAS_NUM_THREADS": "1",  # no threads before a fork
-                    "GOMP_SPINCOUNT": "10000",  # as clipsteer.runner.step has them, which is too late here
-                    "MKL_CBWR": "AUTO,STRICT",
-                    "TOKENIZERS_PARALLELISM": "false",
+                    **BEFORE_TORCH,
                 },
             )
         )
