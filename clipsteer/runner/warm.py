@@ -31,7 +31,7 @@ BEFORE_TORCH = {
     "MKL_CBWR": "AUTO,STRICT",
     "TOKENIZERS_PARALLELISM": "false",
 }
-"""What the environment of every job has before torch is imported, with a worker or without."""
+"""What every job has before torch is imported, with a worker or without, where the user's environment says nothing."""
 
 VARIABLE = "CLIPSTEER_WARM"
 #: Whole words of the protocol: a fork's process number first, its exit status last.
@@ -69,10 +69,10 @@ def start() -> None:
                 # session while one of it is stopped would be hung up by the kernel.
                 start_new_session=True,
                 env={
+                    **BEFORE_TORCH,
                     **os.environ,
                     "PYTHONPATH": str(Path(__file__).parents[2]),
                     "OPENBLAS_NUM_THREADS": "1",  # no threads before a fork
-                    **BEFORE_TORCH,
                 },
             )
         )

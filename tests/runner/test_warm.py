@@ -250,6 +250,20 @@ def test_a_broken_file_does_not_end_the_worker(folder: Path) -> None:
     assert (out, started.returncode) == ("", 4)
 
 
+def test_the_users_environment_counts_as_it_does_without_a_worker(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_of_run()
+    monkeypatch.setenv("MKL_CBWR", "AVX2,STRICT")
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    warm.start()
+    job(folder, "exit", "0").communicate("", timeout=120)  # the worker is there
+    given = Path(f"/proc/{warm._kept[-1].pid}/environ").read_text().split("\0")
+    assert {"MKL_CBWR=AVX2,STRICT", f"GOMP_SPINCOUNT={warm.BEFORE_TORCH['GOMP_SPINCOUNT']}"} <= {
+        *given
+    }
+
+
 def test_nobody_else_may_ask_the_worker(folder: Path) -> None:
     """It does what it is asked in this user's name, and groups often share a folder."""
     assert stat.S_IMODE(Path(os.environ[warm.VARIABLE]).stat().st_mode) == 0o600
