@@ -196,8 +196,11 @@ class Cell:
         config: dict[str, Any] = {}
         for cause in causes:
             config = merged(config, cause.config)
-        going_on = ["--keep-going"] if len(causes) > 1 else []
-        outcome = self.run(*going_on, fault=fault, config=config)
+        options = ["--keep-going"] if len(causes) > 1 else []
+        if any(cause.kind == "input" for cause in causes):
+            # one job at a time: another that reads the damaged pointer would put it away
+            options += ["--cores", "1"]
+        outcome = self.run(*options, fault=fault, config=config)
         named = ", ".join(map(str, causes))
         assert outcome.code != 0, f"{named}: it ended well\n{outcome.text}"
         closing = outcome.text.split("\nclipsteer: ")[1:]
