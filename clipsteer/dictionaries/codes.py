@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-#: Share of entries up to which sums over them alone beat matrix products over all, where a weight
-#: matrix of up to `CACHED` values fits a core's cache and where it does not (docs/speed.md).
+#: Share of entries up to which sums over them alone beat matrix products over all: in general, and where a
+#: weight matrix of up to `CACHED` values fits a core's cache (docs/speed.md).
 DENSEST, CACHED_DENSEST = 1 / 10, 1 / 6
 CACHED = 2**18
 

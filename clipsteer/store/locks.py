@@ -1,4 +1,8 @@
-"""Locks of the operating system: they die with their process. Only time depends on them, no result."""
+"""Locks of the operating system: they die with their process.
+
+Where the file system has none, all goes on without: the store needs none for its safety (see
+`clipsteer.runner.fence` for what two runs in one folder then do to each other).
+"""
 
 from __future__ import annotations
 
