@@ -13,6 +13,7 @@ import argparse
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -20,12 +21,6 @@ import polars as pl
 from clipsteer.report.markdown import grid
 
 TABLE = Path("results/typographic_table.csv")
-# Without and with a place; of those with one the last layer is shown, and of the SAE every other.
-EVERYWHERE = ("none", "defense_prefix", "output_projection", "paint_patching")
-AT_LAST = (
-    *("sae", "defense_prefix+sae", "random", "neurons", "mean_difference", "leace"),
-    "random_neurons",
-)
 
 
 def run(seed: int, cores: int, keep: Path) -> pl.DataFrame:
@@ -39,23 +34,23 @@ def run(seed: int, cores: int, keep: Path) -> pl.DataFrame:
     return pl.read_csv(kept, infer_schema_length=None)
 
 
-def numbers(table: pl.DataFrame, benchmark: str) -> dict[str, str]:
-    """What stands in a seed's row: per cent of attacked images told right, by defence."""
-    here = table.filter(benchmark=benchmark)
-    last = here["layer"].max()
-    assert isinstance(last, int)
-    found = {"clean": f"{here.filter(defence='none')['clean'][0]:.1f}"}
+def shown(tables: Sequence[pl.DataFrame], benchmark: str) -> str:
+    """A row a defence, a column a layer: per cent of attacked images told right, in each seed, then the mean."""
+    here = [table.filter(benchmark=benchmark) for table in tables]
+    layers = here[0]["layer"].unique().sort().to_list()  # none first: defences without a place
 
-    def attacked(defence: str, layer: int | None) -> str:
-        rows = here.filter(defence=defence)
-        rows = rows if layer is None else rows.filter(layer=layer)
-        return f"{rows['attacked'][0]:.1f}"
+    def cell(column: str, defence: str, layer: int | None) -> str:
+        rows = [table.filter(pl.col("layer").eq_missing(layer), defence=defence) for table in here]
+        if any(found.is_empty() for found in rows):
+            return ""
+        each = [float(found[column][0]) for found in rows]
+        return f"{', '.join(f'{one:.0f}' for one in each)}: {sum(each) / len(each):.1f}"
 
-    found |= {name: attacked(name, None) for name in EVERYWHERE}
-    found |= {f"{name}, L{last}": attacked(name, last) for name in AT_LAST}
-    for layer in reversed(range(last)):
-        found |= {f"{name}, L{layer}": attacked(name, layer) for name in ("sae", "leace")}
-    return found
+    names = here[0]["defence"].unique(maintain_order=True)
+    body = [["clean", cell("clean", "none", None), *[""] * (len(layers) - 1)]]
+    body += [[name, *(cell("attacked", name, layer) for layer in layers)] for name in names]
+    header = ["", *("" if layer is None else f"layer {layer}" for layer in layers)]
+    return grid(header, body)
 
 
 def main() -> None:
@@ -66,16 +61,11 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, default=Path("typographic_seeds"))
     given = parser.parse_args()
     tables = {seed: run(seed, given.cores, given.keep) for seed in given.seeds}
-    first = next(iter(tables.values()))
-    for benchmark in first["benchmark"].unique(maintain_order=True):
-        rows = {seed: numbers(table, benchmark) for seed, table in tables.items()}
-        names = list(next(iter(rows.values())))
-        body = [[name, *(rows[seed][name] for seed in rows)] for name in names]
-        means = [sum(float(rows[seed][name]) for seed in rows) / len(rows) for name in names]
-        body = [[*line, f"{mean:.1f}"] for line, mean in zip(body, means, strict=True)]
-        print(f"**{benchmark}**\n\n{grid(['', *map(str, rows), 'mean'], body)}\n")
+    first = tables[given.seeds[0]]["benchmark"]
+    for benchmark in first.unique(maintain_order=True):
+        print(f"**{benchmark}**\n\n{shown([*tables.values()], benchmark)}\n")
     for seed, table in tables.items():
-        change = table.filter(pl.col("benchmark") == first["benchmark"][0])["clean_change"]
+        change = table.filter(benchmark=first[0])["clean_change"]
         print(f"seed {seed}: clean images change by {change.min():+.1f} to {change.max():+.1f}")
 
 
