@@ -54,15 +54,15 @@ class Counts(Section):
     """Images of a painted data set's splits."""
 
     train: Images = key(
-        "images: a number with the real correlation, four for each group; `general`, `signs` and `web` take "
-        "one number",
+        "images: one number with the real correlation, or four, one per group; `general`, "
+        "`signs`, `web`: one number",
         _PAINTS,
         default=Absent,
         allowed="a number, or four",
     )
     validation: Images = key("images", _PAINTS, default=Absent, allowed="as above")
     test: Images = key(
-        "images", _PAINTS, default=Absent, allowed="as above; not for the worlds general and web"
+        "images", _PAINTS, default=Absent, allowed="as above; not for `general` and `web`"
     )
 
 
@@ -70,20 +70,18 @@ class Painted(Section):
     """A world that is painted, read only where `root` is `painted`."""
 
     world: Literal["faces", "birds", "general", "signs", "web"] = key(
-        "painter; its layout is `celeba`, `waterbirds`, `imagenet`, `folder`, `folder`, in this order",
+        "its layout is `celeba`, `waterbirds`, `imagenet`, `folder`, `folder`, in this order",
         _PAINTS,
     )
-    size: Annotated[int, Field(strict=True, ge=16, le=512), WHOLE] = key(
-        "pixels of a side", _PAINTS
-    )
+    size: Annotated[int, Field(strict=True, ge=16, le=512), WHOLE] = key("pixels per side", _PAINTS)
     counts: Counts
     worded: Share = key(
-        "share of training pictures with a word on them; `signs` only",
+        "share of training images with a word on them; `signs` only",
         "paint_world",
         default=Absent,
     )
     series: Count = key(
-        "another number gives other pictures of the kind; `signs` only",
+        "another number gives other images; `signs` only",
         "paint_world",
         default=Absent,
     )
@@ -93,17 +91,16 @@ class Attack(Section):
     """A word of another class, printed on each image when it is read: [typographic attacks](typographic.md)."""
 
     look: Look = key(
-        "`published`: any place, one of eight colours on another (Azuma and Matsui); in the world `signs`, "
-        "dark ink in the top or bottom row (`ends`), a note in any row (`rows`), bright ink anywhere along it"
-        " (`bright`)",
+        "`published`: anywhere, one of eight colours on another (Azuma and Matsui); "
+        "[others](typographic.md#the-data): as in the world `signs`",
         _PRINTS,
     )
     fonts: Annotated[list[SomeText], Field(min_length=1), Once()] = key(
-        "fonts to draw from",
+        "drawn from",
         _PRINTS,
         default=["pillow"],
-        allowed="list of `pillow`, which is Pillow's own, names of fonts that matplotlib ships such as `DejaVuSans`, "
-        "and paths of font files",
+        allowed="list of `pillow` (its own), names of matplotlib's fonts such as `DejaVuSans`, and "
+        "paths",
     )
 
 
@@ -111,71 +108,70 @@ class Evaluation(Section):
     """How many images of each group are evaluated."""
 
     validation: PerGroup = key(
-        "images of each group, drawn by seed; null (needed without groups): the whole split",
+        "images per group, drawn; null (needed without groups): the whole split",
         "build_manifest",
         default=None,
     )
-    test: PerGroup = key("the same for test", "build_manifest", default=None)
+    test: PerGroup = key("as above", "build_manifest", default=None)
 
 
 class Dataset(Section):
     """One data set."""
 
-    layout: Layout = key("form of the folder ([real data](#real-data))", "build_manifest")
+    layout: Layout = key("[form of the folder](#real-data)", "build_manifest")
     model: Name = key(
-        "which model sees the images ([two models](#two-models-in-one-run))",
-        "build_head, extract_activations and all that follows",
+        "[which model](#two-models-in-one-run) sees the images",
+        "build_head, extract_activations",
         default="model",
-        allowed="`model`, which is the section of that name, or a name in `models`",
+        allowed="`model` (that section), or a name in `models`",
     )
     root: SomeText = key(
-        "where the images are; moving the folder recomputes nothing",
+        "moving the folder recomputes nothing",
         "build_manifest",
         allowed="`painted`, or a folder",
     )
     options: dict[Text, Option] = key(
-        "of the layout ([real data](#real-data))",
+        "of the [layout](#real-data)",
         "build_manifest",
         default={},
         allowed="words by name",
     )
     class_names: Annotated[list[Text], Field(min_length=2)] = key(
-        "of targets 0, 1 and so on, for the prompts ([other attributes](#other-attributes)); not for "
+        "of targets 0, 1, ... in prompts ([other attributes](#other-attributes)); not for "
         "`imagenet`",
         "build_manifest, build_head",
         default=Absent,
-        allowed="two words; more for layout `folder`",
+        allowed="two; more for layout `folder`",
     )
     group_names: Annotated[list[Text], Field(min_length=4), Once()] = key(
-        "for the tables: of target 0 with each spurious value, then of target 1, and so on",
+        "of target 0 with each spurious value, then of target 1, ...",
         "make_table",
         default=Absent,
-        allowed="four different words; for layout `folder` as many for each class as there are spurious values",
+        allowed="four, all different; for layout `folder` one per class and spurious value",
     )
     class_words: Literal["files", "open_clip"] = key(
-        "class names of `imagenet` in prompts: of its `Labels.json` or `LOC_synset_mapping.txt`, else its "
-        "folders; or open_clip's for ImageNet-1k",
+        "for `imagenet` in prompts: of its `Labels.json` or `LOC_synset_mapping.txt`, else its "
+        "folders; or open_clip's of ImageNet-1k",
         "name_classes",
         default="files",
     )
     templates: Annotated[list[Template], Field(min_length=1)] = key(
-        'prompts, whose unit embeddings are averaged; `["{}"]`: bare names',
-        "build_head, name_classes; train_prefix and build_class_heads of typographic attacks",
+        'prompts, averaged; `["{}"]`: bare names',
+        "build_head, name_classes, train_prefix, build_class_heads",
         default=Absent,
         allowed="list of texts, each with `{}`",
     )
     unconcerned: dict[SomeText, Annotated[Prompts | None, Null]] = key(
-        "prompts of values 0 and 1 of other attributes (of CelebA's table, or columns of your manifest), "
-        "whose zero-shot accuracy edits should not change "
-        "([collateral](method.md#14-controls-and-baselines)); null switches one off",
+        "prompts for values 0 and 1 of other attributes (CelebA's, or manifest columns), for "
+        "[collateral](method.md#14-controls-and-baselines); null: off",
         "unconcerned_attributes",
         default={},
         allowed="two texts, or null, by name",
     )
     evaluation: Evaluation = part({})
     augment: Count = key(
-        "augmented copies of each training image, beside it (Section 10.1), for dictionaries trained on this "
-        "data set",
+        "[augmented copies](method.md#4-sparse-autoencoders-sections-22-4-and-10) of each "
+        "training image, for dictionaries trained on it",
         "extract_activations of the copies",
         default=0,
     )

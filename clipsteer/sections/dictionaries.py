@@ -36,50 +36,48 @@ class Training(Section):
 
     expansion: Positive = key("m = expansion * d features", _AGAIN)
     k: Positive = key(
-        "features kept per token, on average of `batchtopk` and `matryoshka`; of these and `topk` only",
+        "features kept per token (on average for `batchtopk`, `matryoshka`); these and `topk` only",
         _AGAIN,
         default=Absent,
         allowed="1 to m",
     )
     prefixes: Annotated[list[Fraction], Field(min_length=1)] = key(
-        "shares of the features that describe an activation by themselves, ascending, the last 1; of "
-        "`matryoshka` only",
+        "shares of features that reconstruct alone, ascending, the last 1; `matryoshka` only",
         _AGAIN,
         default=Absent,
         allowed="list of shares, such as [0.0625, 0.125, 0.25, 0.5, 1]",
     )
     l1: Amount = key(
-        "weight of the mean over tokens of sum_j f_j, on the scale of `mse`; of `vanilla` only",
+        "weight of sum_j f_j, averaged over tokens, on the scale of `mse`; `vanilla` only",
         _AGAIN,
         default=Absent,
     )
     epochs: Positive = key("passes over all tokens", _AGAIN, default=1)
-    batch_size: Positive = key("tokens a step", _AGAIN, default=4096)
-    lr: Rate = key("peak learning rate of Adam", _AGAIN, default=4e-4)
+    batch_size: Positive = key("tokens per step", _AGAIN, default=4096)
+    lr: Rate = key("Adam's peak", _AGAIN, default=4e-4)
     warmup_steps: Count = key(
-        "linear warm-up, then a cosine; a warning if training is not longer",
+        "linear, then a cosine",
         _AGAIN,
         default=200,
     )
-    final_lr: Share = key("share of `lr` at which the cosine ends", _AGAIN, default=0.0)
+    final_lr: Share = key("where the cosine ends, as a share of `lr`", _AGAIN, default=0.0)
     clip_norm: Annotated[Rate | None, Null] = key(
-        "largest joint norm of the gradients; null: none", _AGAIN, default=1.0
+        "largest joint gradient norm; null: none", _AGAIN, default=1.0
     )
     mse: Literal["prisma", "sum", "normalised"] = key(
-        'reading of "MSE" ([method.md](method.md#4-sparse-autoencoders-sections-22-4-and-10))',
+        '[reading of "MSE"](method.md#4-sparse-autoencoders-sections-22-4-and-10)',
         _AGAIN,
         default="prisma",
     )
-    ghost_grads: Truth = key("whether dead features get the ghost term", _AGAIN, default=True)
+    ghost_grads: Truth = key("for dead features", _AGAIN, default=True)
     dead_window: Positive = key(
-        "steps without firing after which a feature is dead; with `ghost_grads`, a warning if training is not"
-        " longer",
+        "steps without firing until a feature is dead",
         _AGAIN,
         default=5000,
     )
     buffer_mb: Positive = key(
-        "MiB of the shuffle, as float32; a larger one shuffles better. A split that fits is read once and "
-        "shuffled fully; else a batch and a run of 16 to 64 images must fit twice",
+        "MiB of the [shuffle](activations.md#shuffled-batches), as float32. A split that fits "
+        "is read once; else a batch and 16 to 64 images must fit twice",
         _AGAIN,
         default=2048,
     )
@@ -109,12 +107,12 @@ class Rule(Section):
     """What a point of a grid has to meet on the validation images, layer by layer."""
 
     max_l0: Rate = key(
-        "the largest L0 allowed; the point that explains most is taken. `choose: rule` needs this or the next",
+        "for `choose: rule`: of points up to this L0, the one that explains most",
         "choose_dictionary",
         default=Absent,
     )
     min_explained_variance: Fraction = key(
-        "the least allowed; the point with the smallest L0 is taken",
+        "or: of points that explain this much, the sparsest",
         "choose_dictionary",
         default=Absent,
     )
@@ -124,12 +122,12 @@ class Sweep(Section):
     """What `results/<dataset>_sweep.csv` and `results/<dataset>_stability.csv` are made of."""
 
     max_points: Positive = key(
-        "points that a grid may have",
+        "per grid",
         "nothing",
         default=64,
     )
     steer: Truth = key(
-        "select and ablate features with every point, too",
+        "also select and ablate with every point",
         f"{_SWEEP}, stability_table",
         default=False,
     )
@@ -146,45 +144,42 @@ class Dictionary(Section):
         "neurons",
         "imported",
     ] = key(
-        "ReLU with L1; Top-K; Top-K over a batch's tokens, and the same with prefixes (both become a "
-        "JumpReLU); the model's own coordinates (no `trained_on`, no `training`); or "
-        "[released](dictionaries.md)",
+        "ReLU with L1; Top-K; Top-K over a batch, and with prefixes (both become "
+        "[JumpReLU](method.md#4-sparse-autoencoders-sections-22-4-and-10)); the model's "
+        "coordinates (no `trained_on` or `training`); or [released](dictionaries.md)",
         _AGAIN,
     )
     trained_on: Name = key(
-        "whose training split, with augmented copies, it learns from; of `imported` a word for the tables",
+        "by its training split and augmented copies; for `imported` a word for the tables",
         _AGAIN,
         default=Absent,
         allowed="name of a data set",
     )
-    hook_point: HookPoint = key(
-        "what it encodes and edits; one of `activations.hook_points`", _AGAIN
-    )
+    hook_point: HookPoint = key("one of `activations.hook_points`", _AGAIN)
     training: Training = part(Absent)
     seed: Seed = key("of its training; left out, the run's", _AGAIN, default=Absent)
     grid: Grid = key(
-        "values of keys of `training`, and of `seed`: every combination is a dictionary "
-        "([sweeps.md](sweeps.md))",
-        f"{_AGAIN}, of new combinations only",
+        "values of `training` keys and `seed`; every combination is [a dictionary](sweeps.md)",
+        f"{_AGAIN} (new points)",
         default=Absent,
         allowed="list of values, by key",
     )
     choose: Literal["fixed", "pareto", "rule"] = key(
-        "which point of the grid tables use, at each layer: that of `training` (also left out), or on the "
-        "table's validation images, where the front of L0 and explained variance bends, or by `rule`",
-        "choose_dictionary and all that follows",
+        "[which point](sweeps.md#which-point-do-tables-use) of the grid tables use, per layer; "
+        "left out, `fixed`",
+        "choose_dictionary",
         default=Absent,
     )
     rule: Rule = part(Absent)
     source: SomeText = key(
-        "`{layer}` where the layer goes; this key and all below are of `imported` only "
-        "([dictionaries.md](dictionaries.md#what-may-stand-in-source))",
+        "with [`{layer}`](dictionaries.md#what-may-stand-in-source); this key to `check`: "
+        "`imported` only",
         _IMPORT,
         default=Absent,
-        allowed="a folder, a file, `hub:ORGANISATION/NAME`, the address of its page, or `prisma:FAMILY`",
+        allowed="a folder or file, `hub:ORGANISATION/NAME`, its page's address, or `prisma:FAMILY`",
     )
     model: Name = key(
-        "the model that it is for; left out, that of the first table that it stands in",
+        "left out, that of its first table",
         _IMPORT,
         default=Absent,
         allowed="`model`, or a name in `models`",
@@ -193,7 +188,7 @@ class Dictionary(Section):
         "layers from elsewhere", _IMPORT, default=Absent, allowed="layer: source"
     )
     revision: SomeText = key(
-        "branch, tag or commit on the hub; left out, the main branch",
+        "branch, tag or commit; left out, the main branch",
         _IMPORT,
         default=Absent,
     )
@@ -206,22 +201,24 @@ class Dictionary(Section):
         "saev",
         "openai",
         "clipsteer",
-    ] = key("whose files; left out, as `auto`, it is found out", _IMPORT, default=Absent)
+    ] = key(
+        "[of its files](dictionaries.md#what-is-read); left out, `auto`", _IMPORT, default=Absent
+    )
     normalize: Literal["none"] | Rate = key(
-        "how activations were scaled before it saw them, where its files do not say",
+        "how activations were scaled, if its files do not say",
         _IMPORT,
         default=Absent,
-        allowed="`none`, or the factor that they were multiplied with",
+        allowed="`none`, or a factor",
     )
     tokens: Literal["all", "cls", "spatial"] = key(
-        "it was trained on these alone, where its files do not say, and is used on no others",
+        "if its files do not say: what it was trained on; it is used on no others",
         _IMPORT,
         default=Absent,
     )
-    allow_other_model: Truth = key("it may be of a CLIP of another name", _IMPORT, default=Absent)
+    allow_other_model: Truth = key("accept a CLIP of another name", _IMPORT, default=Absent)
     check: Literal["strict", "report"] = key(
-        "where it does not fit the activations: stop (also left out), or only report it in "
-        "`results/<dataset>_dictionaries.csv`",
+        "if it [does not fit](dictionaries.md#does-it-fit): stop (also left out), or only "
+        "report it",
         "check_dictionary",
         default=Absent,
     )

@@ -32,36 +32,34 @@ class Tiny(Section):
     """The CLIP that learns the painted worlds; read only where `source` is `tiny`."""
 
     worlds: Annotated[list[Name], Field(min_length=1), Once()] = key(
-        "whose captioned training images it learns from",
+        "it learns from their captioned training images",
         _AGAIN,
         allowed="names of painted data sets",
     )
-    image_size: Positive = key("pixels; images of another size are scaled", _AGAIN)
+    image_size: Positive = key("pixels; other images are scaled", _AGAIN)
     patch_size: Positive = key("pixels", _AGAIN, allowed="divides image_size")
     vision_width: Positive = key("d, width of the residual stream", _AGAIN)
-    vision_layers: Positive = key("encoder layers, 0-based in the tables", _AGAIN)
+    vision_layers: Positive = key("encoder layers", _AGAIN)
     vision_heads: Positive = key("attention heads", _AGAIN, allowed="divides vision_width")
-    text_width: Positive = key("width of the text tower", _AGAIN)
+    text_width: Positive = key("of the text tower", _AGAIN)
     text_layers: Positive = key("its layers", _AGAIN)
     text_heads: Positive = key("its attention heads", _AGAIN, allowed="divides text_width")
-    projection_dim: Positive = key("width of the space shared by images and texts", _AGAIN)
+    projection_dim: Positive = key("of the shared embedding", _AGAIN)
     context_length: Annotated[int, Field(strict=True, ge=8), WHOLE] = key(
-        "tokens of a caption; longer ones are cut", _AGAIN
+        "tokens; longer captions are cut", _AGAIN
     )
     vocabulary: Annotated[int, Field(strict=True, ge=520), WHOLE] = key(
-        "entries of the tokenizer, learned from the captions", _AGAIN
+        "tokenizer entries, learned from captions", _AGAIN
     )
-    hidden_act: Literal["quick_gelu", "gelu"] = key("activation of both towers", _AGAIN)
+    hidden_act: Literal["quick_gelu", "gelu"] = key("in both towers", _AGAIN)
     steps: Positive = key("training steps", _AGAIN)
-    batch_size: Positive = key("captioned images a step", _AGAIN)
-    lr: Rate = key("peak learning rate of AdamW", _AGAIN)
-    warmup_steps: Count = key(
-        "linear warm-up, then a cosine to 0; a warning if `steps` is not larger", _AGAIN
-    )
-    weight_decay: Amount = key("on matrices, not on biases and norms", _AGAIN)
-    clip_norm: Rate = key("largest joint norm of the gradients", _AGAIN)
-    shift: Count = key("pixels by which an image may move each way, as augmentation", _AGAIN)
-    max_logit_scale: Rate = key("bound of the learned temperature", _AGAIN)
+    batch_size: Positive = key("captioned images per step", _AGAIN)
+    lr: Rate = key("AdamW's peak", _AGAIN)
+    warmup_steps: Count = key("linear, then a cosine to 0", _AGAIN)
+    weight_decay: Amount = key("of matrices, not biases and norms", _AGAIN)
+    clip_norm: Rate = key("largest joint gradient norm", _AGAIN)
+    shift: Count = key("augmentation: pixels moved at most, each way", _AGAIN)
+    max_logit_scale: Rate = key("upper bound", _AGAIN)
 
 
 _VISION = (
@@ -69,7 +67,7 @@ _VISION = (
     "evaluate_subspaces, pair_margins, measure_recovery, storage_effect, image_views, edited_images, "
     "measure_steerability, measure_random"
 )
-_FOLLOWS = "extract_activations and all that follows"
+_FOLLOWS = "extract_activations"
 Dtype = Literal["float32", "bfloat16", "float16"]
 Crop = Literal["transformers", "openai"]
 
@@ -77,19 +75,19 @@ Crop = Literal["transformers", "openai"]
 class Model(Section):
     """The CLIP or SigLIP whose vision tower is steered."""
 
-    name: SomeText = key("stands in the tables", "make_table")
+    name: SomeText = key("shown in tables", "make_table")
     source: SomeText = key(
-        "`tiny` is trained here on painted worlds ([others](#real-weights))",
+        "`tiny` is trained here; [others](#real-weights)",
         _TAKEN,
         allowed="`tiny`, a folder, or a hub name",
     )
     revision: Annotated[Text | None, Null] = key(
-        "branch, tag or commit of a hub name; null: its main branch",
+        "branch, tag or commit; null: the main branch",
         "import_clip",
     )
-    dtype: Dtype = key("of the vision tower's pass; text embeddings are float32", _VISION)
+    dtype: Dtype = key("of the vision tower; text embeddings are float32", _VISION)
     crop: Crop = key(
-        "a CLIP's centre crop ([below](#how-an-image-becomes-the-models-input))",
+        "[centre crop](#how-an-image-becomes-the-models-input)",
         _FOLLOWS,
     )
     tiny: Tiny = part(Absent)
@@ -99,21 +97,23 @@ class OtherModel(Section):
     """A model beside the one of the section `model`."""
 
     label: SomeText = key("as `model.name`", "make_table, typographic_table")
-    source: SomeText = key("as `model.source`", _TAKEN, allowed="`tiny`, a folder, or a hub name")
+    source: SomeText = key("as `model.source`", _TAKEN, allowed="as there")
     revision: Annotated[Text | None, Null] = key("as `model.revision`", "import_clip", default=None)
     dtype: Dtype = key(
-        "as `model.dtype`", f"{_VISION}, tune_defences, evaluate_defences", default="float32"
+        "as `model.dtype`",
+        "as `model.dtype`; tune_patching, tune_defences, evaluate_defences",
+        default="float32",
     )
     crop: Crop = key("as `model.crop`", _FOLLOWS, default="transformers")
     layers: Layers = key(
         "instead of `activations.layers`",
         "as `activations.layers`",
         default=Absent,
-        allowed="`all`, or a list such as `[7, 8, 9]`",
+        allowed="as there",
     )
     tiny: Tiny = key(
-        "all keys must be given",
+        "all must be given",
         _AGAIN,
         default=Absent,
-        allowed="keys as of `model.tiny`",
+        allowed="keys of `model.tiny`",
     )

@@ -43,68 +43,66 @@ class Vocabulary(Section):
     """The words whose probabilities are measured, V in Section 6.1."""
 
     source: SomeText = key(
-        "`model`: the most frequent whole words of its tokenizer, of the tiny CLIP the words and phrases of "
-        "its captions; or your own file",
+        "`model`: [what it knows](steerability.md#what-is-measured)",
         _EMBED,
         default="model",
         allowed="`model`, or a file",
     )
     size: Annotated[int, Field(strict=True, ge=2), WHOLE] = key(
-        "entries at most, the first ones", _EMBED, default=5000
+        "first entries kept", _EMBED, default=5000
     )
-    template: Template = key("prompt of each entry", _EMBED, default="a photo of a {}.")
+    template: Template = key("prompt", _EMBED, default="a photo of a {}.")
 
 
 class Steerability(Section):
     """What `results/<dataset>_steerability.csv` and its figures are measured on."""
 
     split: Literal["validation", "train"] = key(
-        "whose images are steered; never test's, as looking is choosing",
+        "of the images steered",
         _MEASURE,
         default="validation",
     )
-    images: Positive = key("drawn; all, where the split has fewer", _MEASURE, default=192)
+    images: Positive = key("drawn; all, if there are fewer", _MEASURE, default=192)
     features: Sample = key(
-        "of each dictionary and layer, drawn: all, a share below 1, or a number from 2",
+        "drawn per dictionary and layer",
         "measure_steerability",
         default="all",
-        allowed="`all`, or above 0",
+        allowed="`all`, a share below 1, or a number from 2",
     )
     random: Positive = key(
-        "random unit directions at each hook point and layer, the control",
+        "random directions per hook point and layer",
         "measure_random",
         default=1000,
     )
     strengths: Annotated[list[Signed], Field(min_length=2), Once()] = key(
-        "of the curves, on all tokens; the asymptote is one of those above 0",
+        "on all tokens; the [asymptote](steerability.md#what-is-measured) is one above 0",
         _MEASURE,
         default=[-20.0, -10.0, 0.0, 10.0, 20.0, 35.0, 50.0, 75.0, 100.0, 125.0, 150.0],
-        allowed="list of different numbers, one above 0 at least, within a million",
+        allowed="list of numbers within a million, at least one above 0",
     )
     curves: Positive = key(
-        "features of the sample whose mean S_f finds the asymptote: the smallest strength after which it "
-        "changes by less than 1 %",
+        "features whose mean S_f finds the asymptote",
         _MEASURE,
         default=64,
     )
     show: Annotated[list[Count], Field(max_length=3), Once()] = key(
-        "features whose curves are drawn, besides the most, the median and the least steerable",
+        "curves drawn besides the most, median and least steerable",
         "measure_steerability",
         default=[],
-        allowed="list of at most three numbers of features",
+        allowed="list of at most three feature numbers",
     )
     gamma: Amount = key(
-        "a feature is steerable where S_f is above it (Eq. 7)",
+        "steerable: S_f above it (Eq. 7)",
         f"{_TABLE}; with `early_stop` what that reaches",
         default=0.1,
     )
     beta: Amount = key(
-        "higher threshold of Eq. 8, not in the paper: above 0.5 a feature moves less than two words",
+        "threshold of Eq. 8 ([ours](steerability.md#what-is-measured))",
         _TABLE,
         default=0.5,
     )
     early_stop: Truth = key(
-        "skip a feature's other images once the upper bound of its S_f (99.9 %) is below gamma",
+        "skip a feature's other images once S_f's upper bound (99.9 %) is below gamma",
         _MEASURE,
         default=False,
     )

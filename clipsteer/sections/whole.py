@@ -22,8 +22,7 @@ class Configuration(Section):
     model_config = ConfigDict(defer_build=False)
 
     seed: Seed = key(
-        "of all that is random: painting, draws, training, random controls, shuffles, folds, bootstraps, "
-        "printed words",
+        "for everything random",
         "paint_world, paint_pairs, build_manifest, pretrain_clip, train_dictionary, ablate_features, shuffle_control, "
         "make_table, fit_directions, evaluate_subspaces, evaluate_readout, top_images, image_views, "
         "measure_steerability, measure_random, steerability_table, label_attacked, list_attacked, train_prefix, "
@@ -45,14 +44,13 @@ class Configuration(Section):
     steerability: Steerability = part({})
     typographic: Typographic = part({})
     tables: dict[Name, Annotated[list[Name], Once()]] = key(
-        "which dictionaries stand in the table of the data set `<name>`, at least one of them an SAE; `[]`: "
-        "no table",
+        "in the table of data set `<name>`, at least one an SAE; `[]`: no table",
         "make_table, and what a new dictionary needs",
         allowed="list of dictionaries",
     )
     dictionary_tables: dict[Name, Annotated[list[Name], Once()]] = key(
-        "those of `results/<name>_dictionaries.csv`, for a data set without a table; left out, those of the "
-        "tables that learn from it, where it has layout `imagenet` and `templates`",
+        "for `results/<name>_dictionaries.csv` of a data set [without a "
+        "table](#what-is-written-to-results)",
         "dictionary_table, and what a new dictionary needs",
         default={},
         allowed="list of dictionaries",

@@ -84,6 +84,8 @@ def _allowed(part: Part) -> str:
             return f"{kind}{'from ' if kind else ''}{least:g} to {most:.0f}"
         case {"minimum": least}:
             return f"{kind}from {least:g}"
+        case {"exclusiveMinimum": least, "maximum": most}:
+            return f"above {least:g} to {most:g}"
         case {"exclusiveMinimum": least}:
             return f"above {least:g}"
         case _:
