@@ -11,7 +11,7 @@ from tests.workflow.real_trees import celeba_tree, make_model
 
 TABLE = "results/celeba_table.csv"
 TRAINING = {
-    **{"expansion": 4, "k": 4, "epochs": 2, "batch_size": 16},
+    **{"expansion": 4, "k": 4, "epochs": 2, "batch_size": 16, "lr": 2.0e-3},
     **{"warmup_steps": 2, "dead_window": 3, "buffer_mb": 1},
 }
 

@@ -132,12 +132,12 @@ def test_a_buffer_too_small_for_the_model(fresh: WorkingCopy, celeba: Path, tmp_
 
 def test_a_warm_up_longer_than_the_training(fresh: WorkingCopy, celeba: Path, model: Path) -> None:
     """Warned of at once where images are counted in the config; by the job that trains where they are not."""
-    options = {"topk": {"training": {"warmup_steps": 7, "dead_window": 7}}}
+    options = {"topk": {"training": {"warmup_steps": 21, "dead_window": 21}}}
     outcome = fresh.run(config={"dictionaries": options}, options=["--dry-run"]).ok()
     for key in ("warmup_steps", "dead_window"):
         told = [line for line in outcome.text.splitlines() if key in line]
         assert len(told) == 1
-        assert told[0].startswith(f"clipsteer: warning: dictionaries.topk.training.{key}: 7, but")
+        assert told[0].startswith(f"clipsteer: warning: dictionaries.topk.training.{key}: 21, but")
     longer = nested("dictionaries.celeba_topk.training.warmup_steps", 300)
     config = merged(
         merged(real_config(model, celeba), longer), nested("activations.layers", [0, 1])
