@@ -27,7 +27,7 @@ from clipsteer.sections.values import (
 )
 
 _NOTHING = "nothing"
-_FOLLOWS = "extract_activations"
+_EXTRACT = "extract_activations"
 _SELECT, _ABLATE = "select_features", "ablate_features"
 
 
@@ -102,11 +102,11 @@ class Activations(Section):
     )
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = key(
         "[on disk](activations.md#which-format-and-codec)",
-        _FOLLOWS,
+        _EXTRACT,
     )
     codec: Literal["none", "zstd", "blosc-lz4", "blosc-zstd", "blosc-zstd-bits"] = key(
         "[lossless](activations.md#which-format-and-codec)",
-        f"{_FOLLOWS} (results stay the same)",
+        f"{_EXTRACT} (results stay the same)",
     )
     keep: Truth = key(
         "`false`: values are [dropped](activations.md#keeping-or-dropping-them) once nothing "
@@ -114,7 +114,7 @@ class Activations(Section):
         _NOTHING,
     )
     images_per_shard: Positive = key("best a multiple of `batch_size` and 64", "as `codec`")
-    batch_size: Positive = key("images per forward pass; may change last bits", _FOLLOWS)
+    batch_size: Positive = key("images per forward pass; may change last bits", _EXTRACT)
 
 
 class Thresholds(Section):

@@ -67,7 +67,7 @@ _VISION = (
     "evaluate_subspaces, pair_margins, measure_recovery, storage_effect, image_views, edited_images, "
     "measure_steerability, measure_random"
 )
-_FOLLOWS = "extract_activations"
+_EXTRACT = "extract_activations"
 Dtype = Literal["float32", "bfloat16", "float16"]
 Crop = Literal["transformers", "openai"]
 
@@ -88,7 +88,7 @@ class Model(Section):
     dtype: Dtype = key("of the vision tower; text embeddings are float32", _VISION)
     crop: Crop = key(
         "[centre crop](#how-an-image-becomes-the-models-input)",
-        _FOLLOWS,
+        _EXTRACT,
     )
     tiny: Tiny = part(Absent)
 
@@ -104,7 +104,7 @@ class OtherModel(Section):
         "as `model.dtype`; tune_patching, tune_defences, evaluate_defences",
         default="float32",
     )
-    crop: Crop = key("as `model.crop`", _FOLLOWS, default="transformers")
+    crop: Crop = key("as `model.crop`", _EXTRACT, default="transformers")
     layers: Layers = key(
         "instead of `activations.layers`",
         "as `activations.layers`",

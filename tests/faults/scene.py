@@ -147,13 +147,18 @@ class Cell:
         lay(self.copy, change.old, change.new)
 
     def run(
-        self, *options: str, fault: str = "", config: Mapping[str, Any] | None = None
+        self,
+        *options: str,
+        fault: str = "",
+        config: Mapping[str, Any] | None = None,
+        cores: int = 2,
     ) -> Outcome:
         """One command, with a fault ordered or none."""
         return self.copy.run(
             *self.targets,
             config=merged(self.change.config(self.place), config or {}),
             options=options,
+            cores=cores,
             python=str(self.python),
             environment={VARIABLE: fault} if fault else None,
         )
@@ -196,11 +201,10 @@ class Cell:
         config: dict[str, Any] = {}
         for cause in causes:
             config = merged(config, cause.config)
-        options = ["--keep-going"] if len(causes) > 1 else []
-        if any(cause.kind == "input" for cause in causes):
-            # one job at a time: another that reads the damaged pointer would put it away
-            options += ["--cores", "1"]
-        outcome = self.run(*options, fault=fault, config=config)
+        going_on = ["--keep-going"] if len(causes) > 1 else []
+        # one job at a time for a bad input: another that reads the damaged pointer would put it away
+        cores = 1 if any(cause.kind == "input" for cause in causes) else 2
+        outcome = self.run(*going_on, fault=fault, config=config, cores=cores)
         named = ", ".join(map(str, causes))
         assert outcome.code != 0, f"{named}: it ended well\n{outcome.text}"
         closing = outcome.text.split("\nclipsteer: ")[1:]
