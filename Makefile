@@ -59,7 +59,7 @@ test-browser: $(STAMP) ## the pages in a real browser (Debian's Chromium, instal
 	tests/browser/install.sh
 	pytest tests/browser
 
-bench: $(STAMP) ## every performance target, measured beside its peer or floor (under 30 minutes; docs/performance.md)
+bench: $(STAMP) ## every performance target, measured beside its peer or floor (about 30 minutes; docs/performance.md)
 	python -m benchmarks.suite
 
 bench-quick: $(STAMP) ## the same at smaller sizes, without the embedded default from cold (under 5 minutes)

@@ -54,15 +54,14 @@ class Counts(Section):
     """Images of a painted data set's splits."""
 
     train: Images = key(
-        "images: one number with the real correlation, or four, one per group; `general`, "
-        "`signs`, `web`: one number",
+        "images: in all, with the real correlation, or of each group",
         _PAINTS,
         default=Absent,
-        allowed="a number, or four",
+        allowed="a number; for `faces` and `birds` also four",
     )
-    validation: Images = key("images", _PAINTS, default=Absent, allowed="as above")
+    validation: Images = key("images", _PAINTS, default=Absent, allowed="as above; not for `web`")
     test: Images = key(
-        "images", _PAINTS, default=Absent, allowed="as above; not for `general` and `web`"
+        "images", _PAINTS, default=Absent, allowed="as above; not for `general`, `web`"
     )
 
 
@@ -70,13 +69,13 @@ class Painted(Section):
     """A world that is painted, read only where `root` is `painted`."""
 
     world: Literal["faces", "birds", "general", "signs", "web"] = key(
-        "its layout is `celeba`, `waterbirds`, `imagenet`, `folder`, `folder`, in this order",
+        "of layout `celeba`, `waterbirds`, `imagenet`, `folder`, `folder`, in this order",
         _PAINTS,
     )
     size: Annotated[int, Field(strict=True, ge=16, le=512), WHOLE] = key("pixels per side", _PAINTS)
     counts: Counts
     worded: Share = key(
-        "share of training images with a word on them; `signs` only",
+        "share of training images with a word; `signs` only",
         "paint_world",
         default=Absent,
     )
@@ -91,16 +90,15 @@ class Attack(Section):
     """A word of another class, printed on each image when it is read: [typographic attacks](typographic.md)."""
 
     look: Look = key(
-        "`published`: anywhere, one of eight colours on another (Azuma and Matsui); "
-        "[others](typographic.md#the-data): as in the world `signs`",
+        "`published`: anywhere, one of eight colours on another; others: as in the world "
+        "[`signs`](typographic.md#the-data)",
         _PRINTS,
     )
     fonts: Annotated[list[SomeText], Field(min_length=1), Once()] = key(
         "drawn from",
         _PRINTS,
         default=["pillow"],
-        allowed="list of `pillow` (its own), names of matplotlib's fonts such as `DejaVuSans`, and "
-        "paths",
+        allowed="list of `pillow`, matplotlib's fonts such as `DejaVuSans`, and paths",
     )
 
 
@@ -118,9 +116,9 @@ class Evaluation(Section):
 class Dataset(Section):
     """One data set."""
 
-    layout: Layout = key("[form of the folder](#real-data)", "build_manifest")
+    layout: Layout = key("of the [folder](#real-data)", "build_manifest")
     model: Name = key(
-        "[which model](#two-models-in-one-run) sees the images",
+        "that [sees](#two-models-in-one-run) the images",
         "build_head, extract_activations",
         default="model",
         allowed="`model` (that section), or a name in `models`",
@@ -137,21 +135,20 @@ class Dataset(Section):
         allowed="words by name",
     )
     class_names: Annotated[list[Text], Field(min_length=2)] = key(
-        "of targets 0, 1, ... in prompts ([other attributes](#other-attributes)); not for "
-        "`imagenet`",
+        "of [targets](#other-attributes) 0, 1, ... in prompts; not for `imagenet`",
         "build_manifest, build_head",
         default=Absent,
         allowed="two; more for layout `folder`",
     )
     group_names: Annotated[list[Text], Field(min_length=4), Once()] = key(
-        "of target 0 with each spurious value, then of target 1, ...",
+        "of target 0 with each spurious value, then of 1, ...",
         "make_table",
         default=Absent,
-        allowed="four, all different; for layout `folder` one per class and spurious value",
+        allowed="four, different; for layout `folder` one per class and spurious value",
     )
     class_words: Literal["files", "open_clip"] = key(
-        "for `imagenet` in prompts: of its `Labels.json` or `LOC_synset_mapping.txt`, else its "
-        "folders; or open_clip's of ImageNet-1k",
+        "class names of `imagenet`: of `Labels.json` or `LOC_synset_mapping.txt`, else folders; "
+        "or open_clip's of ImageNet-1k",
         "name_classes",
         default="files",
     )
@@ -162,7 +159,7 @@ class Dataset(Section):
         allowed="list of texts, each with `{}`",
     )
     unconcerned: dict[SomeText, Annotated[Prompts | None, Null]] = key(
-        "prompts for values 0 and 1 of other attributes (CelebA's, or manifest columns), for "
+        "prompts for values 0 and 1 of other attributes (CelebA's or the manifest's), for "
         "[collateral](method.md#14-controls-and-baselines); null: off",
         "unconcerned_attributes",
         default={},
@@ -171,7 +168,7 @@ class Dataset(Section):
     evaluation: Evaluation = part({})
     augment: Count = key(
         "[augmented copies](method.md#4-sparse-autoencoders-sections-22-4-and-10) of each "
-        "training image, for dictionaries trained on it",
+        "training image, for dictionaries alone",
         "extract_activations of the copies",
         default=0,
     )

@@ -42,10 +42,10 @@ class Training(Section):
         allowed="1 to m",
     )
     prefixes: Annotated[list[Fraction], Field(min_length=1)] = key(
-        "shares of features that reconstruct alone, ascending, the last 1; `matryoshka` only",
+        "shares of features that reconstruct alone; `matryoshka` only",
         _AGAIN,
         default=Absent,
-        allowed="list of shares, such as [0.0625, 0.125, 0.25, 0.5, 1]",
+        allowed="ascending shares, the last 1, such as [0.25, 0.5, 1]",
     )
     l1: Amount = key(
         "weight of sum_j f_j, averaged over tokens, on the scale of `mse`; `vanilla` only",
@@ -60,7 +60,7 @@ class Training(Section):
         _AGAIN,
         default=200,
     )
-    final_lr: Share = key("where the cosine ends, as a share of `lr`", _AGAIN, default=0.0)
+    final_lr: Share = key("end of the cosine, as a share of `lr`", _AGAIN, default=0.0)
     clip_norm: Annotated[Rate | None, Null] = key(
         "largest joint gradient norm; null: none", _AGAIN, default=1.0
     )
@@ -76,8 +76,8 @@ class Training(Section):
         default=5000,
     )
     buffer_mb: Positive = key(
-        "MiB of the [shuffle](activations.md#shuffled-batches), as float32. A split that fits "
-        "is read once; else a batch and 16 to 64 images must fit twice",
+        "MiB of the [shuffle](activations.md#shuffled-batches), float32. A split that fits is "
+        "read once; else a batch and 16 to 64 images must fit twice",
         _AGAIN,
         default=2048,
     )
@@ -107,12 +107,12 @@ class Rule(Section):
     """What a point of a grid has to meet on the validation images, layer by layer."""
 
     max_l0: Rate = key(
-        "for `choose: rule`: of points up to this L0, the one that explains most",
+        "`choose: rule`: up to this L0, the point that explains most",
         "choose_dictionary",
         default=Absent,
     )
     min_explained_variance: Fraction = key(
-        "or: of points that explain this much, the sparsest",
+        "or: the sparsest point that explains this much",
         "choose_dictionary",
         default=Absent,
     )
@@ -144,13 +144,13 @@ class Dictionary(Section):
         "neurons",
         "imported",
     ] = key(
-        "ReLU with L1; Top-K; Top-K over a batch, and with prefixes (both become "
-        "[JumpReLU](method.md#4-sparse-autoencoders-sections-22-4-and-10)); the model's "
-        "coordinates (no `trained_on` or `training`); or [released](dictionaries.md)",
+        "ReLU with L1; Top-K; Top-K [over a "
+        "batch](method.md#4-sparse-autoencoders-sections-22-4-and-10), and with prefixes; the "
+        "model's coordinates (no `trained_on`, `training`); [released](dictionaries.md)",
         _AGAIN,
     )
     trained_on: Name = key(
-        "by its training split and augmented copies; for `imported` a word for the tables",
+        "by its training split and copies; for `imported` a word for the tables",
         _AGAIN,
         default=Absent,
         allowed="name of a data set",
@@ -159,24 +159,23 @@ class Dictionary(Section):
     training: Training = part(Absent)
     seed: Seed = key("of its training; left out, the run's", _AGAIN, default=Absent)
     grid: Grid = key(
-        "values of `training` keys and `seed`; every combination is [a dictionary](sweeps.md)",
+        "of `training` keys and `seed`; every combination is [a dictionary](sweeps.md)",
         f"{_AGAIN} (new points)",
         default=Absent,
         allowed="list of values, by key",
     )
     choose: Literal["fixed", "pareto", "rule"] = key(
-        "[which point](sweeps.md#which-point-do-tables-use) of the grid tables use, per layer; "
-        "left out, `fixed`",
+        "[which point](sweeps.md#which-point-do-tables-use) tables use; left out, `fixed`",
         "choose_dictionary",
         default=Absent,
     )
     rule: Rule = part(Absent)
     source: SomeText = key(
-        "with [`{layer}`](dictionaries.md#what-may-stand-in-source); this key to `check`: "
+        "[with `{layer}`](dictionaries.md#what-may-stand-in-source); this key to `check`: "
         "`imported` only",
         _IMPORT,
         default=Absent,
-        allowed="a folder or file, `hub:ORGANISATION/NAME`, its page's address, or `prisma:FAMILY`",
+        allowed="folder, file, `hub:ORGANISATION/NAME`, its page's address, or `prisma:FAMILY`",
     )
     model: Name = key(
         "left out, that of its first table",
@@ -211,14 +210,13 @@ class Dictionary(Section):
         allowed="`none`, or a factor",
     )
     tokens: Literal["all", "cls", "spatial"] = key(
-        "if its files do not say: what it was trained on; it is used on no others",
+        "it was trained on, if its files do not say; it is used on no others",
         _IMPORT,
         default=Absent,
     )
     allow_other_model: Truth = key("accept a CLIP of another name", _IMPORT, default=Absent)
     check: Literal["strict", "report"] = key(
-        "if it [does not fit](dictionaries.md#does-it-fit): stop (also left out), or only "
-        "report it",
+        "if it [does not fit](dictionaries.md#does-it-fit): stop (also left out), or report it",
         "check_dictionary",
         default=Absent,
     )

@@ -13,14 +13,14 @@ _VIEWS = "image_views"
 class Examples(Section):
     """How many images are shown of each feature."""
 
-    top: Positive = key("images with the largest activation", _PASS, default=12)
+    top: Positive = key("images of largest activation", _PASS, default=12)
     quantiles: Count = key(
-        "parts, by activation, of a random draw on which it fires; 0: none",
+        "parts, by activation, of a random draw where it fires; 0: none",
         _PASS,
         default=3,
     )
     per_quantile: Positive = key("images per part", _PASS, default=4)
-    random: Positive = key("random images on which it fires", _PASS, default=6)
+    random: Positive = key("random images where it fires", _PASS, default=6)
 
 
 class Views(Section):

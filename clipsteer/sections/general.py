@@ -35,12 +35,12 @@ class Store(Section):
     """Where results are kept."""
 
     root: SomeText = key(
-        "where objects and records live; may be [shared](#sharing-a-store)",
+        "of the [store](store.md); may be [shared](#sharing-a-store)",
         _NOTHING,
         allowed="path",
     )
     verify_below_mb: Count = key(
-        "smaller objects are hashed at each read; larger ones: Zarr's checksums, `store verify`",
+        "objects below it are hashed at each read; larger ones: Zarr's checksums, `store verify`",
         _NOTHING,
     )
 
@@ -49,15 +49,15 @@ class Runtime(Section):
     """Where and how things are computed; nothing of it changes a result."""
 
     device: Literal["auto", "cuda", "cpu"] = key(
-        "`auto`: cuda if available, else (and on a Mac) cpu",
+        "`auto`: cuda if available, else cpu",
         _NOTHING,
     )
     threads: Positive = key(
-        "per job, at most `--cores`; pre-training has its own number",
+        "per job, at most `--cores`; pre-training: 2",
         _NOTHING,
     )
     checkpoint_steps: Count = key(
-        "training steps between [checkpoints](resume.md); 0: only when asked to stop",
+        "training steps between [checkpoints](resume.md); 0: only when stopped",
         _NOTHING,
     )
     warm_worker: Truth = key(
@@ -75,8 +75,8 @@ class Raw(Section):
     """How the users' own folders are looked at."""
 
     watch: Annotated[Literal["files", "labels", "off", False], Off] = key(
-        "[how closely](#watch-modes) your data folders are watched",
-        "build_manifest of these data sets",
+        "[how](#watch-modes) your data folders are watched",
+        "build_manifest of these",
     )
     threads: Positive = key("readers of your files", _NOTHING)
 
@@ -93,11 +93,11 @@ class Activations(Section):
 
     hook_points: Annotated[list[HookPoint], Field(min_length=1), Once()] = key(
         "an encoder layer's output (always stored), its MLP's output before the addition",
-        "extract_activations; fewer hook points than before are restored",
+        "extract_activations; fewer are restored",
     )
     layers: Layers = key(
         "stored, trained on and edited, counted from 0; with a hub name, a list",
-        "extract_activations; layers that were there before are restored",
+        "extract_activations; fewer are restored",
         allowed="`all`, or a list such as `[7, 8, 9]`",
     )
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = key(
@@ -106,11 +106,11 @@ class Activations(Section):
     )
     codec: Literal["none", "zstd", "blosc-lz4", "blosc-zstd", "blosc-zstd-bits"] = key(
         "[lossless](activations.md#which-format-and-codec)",
-        f"{_EXTRACT} (results stay the same)",
+        f"{_EXTRACT}, with the same results",
     )
     keep: Truth = key(
-        "`false`: values are [dropped](activations.md#keeping-or-dropping-them) once nothing "
-        "in the run reads them",
+        "`false`: [dropped](activations.md#keeping-or-dropping-them) once nothing in the run "
+        "reads them",
         _NOTHING,
     )
     images_per_shard: Positive = key("best a multiple of `batch_size` and 64", "as `codec`")
@@ -131,8 +131,7 @@ class Baselines(Section):
     """What stands beside the SAEs in `results/<dataset>_baselines.csv`."""
 
     scales: Annotated[list[Rate], Field(min_length=1), Once()] = key(
-        "of edits along a direction, chosen on validation; 1 removes the attribute, more "
-        "reverses it",
+        "of edits along a direction; 1 removes the attribute, more reverses it",
         "evaluate_directions",
         default=[0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0],
     )
@@ -142,11 +141,11 @@ class Steering(Section):
     """Selection, ablation and controls (Section 7.1), one setting for all tables."""
 
     aggregate: Literal["mean", "max", "cls"] = key(
-        "how tokens become one activation per image in Eq. 9",
+        "of an image's tokens, for Eq. 9",
         "feature_statistics",
     )
     balance: Literal["none", "group"] = key(
-        "Eq. 9 over the whole training split (the paper), or averaged over target classes",
+        "Eq. 9 over all training images (the paper), or averaged over target classes",
         _SELECT,
     )
     attribute_value: Count = key(
@@ -160,14 +159,14 @@ class Steering(Section):
         "what the SAE does not reconstruct", f"{_SELECT}, {_ABLATE}"
     )
     strict: Literal["no_group_falls", "largest_sum"] = key(
-        "no group's accuracy may fall on validation, or overall and worst-group accuracy may "
-        "not; the [largest sum](method.md#8-strict-and-relaxed-section-71) of these two wins",
+        "on validation no group may fall, or overall and worst-group accuracy may not "
+        "([rule](method.md#8-strict-and-relaxed-section-71))",
         _SELECT,
     )
-    strict_slack: Count = key("images each group may lose under `no_group_falls`", _SELECT)
-    relaxed_drop: Points = key("points each other group may lose under relaxed", _SELECT)
+    strict_slack: Count = key("images each group may lose, `no_group_falls` only", _SELECT)
+    relaxed_drop: Points = key("points other groups may lose under relaxed", _SELECT)
     random_pool: Literal["all", "alive"] = key(
-        "controls from all features (the paper), or living ones of similar firing frequency",
+        "of controls: all features (the paper), or living ones that fire about as often",
         _ABLATE,
     )
     random_seeds: Positive = key("random sets per targeted one", _ABLATE)
@@ -179,8 +178,8 @@ class Head(Section):
     """How cross-entropy is taken of zero-shot classes (Tables 3 and 4)."""
 
     logit_scale: Literal["model", "none"] = key(
-        "in `results/<dataset>_dictionaries.csv`, scale of the cosines: the model's (100 in "
-        "released CLIPs), or none (Table 4)",
+        "of cosines in `results/<dataset>_dictionaries.csv`: the model's (100 in released "
+        "CLIPs), or none (Table 4)",
         "splice_dictionary",
         default="model",
     )

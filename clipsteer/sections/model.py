@@ -85,7 +85,11 @@ class Model(Section):
         "branch, tag or commit; null: the main branch",
         "import_clip",
     )
-    dtype: Dtype = key("of the vision tower; text embeddings are float32", _VISION)
+    dtype: Dtype = key(
+        "of the vision tower; text embeddings are float32. If `typographic.tuned_on` is of this "
+        "model, also seen by tune_patching, evaluate_patching, tune_defences, evaluate_defences",
+        _VISION,
+    )
     crop: Crop = key(
         "[centre crop](#how-an-image-becomes-the-models-input)",
         _EXTRACT,
@@ -101,7 +105,7 @@ class OtherModel(Section):
     revision: Annotated[Text | None, Null] = key("as `model.revision`", "import_clip", default=None)
     dtype: Dtype = key(
         "as `model.dtype`",
-        "as `model.dtype`; tune_patching, tune_defences, evaluate_defences",
+        "as `model.dtype`",
         default="float32",
     )
     crop: Crop = key("as `model.crop`", _EXTRACT, default="transformers")

@@ -43,7 +43,7 @@ class Vocabulary(Section):
     """The words whose probabilities are measured, V in Section 6.1."""
 
     source: SomeText = key(
-        "`model`: [what it knows](steerability.md#what-is-measured)",
+        "`model`: [words it knows](steerability.md#what-is-measured)",
         _EMBED,
         default="model",
         allowed="`model`, or a file",
@@ -86,7 +86,7 @@ class Steerability(Section):
         default=64,
     )
     show: Annotated[list[Count], Field(max_length=3), Once()] = key(
-        "curves drawn besides the most, median and least steerable",
+        "drawn besides the most, median and least steerable",
         "measure_steerability",
         default=[],
         allowed="list of at most three feature numbers",
@@ -102,7 +102,7 @@ class Steerability(Section):
         default=0.5,
     )
     early_stop: Truth = key(
-        "skip a feature's other images once S_f's upper bound (99.9 %) is below gamma",
+        "skip a feature's other images once S_f is surely (99.9 %) below gamma",
         _MEASURE,
         default=False,
     )

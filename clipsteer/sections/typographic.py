@@ -33,7 +33,7 @@ class Grid(Section):
     low: Rate = key("smallest tau", _TUNE, default=1e-4)
     high: Rate = key("largest tau", _TUNE, default=10.0, allowed="above `low`")
     points: Annotated[int, Field(strict=True, ge=2), WHOLE] = key(
-        "points of the logarithmic grid", _TUNE, default=14
+        "of the logarithmic grid", _TUNE, default=14
     )
 
 
@@ -46,7 +46,7 @@ class Prefix(Section):
     epochs: Positive = key("passes over the training pairs", _TRAIN, default=100)
     batch_size: Positive = key("pairs per step", _TRAIN, default=256)
     clean: Amount = key(
-        "weight of the loss on clean images; attacked ones: 1",
+        "weight of the loss on clean images (attacked: 1)",
         _TRAIN,
         default=3.0,
     )
@@ -74,7 +74,7 @@ class Patching(Section):
     epochs: Count = key("as `prefix.epochs`; 0: left out", _FINE_TUNE, default=10)
     batch_size: Positive = key("pairs per step", _FINE_TUNE, default=128)
     alphas: Annotated[list[Fraction], Field(min_length=1), Once()] = key(
-        "from the model's weights (0) to the fine-tuned ones (1), chosen on validation",
+        "from the model's weights (0) to the fine-tuned ones (1)",
         "tune_patching",
         default=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
     )
@@ -109,13 +109,13 @@ class Typographic(Section):
     )
     thresholds: Grid = part({})
     lambdas: Annotated[list[Annotated[Fraction | None, Null]], Field(min_length=1), Once()] = key(
-        "cosines above which [features are added](typographic.md#defences); null: none",
+        "cosines above which features [are added](typographic.md#defences); null: none",
         _TUNE,
         default=[None, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3],
         allowed="list of null and numbers above 0, at most 1",
     )
     scales: Annotated[list[Rate], Field(min_length=1), Once()] = key(
-        "of mean difference, chosen on validation",
+        "of mean difference",
         _TUNE,
         default=[0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0],
     )

@@ -49,8 +49,7 @@ class Configuration(Section):
         allowed="list of dictionaries",
     )
     dictionary_tables: dict[Name, Annotated[list[Name], Once()]] = key(
-        "for `results/<name>_dictionaries.csv` of a data set [without a "
-        "table](#what-is-written-to-results)",
+        "for `results/<name>_dictionaries.csv` [without a table](#what-is-written-to-results)",
         "dictionary_table, and what a new dictionary needs",
         default={},
         allowed="list of dictionaries",
