@@ -146,6 +146,9 @@ def features_of(model: Backbone, placed: Placed, images: Images) -> Tensor:
     """Codes f(x) of images at a dictionary's own place: (images, tokens, m) float32.
 
     0 on tokens that the dictionary is not for, where it was trained on CLS or spatial tokens alone.
+
+    Raises:
+        ClipsteerError: the dictionary is of another width than the model, or for a layer or tokens that it lacks.
     """
     from clipsteer.front.passes import features_of
 
@@ -216,6 +219,9 @@ def classify(
 
     Returns:
         Softmax over the classes of a CLIP, a sigmoid for each class of a SigLIP, as each was trained.
+
+    Raises:
+        ClipsteerError: the edit's dictionary is not one of this model's, or an embedding is not finite under it.
     """
     from clipsteer.front.passes import classify
 
@@ -267,6 +273,9 @@ def top_words(
 
     Returns:
         Columns `image`, `word` and `probability`, by falling probability: the softmax over all words.
+
+    Raises:
+        ClipsteerError: the edit's dictionary is not one of this model's, or an embedding is not finite under it.
     """
     from clipsteer.front.passes import top_words
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ def edited(asked: Tokens, dictionary: Dictionary) -> Tokens:
 def suited(dictionary: Dictionary, cls: int | None) -> Dictionary:
     """A dictionary for the tokens of a model, whose CLS token is `cls`: without one, all are spatial.
 
+    Where that changes what it is for, it is another one that shares the tensors; the given one stays as it is.
     Raises ClipsteerError where it is for CLS tokens alone, and the model has none.
     """
     if cls is None:
@@ -57,5 +59,6 @@ def suited(dictionary: Dictionary, cls: int | None) -> Dictionary:
                 "dictionaries: found one that was trained on CLS tokens alone, but the model has no CLS token. Take "
                 "another dictionary."
             )
+        dictionary = copy.copy(dictionary)
         dictionary.tokens = "all"
     return dictionary

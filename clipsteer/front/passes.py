@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -39,6 +40,7 @@ def activations_of(model: Backbone, images: Pictures, layer: int, hook_point: st
 
 def features_of(model: Backbone, placed: Placed, images: Pictures) -> Tensor:
     """See `clipsteer.features_of`."""
+    check_fits(model, placed)
     x = activations_of(model, images, placed.layer, placed.hook_point)
     dictionary = suited(placed.dictionary, model.cls)
     own = token_span(dictionary.tokens, x.shape[1])
@@ -89,10 +91,6 @@ def top_words(
     rows = []
     number = 0
     for embeddings in _embeddings(model, images, edit, tokens):
-        if not bool(torch.isfinite(embeddings).all()):
-            raise ClipsteerError(
-                "edit: an image's embedding is not finite under it; take a smaller strength."
-            )
         with torch.inference_mode():
             words = vocabulary.embeddings.to(embeddings.device)
             found = probabilities(embeddings, words, model.logit_scale).cpu()
@@ -108,18 +106,34 @@ def top_words(
 def _embeddings(
     model: Backbone, images: Pictures, edit: Edit | None, tokens: Tokens
 ) -> Iterator[Tensor]:
-    """Image embeddings (n, p) of each batch, under an edit if there is one."""
+    """Image embeddings (n, p) of each batch, under an edit if there is one.
+
+    Raises ClipsteerError where one is not finite: no probability follows from it.
+    """
     for pixels in _batches(model, images):
-        yield model.run(pixels, [])[0] if edit is None else _edited(model, pixels, edit, tokens)
+        if edit is None:
+            embeddings, _ = model.run(pixels, [])
+        else:
+            embeddings = _edited(model, pixels, edit, tokens)
+        if not bool(torch.isfinite(embeddings).all()):
+            raise ClipsteerError(
+                "model: found an image whose embedding is not finite, expected numbers. Load the model with "
+                'dtype="float32", or see to its weights.'
+                if edit is None
+                else "edit: found an image whose embedding is not finite under it, expected numbers. Take a smaller "
+                "strength."
+            )
+        yield embeddings
 
 
 def _edited(model: Backbone, pixels: Tensor, edit: Edit, tokens: Tokens) -> Tensor:
     """Image embeddings under an edit: the pass resumes behind the layer that is edited."""
     layer, hook_point = edit.placed.layer, edit.placed.hook_point
     check_fits(model, edit.placed)
-    dictionary = edit.placed.dictionary
+    dictionary = suited(edit.placed.dictionary, model.cls)
+    edit = replace(edit, placed=replace(edit.placed, dictionary=dictionary))
     # one that is for CLS or spatial tokens alone stays on them
-    meant = edited_tokens(tokens_meant(tokens, model.cls), suited(dictionary, model.cls))
+    meant = edited_tokens(tokens_meant(tokens, model.cls), dictionary)
     _, kept = model.run(pixels, sorted({hook_point, "resid_post"}))
     x, stream = kept[hook_point][layer].float(), kept["resid_post"][layer].float()
     with torch.inference_mode():
@@ -134,7 +148,7 @@ def check_fits(model: Backbone, placed: Placed) -> None:
     _check(placed.layer, placed.hook_point, model)
     if placed.dictionary.d != model.width:
         raise ClipsteerError(
-            f"edit: found a dictionary of width {placed.dictionary.d}, expected {model.width}, the model's; take the "
+            f"placed: found a dictionary of width {placed.dictionary.d}, expected {model.width}, the model's; take the "
             "model that the dictionary was trained on."
         )
 

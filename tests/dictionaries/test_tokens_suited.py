@@ -19,6 +19,7 @@ def test_without_cls_all_tokens_are_spatial() -> None:
         dictionary = NeuronBasis(4)
         dictionary.tokens = tokens  # type: ignore[assignment]
         assert suited(dictionary, cls).tokens == expected
+        assert dictionary.tokens == tokens  # it is the caller's
     dictionary = NeuronBasis(4)
     dictionary.tokens = "cls"
     with pytest.raises(ClipsteerError, match="trained on CLS tokens alone, but the model has no"):

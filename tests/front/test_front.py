@@ -165,6 +165,7 @@ def test_a_dictionary_for_some_tokens_stays_on_them(model: Backbone, tmp_path: P
     own = clipsteer.top_words(model, photos(2), words, clipsteer.set_to(found, [3], 5.0))
     assert own.equals(spatial)
     assert own.equals(asked) == (model.cls is None)
+    assert found.dictionary.tokens == "spatial"  # it is the user's
 
 
 @pytest.mark.parametrize("tokens", ["cls", "spatial"])
@@ -199,13 +200,21 @@ def test_features_and_edits_are_of_the_tokens_that_a_dictionary_is_for(
     assert every[:, ~mine].any()
 
 
-def test_words_and_edits_that_do_not_fit_are_refused(model: Backbone, tmp_path: Path) -> None:
+def test_words_and_edits_that_do_not_fit_are_refused(
+    model: Backbone, head: torch.Tensor, tmp_path: Path
+) -> None:
     found, words = placed(tmp_path), clipsteer.make_vocabulary(model, ["cat", "a dog", "sea"])
-    with pytest.raises(ClipsteerError, match="embedding is not finite"):
-        clipsteer.top_words(model, photos(1), words, clipsteer.set_to(found, [3], float("nan")))
     narrow = Placed(NeuronBasis(8), 1)
+    for edit, said in (
+        (clipsteer.set_to(found, [3], float("nan")), "edit: .* embedding is not finite"),
+        (clipsteer.ablate(narrow, [3]), "found a dictionary of width 8, expected 16"),
+    ):
+        with pytest.raises(ClipsteerError, match=said):
+            clipsteer.top_words(model, photos(1), words, edit)
+        with pytest.raises(ClipsteerError, match=said):
+            clipsteer.classify(model, photos(1), head, edit)
     with pytest.raises(ClipsteerError, match="found a dictionary of width 8, expected 16"):
-        clipsteer.top_words(model, photos(1), words, clipsteer.ablate(narrow, [3]))
+        clipsteer.features_of(model, narrow, photos(1))
     with pytest.raises(ClipsteerError, match="words: found 1 that the model cannot tell"):
         clipsteer.make_vocabulary(model, ["cat", "a dog", "cat"])
 
