@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from clipsteer.cli.common import add_store, store_root
+from clipsteer.cli.places import add_chosen
 from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.front.refs import Refs
 from clipsteer.store.peek import PeekObjects
-from clipsteer.store.pointers import read_pointer
-from clipsteer.store.roots import REFS
 from clipsteer.store.trees import StoreTree
-
-_PLACE = Path(REFS, "dictionaries")
 
 
 def add(subparsers: Any) -> None:
@@ -31,6 +28,7 @@ def add(subparsers: Any) -> None:
     export.add_argument(
         "--layer", type=int, metavar="N", help="only this one; default: all that there are"
     )
+    add_chosen(export)
     export.add_argument(
         "--model",
         metavar="NAME",
@@ -44,16 +42,22 @@ def run_export(arguments: argparse.Namespace) -> int:
     """Write the files; their folders are named."""
     from clipsteer.dictionaries.export import export  # loads torch
 
-    objects = PeekObjects(store_root(arguments))
-    found = dict(_layers(arguments.name))
-    wanted = sorted(found) if arguments.layer is None else [arguments.layer]
-    for layer in wanted:
+    objects, refs, name = PeekObjects(store_root(arguments)), Refs(Path()), arguments.name
+    found = refs.layers(name, arguments.dataset)
+    if not found:
+        known = sorted({one for one, *_ in refs.dictionaries()})
+        raise ClipsteerError(
+            f"{refs.root}: found no dictionary {name}, expected one of {', '.join(known) or 'none'}. Run its training "
+            f"first, or correct the name.{close_match(name, known)}"
+        )
+    for layer in found if arguments.layer is None else [arguments.layer]:
         if layer not in found:
-            there = ", ".join(map(str, sorted(found)))
             raise ClipsteerError(
-                f"--layer {layer}: found no such layer of {arguments.name}, expected one of {there}. Name one of these."
+                f"--layer {layer}: found no such layer of {name}, expected one of {', '.join(map(str, found))}. Name "
+                "one of these."
             )
-        tree = StoreTree(objects, found[layer])
+        member = refs.dictionary(name, layer, arguments.dataset)
+        tree = StoreTree(objects, member.outputs["dictionary"].digest)
         target = arguments.folder / f"layer_{layer:02d}"
         with tempfile.TemporaryDirectory() as place:
             for path in tree.paths():
@@ -61,20 +65,3 @@ def run_export(arguments: argparse.Namespace) -> int:
             names = export(Path(place), target, arguments.format, arguments.model)
         print(f"{target}: {', '.join(names)}")
     return 0
-
-
-def _layers(name: str) -> Iterator[tuple[int, str]]:
-    """The layers of a dictionary that there are pointers of, each with the digest of its tree.
-
-    Raises ClipsteerError where there are none.
-    """
-    pointers = sorted((_PLACE / name).glob("*.json"))
-    if not pointers:
-        known = [path.name for path in _PLACE.glob("*") if path.is_dir()]
-        raise ClipsteerError(
-            f"{_PLACE / name}: found no dictionary of that name, expected one of {', '.join(sorted(known)) or 'none'}. "
-            f"Run its training first, or correct the name.{close_match(name, known)}"
-        )
-    for path in pointers:
-        for member, made in read_pointer(path).members.items():
-            yield int(member.rpartition("_")[2]), made.outputs["dictionary"].digest

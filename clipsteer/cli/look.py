@@ -32,7 +32,7 @@ def add(subparsers: Any) -> None:
     look.add_argument(
         "--dataset",
         metavar="NAME",
-        help="whose classes and selected sets are meant; to be said where there are several",
+        help="whose classes, chosen dictionaries and selected sets are meant; to be said where there are several",
     )
     look.add_argument(
         "--features",

@@ -33,6 +33,15 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_chosen(parser: argparse.ArgumentParser) -> None:
+    """The option --dataset, of a dictionary."""
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="by whose quality the dictionary was chosen; to be said where data sets have chosen different ones",
+    )
+
+
 def place_of(word: str) -> tuple[str, int]:
     """Dictionary and layer of `topk/2`. Raises ClipsteerError for another word."""
     place = _PLACE.fullmatch(word)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsteer.cli.common import add_store, store_root
-from clipsteer.cli.places import add_images, add_model, only_model, place_of
+from clipsteer.cli.places import add_chosen, add_images, add_model, only_model, place_of
 from clipsteer.errors import ClipsteerError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def add(subparsers: Any) -> None:
     steer.add_argument(
         "--words", type=int, default=5, metavar="K", help="words of each list (default: 5)"
     )
+    add_chosen(steer)
     add_model(steer)
     steer.add_argument("--out", type=Path, metavar="PNG", help="also draw them, with the images")
     add_store(steer)
@@ -54,7 +55,7 @@ def run_steer(arguments: argparse.Namespace) -> int:
     run = Run(Path(), store_root(arguments))
     name = arguments.model or only_model(dictionary)
     model, vocabulary = run.model(name, crop=arguments.crop), run.vocabulary(name)
-    placed = run.dictionary(dictionary, layer, model=name)
+    placed = run.dictionary(dictionary, layer, dataset=arguments.dataset, model=name)
     features = checked_features(placed, [arguments.feature])
     edit = Edit(placed, features, arguments.strength)
     every = len(vocabulary.words)

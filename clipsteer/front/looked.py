@@ -41,7 +41,7 @@ def looked_page(
     head = run.head(asked.dataset).to(model.device)
     found = []
     for name, layer in places:
-        placed = run.dictionary(name, layer, model=asked.model)
+        placed = run.dictionary(name, layer, dataset=asked.dataset, model=asked.model)
         check_fits(model, placed)
         dictionary = suited(placed.dictionary, model.cls)
         tokens = edited(tokens_meant("all", model.cls), dictionary)

@@ -22,12 +22,15 @@ from clipsteer.backbones.load import load_backbone
 from clipsteer.backbones.shape import read_shape
 from clipsteer.data.source import ImageSource
 from clipsteer.dictionaries.neurons import NeuronBasis
-from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.errors import ClipsteerError
 from clipsteer.front.placed import Placed, Vocabulary, read_placed
+from clipsteer.front.refs import Refs
 from clipsteer.steering.choose import CONDITIONS
+from clipsteer.store.index import RecordIndex
 from clipsteer.store.layout import FORMAT_FILE
 from clipsteer.store.objects import ObjectStore
-from clipsteer.store.pointers import Member, read_pointer
+from clipsteer.store.peek import PeekActions
+from clipsteer.store.pointers import Member
 from clipsteer.store.roots import REFS
 from clipsteer.store.state import noted_stores
 from clipsteer.store.trees import StoreTree
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _DEFAULT_STORE = "artifacts"
+# What the neuron basis is where no run has one.
+_NEURONS = {"architecture": "neurons", "hook_point": "resid_post"}
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,10 @@ class Run:
 
     def __init__(self, folder: Path, store: Path | None = None) -> None:
         self.folder = folder
-        self._refs = folder / REFS
+        self._refs = Refs(folder)
         places = [store] if store else [*noted_stores(folder), folder / _DEFAULT_STORE]
         found = next((place for place in places if (place / FORMAT_FILE).exists()), None)
-        if found is None or not self._refs.is_dir():
+        if found is None or not self._refs.root.is_dir():
             looked = ", ".join(map(str, places))
             raise ClipsteerError(
                 f"{folder}: found no results of a run (pointers in {REFS}, a store in {looked}); expected a "
@@ -109,18 +114,18 @@ class Run:
         """The zero-shot head of a data set: unit rows (classes, p)."""
         from safetensors.torch import load
 
-        head = self._member(f"{dataset}/head.json").outputs["head"]
+        head = self._refs.member(f"{dataset}/head.json").outputs["head"]
         return load(self.store.get_bytes(head.digest))["head"]
 
     def class_names(self, dataset: str) -> list[str]:
         """What its classes are called, in the order of the head's rows."""
-        return list(self._member(f"{dataset}/head.json").facts["class_names"])
+        return list(self._refs.member(f"{dataset}/head.json").facts["class_names"])
 
     def vocabulary(self, model: str = "model") -> Vocabulary:
         """The words whose probabilities steerability is measured on, with their embeddings."""
         from safetensors.torch import load
 
-        outputs = self._member(f"vocabulary/{model}.json").outputs
+        outputs = self._refs.member(f"vocabulary/{model}.json").outputs
         words = json.loads(self.store.get_bytes(outputs["words"].digest))
         rows = load(self.store.get_bytes(outputs["embeddings"].digest))["vocabulary"]
         return Vocabulary(words, rows)
@@ -128,26 +133,49 @@ class Run:
     # ---- dictionaries and feature sets
 
     def dictionary(
-        self, name: str, layer: int, *, hook_point: str = "resid_post", model: str = "model"
+        self,
+        name: str,
+        layer: int,
+        *,
+        dataset: str | None = None,
+        hook_point: str | None = None,
+        model: str | None = None,
     ) -> Placed:
-        """A dictionary by its name in the configuration; `hook_point` and `model` are read for neurons alone."""
-        if name == "neurons":
-            width = read_shape(self._model_folder(model)).width
-            return Placed(NeuronBasis(width), layer, hook_point)
-        member = self._layer(f"dictionaries/{name}", "", name, layer)
+        """A dictionary by its name in the configuration, as tables have it, or a point of a grid by its own.
+
+        The neuron basis is given for every layer, also where no run has used it.
+
+        Args:
+            name: of `dictionaries`; a point's is `topk_g` and a digest (see `dictionaries`).
+            layer: 0-based.
+            dataset: by whose quality it was chosen (`choose`), where data sets have chosen different ones.
+            hook_point, model: of the neuron basis, where another place is meant than the last run's, or than
+                `resid_post` of the section `model` where no run has it. A trained dictionary has its own.
+
+        Raises:
+            ClipsteerError: there is none of this layer, or several that pointers cannot tell apart: it names them.
+        """
+        about = self._about(name)
+        if about.get("architecture") == "neurons":
+            width = read_shape(self._model_folder(model or about.get("model", "model"))).width
+            return Placed(NeuronBasis(width), layer, hook_point or about["hook_point"])
+        member = self._refs.dictionary(name, layer, dataset)
         return read_placed(self._unfolded(member, "dictionary"), None, None)
 
     def dictionaries(self) -> pl.DataFrame:
-        """Every trained dictionary: `dictionary`, `layer`, `hook_point`, `architecture`, `d`, `m`."""
+        """Every dictionary that was trained, imported or chosen, a row a layer; not the neuron basis.
+
+        Columns `dictionary`, `layer`, `hook_point`, `architecture`, `d`, `m`, and `dataset`, by whose quality it was
+        chosen; null where it was not. Points of grids stand among them by their own names.
+        """
         rows = []
-        for pointer in sorted(self._refs.glob("dictionaries/*/layers_*.json")):
-            for name, member in read_pointer(pointer).members.items():
-                tree = StoreTree(self.store, member.outputs["dictionary"].digest)
-                about = json.loads(tree.read("dictionary.json"))
-                own = {key: about[key] for key in ("architecture", "d", "m")}
-                placed = {key: about["metadata"][key] for key in ("layer", "hook_point")}
-                rows.append({"dictionary": name.partition("/")[0], **placed, **own})
-        return pl.DataFrame(rows)
+        for name, dataset, member in self._refs.dictionaries():
+            tree = StoreTree(self.store, member.outputs["dictionary"].digest)
+            about = json.loads(tree.read("dictionary.json"))
+            own = {key: about[key] for key in ("architecture", "d", "m")}
+            placed = {key: about["metadata"][key] for key in ("layer", "hook_point")}
+            rows.append({"dictionary": name, **placed, **own, "dataset": dataset})
+        return pl.DataFrame(rows, schema_overrides={"dataset": pl.String} if rows else None)
 
     def feature_set(
         self, dataset: str, dictionary: str, layer: int, condition: str = "strict"
@@ -157,17 +185,30 @@ class Run:
             raise ClipsteerError(
                 f"condition: found {condition!r}, expected {' or '.join(CONDITIONS)}."
             )
-        member = self._layer(f"{dataset}/{dictionary}", "selection.json", dictionary, layer)
+        member = self._refs.layer(f"{dataset}/{dictionary}", "selection.json", layer)
         chosen = json.loads(self.store.get_bytes(member.outputs["selection"].digest))
         return np.asarray(chosen[condition]["features"], dtype=np.int64)
 
     def has_selection(self, dataset: str, dictionary: str) -> bool:
         """Whether features of a dictionary were chosen on a data set."""
-        return any(self._refs.glob(f"{dataset}/{dictionary}/layers_*/selection.json"))
+        return self._refs.has_layers(f"{dataset}/{dictionary}", "selection.json")
 
     def feature_sets(self, dataset: str) -> pl.DataFrame:
         """Those of the table's rows: one row a feature (docs/configuration.md has the columns)."""
         return self.table(f"{dataset}_feature_sets")
+
+    def _about(self, name: str) -> Mapping[str, Any]:
+        """What a dictionary is that has no files: by the last run, or by the recipe of what was done with it."""
+        noted = self._refs.noted(name)
+        if noted or self._refs.layers(name):
+            return noted
+        index = RecordIndex(PeekActions(self.store.root))
+        for pointer in self._refs.done_with(name):
+            for member in pointer.members.values():
+                for record in index.behind(pointer.step, member):
+                    if _NEURONS.keys() <= record["recipe"].keys():
+                        return dict(record["recipe"])
+        return _NEURONS if name == _NEURONS["architecture"] else {}
 
     # ---- data
 
@@ -181,7 +222,7 @@ class Run:
 
     def images(self, dataset: str, split: str) -> list[tuple[str, str, int]]:
         """(digest, path, copy) of a split's images, in the order of its activations; copies above 0 are augmented."""
-        outputs = self._member(f"{dataset}/activations/{split}/shards.json").outputs
+        outputs = self._refs.member(f"{dataset}/activations/{split}/shards.json").outputs
         return [
             (digest, path, copy)
             for _, output in sorted(outputs.items())
@@ -204,8 +245,8 @@ class Run:
                 "expected an image of another split."
             )
         place: StoreTree | Path | None = None if root is None else Path(root)
-        if (self._refs / dataset / "world.json").is_file() and root is None:  # painted
-            world = self._member(f"{dataset}/world.json").outputs["world"]
+        if (self._refs.root / dataset / "world.json").is_file() and root is None:  # painted
+            world = self._refs.member(f"{dataset}/world.json").outputs["world"]
             place = StoreTree(self.store, world.digest)
         return ImageSource(self.store, place, [(digest, path, 0)], 0, seed=None).load(0)
 
@@ -233,59 +274,30 @@ class Run:
 
     # ---- pointers
 
-    def _member(self, pointer: str, name: str = "all") -> Member:
-        path = self._refs / pointer
-        if not path.is_file():
-            raise ClipsteerError(
-                f"{path}: there is no such result; run `snakemake {REFS}/{pointer}` in {self.folder} to make it."
-            )
-        members: Mapping[str, Member] = read_pointer(path).members
-        return members[name]
-
-    def _layer(self, place: str, file: str, name: str, layer: int) -> Member:
-        """The member of one layer, in whichever block of layers it lies."""
-        pattern = f"{place}/layers_*/{file}" if file else f"{place}/layers_*.json"
-        wanted, there = f"{name}/layer_{layer:02d}", set[str]()
-        for path in sorted(self._refs.glob(pattern)):
-            members = read_pointer(path).members
-            if wanted in members:
-                return members[wanted]
-            there |= {member.rpartition("_")[2] for member in members}
-        at = self._refs / place
-        others = [] if there else sorted(path.name for path in at.parent.glob("*"))
-        raise ClipsteerError(
-            f"{at}: there is nothing of layer {layer}; found layers {', '.join(sorted(there)) or 'none'}."
-            + close_match(at.name, others)
-        )
-
     def _frame(self, pointer: str, output: str) -> pl.DataFrame:
-        outputs = self._member(pointer).outputs
+        outputs = self._refs.member(pointer).outputs
         if output not in outputs:
             raise ClipsteerError(
-                f"{self._refs / pointer}: found {', '.join(sorted(outputs))}, but no {output}."
+                f"{self._refs.root / pointer}: found {', '.join(sorted(outputs))}, but no {output}."
             )
         return pl.read_parquet(io.BytesIO(self.store.get_bytes(outputs[output].digest)))
 
     def _arrays(self, dataset: str, split: str, array: str) -> Activations:
-        parts = sorted(self._refs.glob(f"{dataset}/activations/{split}/part_*.json"))
-        members = {
-            name: member for part in parts for name, member in read_pointer(part).members.items()
-        }
-        found = [(member, name) for name, member in sorted(members.items())]
-        if not found or array not in found[0][0].outputs:
-            there = sorted(found[0][0].outputs) if found else ["nothing"]
+        found = self._refs.parts(dataset, split)
+        if array not in found[0].outputs:
             raise ClipsteerError(
-                f"{self._refs / dataset}/activations/{split}: found {', '.join(there)}, but no {array}."
+                f"{self._refs.root / dataset}/activations/{split}: found {', '.join(sorted(found[0].outputs))}, but no "
+                f"{array}."
             )
-        trees = tuple(StoreTree(self.store, member.outputs[array].digest) for member, _ in found)
-        spans = [(int(m.facts["start"]), int(m.facts["stop"])) for m, _ in found]
+        trees = tuple(StoreTree(self.store, member.outputs[array].digest) for member in found)
+        spans = [(int(m.facts["start"]), int(m.facts["stop"])) for m in found]
         reader = ActivationReader(
             [(start, stop, tree) for (start, stop), tree in zip(spans, trees, strict=True)]
         )
         return Activations(reader, trees)
 
     def _model_folder(self, name: str) -> Path:
-        return self._unfolded(self._member(f"model/{name}.json"), "model")
+        return self._unfolded(self._refs.member(f"model/{name}.json"), "model")
 
     def _unfolded(self, member: Member, output: str) -> Path:
         return unfolded(self.store, member.outputs[output].digest)

@@ -1,7 +1,7 @@
 """Small notes that the store's commands keep for themselves. Losing one costs time only.
 
-One lies in a working copy: which stores its runs have used, so that commands find them again. `store.root` may
-be said in an overlay that the commands do not see.
+Two lie in a working copy: which stores its runs have used, and what pointers do not say of the last run, so that
+commands and notebooks find its results. Both may be said in an overlay that these do not see.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from clipsteer.store.durable import write_atomic
 # Caches of a working copy, beside Snakemake's own: losing them costs time, nothing else.
 CACHES = Path(".snakemake/clipsteer")
 _STORES = CACHES / "stores"
+_RUN = CACHES / "last-run"
 
 
 def write_note(path: Path, value: dict[str, Any]) -> None:
@@ -50,6 +51,18 @@ def note_store(store: Path, working_copy: Path) -> None:
 def noted_stores(working_copy: Path) -> list[Path]:
     """The stores that its runs have used, the last one first. They need not be there any more."""
     return [working_copy / place for place in _noted(working_copy)]
+
+
+def note_run(told: dict[str, Any], working_copy: Path) -> None:
+    """Note what the run that begins tells of itself, JSON values, in place of the last one's."""
+    with suppress(ClipsteerError, OSError):
+        if noted_run(working_copy) != told:
+            write_note(working_copy / _RUN, told)
+
+
+def noted_run(working_copy: Path) -> dict[str, Any]:
+    """What the last run has told of itself; nothing where none has."""
+    return read_note(working_copy / _RUN)
 
 
 def _noted(working_copy: Path) -> list[str]:

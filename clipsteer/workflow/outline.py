@@ -202,6 +202,22 @@ class Outline:
         return list(dict.fromkeys(point for found in grids for point in found))
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What pointers do not say: into which jobs layers and images are cut, and what dictionaries are."""
+        return {
+            "cut": [*self.every_block, *(f"part_{part}" for part in self.parts)],
+            "dictionaries": {
+                name: {
+                    "architecture": settings["architecture"],
+                    "hook_point": settings["hook_point"],
+                    "model": self.dictionary_model(name),
+                    "chosen": is_chosen(settings),
+                }
+                for name, settings in self.dictionaries.items()
+            },
+        }
+
+    @property
     def swept(self) -> list[str]:
         """The tables that have any."""
         return [table for table in self.tables if self.with_grids(table)]

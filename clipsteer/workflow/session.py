@@ -14,7 +14,7 @@ from clipsteer.runner.warm import start
 from clipsteer.slurm import check_commands, check_requests, check_status_command, request
 from clipsteer.store.drop import expect
 from clipsteer.store.layout import share
-from clipsteer.store.state import note_store
+from clipsteer.store.state import note_run, note_store
 from clipsteer.workflow.closing import close
 from clipsteer.workflow.outline import Outline
 from clipsteer.workflow.places import check_places, check_writable, claim_pointers
@@ -70,7 +70,8 @@ class Session:
         """
         if self._workflow.touch:  # then no job runs
             return
-        folder, store, local = self._outline.folder, self._outline.store, self._workflow.local_exec
+        outline, local = self._outline, self._workflow.local_exec
+        folder, store = outline.folder, outline.store
         if self.on_slurm:
             check_commands()
             check_status_command(self._workflow.executor_settings.status_command)
@@ -79,11 +80,12 @@ class Session:
         check_writable(folder)
         begin(self._seen)
         note_store(store, folder)
+        note_run(outline.told, folder)
         claim_pointers(folder)
         cancel_orphans(folder)
         self.keep_edited()
         self._sources.note()
-        if self._outline.config["runtime"]["warm_worker"] and local:
+        if outline.config["runtime"]["warm_worker"] and local:
             start()
         expect(self._readers.among(self._workflow.dag.needrun_jobs()))
         if not local:
@@ -93,6 +95,7 @@ class Session:
 
     def _close(self) -> None:
         if lines := close(self._workflow, self._watch, self._outline.store):
+            note_run(self._outline.told, self._outline.folder)  # also where no job had to run
             print(lines, file=sys.stderr)
 
     @property

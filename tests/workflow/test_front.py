@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import pytest
 import torch
 
 import clipsteer
+from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.roots import REFS
+from clipsteer.store.state import CACHES
 from tests.workflow.runs import WorkingCopy
 
 PAGE = Path(__file__).parents[2] / "docs/python.md"
@@ -69,6 +73,18 @@ def test_a_run_gives_what_its_jobs_wrote(finished: WorkingCopy) -> None:
     assert torch.equal(again.dictionary.W_dec, placed.dictionary.W_dec)
     csv = pl.read_csv(io.BytesIO((finished.folder / "results/celeba_table.csv").read_bytes()))
     assert run.table("celeba_table").shape == csv.shape
+
+
+def test_neurons_by_another_name_are_known_by_what_was_done_with_them(twin: WorkingCopy) -> None:
+    """As a configuration names them that no run has noted."""
+    (twin.folder / REFS / "celeba/neurons").rename(twin.folder / REFS / "celeba/own")
+    run = clipsteer.open_run(twin.folder, store=twin.store)
+    with pytest.raises(ClipsteerError, match="found layers none"):
+        run.dictionary("owm", 2)
+    shutil.rmtree(twin.folder / CACHES)
+    found = clipsteer.open_run(twin.folder, store=twin.store).dictionary("own", 2)
+    assert isinstance(found.dictionary, NeuronBasis)
+    assert (found.dictionary.d, found.hook_point) == (32, "resid_post")
 
 
 def test_what_a_run_lacks_is_named(finished: WorkingCopy) -> None:

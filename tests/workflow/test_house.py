@@ -61,7 +61,7 @@ WITHIN = {
     "cli": {
         *("clipsteer.backbones.open_clip", "clipsteer.dictionaries.export"),
         *("clipsteer.front.passes", "clipsteer.front.placed", "clipsteer.front.runs"),
-        *("clipsteer.front.looked", "clipsteer.report.steered_figure"),
+        *("clipsteer.front.looked", "clipsteer.front.refs", "clipsteer.report.steered_figure"),
     },
     "front": {"clipsteer.report.look_page", "clipsteer.report.thumbnails"},
 }

@@ -195,3 +195,8 @@ def test_a_dictionary_that_is_chosen_comes_after_all_its_points() -> None:
     assert found.candidates_quality(at) == quality
     assert set(quality) < set(Readers(made).of("celeba", "table")["celeba", "validation"])
     assert found.of_chosen("chosen")(wildcards(dataset="celeba")) == found.trained(at)
+    # what a run notes for whoever has its pointers alone
+    told = made.told["dictionaries"]
+    assert [told[name]["chosen"] for name in ("topk", points[0], "neurons")] == [True, False, False]
+    assert [told[name]["architecture"] for name in ("topk", "neurons")] == ["topk", "neurons"]
+    assert made.told["cut"] == [block, *(f"part_{n}" for n in range(len(made.parts)))]

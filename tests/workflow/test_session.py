@@ -24,8 +24,8 @@ CALLED = (
         "check_writable",
         "begin",
     ),
-    *("note_store", "claim_pointers", "cancel_orphans", "start", "expect", "jobs_tell_all"),
-    *("hand_on_signals", "check_places", "look", "go_by_content"),
+    *("note_store", "note_run", "claim_pointers", "cancel_orphans", "start", "expect"),
+    *("jobs_tell_all", "hand_on_signals", "check_places", "look", "go_by_content"),
 )
 
 
@@ -102,6 +102,7 @@ def test_a_run_is_the_only_one_before_it_changes_anything(monkeypatch: pytest.Mo
     assert (first, rest[0]) == ("check_writable", "begin")
     changes = {
         "note_store",
+        "note_run",
         "claim_pointers",
         "cancel_orphans",
         "put_edited_aside",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
-from tests.workflow.runs import BASE, WorkingCopy, nested
+import clipsteer
+from clipsteer.errors import ClipsteerError
+from tests.workflow.runs import BASE, REFS, WorkingCopy, merged, nested
 
 SWEEP, STABILITY, TABLE = (f"results/celeba_{n}.csv" for n in ("sweep", "stability", "table"))
 # At two layers: a dictionary trained, and evaluated on validation; the sweep evaluates each point on test, and
@@ -51,6 +55,29 @@ def test_a_grid_that_grows_trains_its_new_points_and_no_order_or_spelling_matter
     table = swept.run(TABLE, config=grid(seed=[0, 1, 2, 3]))
     assert table.ok().idle
     assert swept.exported()["celeba_table.csv"] == finished.exported()["celeba_table.csv"]
+
+
+def test_a_notebook_has_the_point_that_tables_have(swept: WorkingCopy) -> None:
+    """Beside a dictionary of the same name from before it was chosen; and that one once it counts again."""
+    block, layer = "layers_00-02.json", "topk/layer_02"
+    pointers = [f"{REFS}/celeba/topk/layers_00-02/chosen.json", f"{REFS}/dictionaries/topk/{block}"]
+    points = grid(seed=[1], lr=[0.01, 0.004])
+    chosen = merged(points, nested("dictionaries.topk.choose", "pareto"))
+    for config, pointer, other in ((chosen, *pointers), (points, *pointers[::-1])):
+        swept.run(pointer, config=config).ok()
+        digests = [
+            swept.members(str(Path(one).relative_to(REFS)))[layer]["outputs"]["dictionary"][
+                "digest"
+            ]
+            for one in (pointer, other)
+        ]
+        assert digests[0] != digests[1]
+        run = clipsteer.open_run(swept.folder, store=swept.store)
+        expected = clipsteer.load_dictionary(digests[0], store=swept.store).dictionary.W_dec
+        assert torch.equal(run.dictionary("topk", 2).dictionary.W_dec, expected)
+        assert torch.equal(run.dictionary("topk", 2, dataset="celeba").dictionary.W_dec, expected)
+    with pytest.raises(ClipsteerError, match="found 'celebb', expected one of celeba"):
+        run.dictionary("topk", 2, dataset="celebb")
 
 
 def test_the_command_says_what_is_there_and_shows_the_front(swept: WorkingCopy) -> None:
