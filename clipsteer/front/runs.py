@@ -21,6 +21,7 @@ from clipsteer.backbones.base import Backbone
 from clipsteer.backbones.load import load_backbone
 from clipsteer.backbones.shape import read_shape
 from clipsteer.data.source import ImageSource
+from clipsteer.data.words import load_attacked
 from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.errors import ClipsteerError
 from clipsteer.front.placed import Placed, Vocabulary, read_placed
@@ -222,23 +223,34 @@ class Run:
 
     def images(self, dataset: str, split: str) -> list[tuple[str, str, int]]:
         """(digest, path, copy) of a split's images, in the order of its activations; copies above 0 are augmented."""
-        outputs = self._refs.member(f"{dataset}/activations/{split}/shards.json").outputs
         return [
             (digest, path, copy)
-            for _, output in sorted(outputs.items())
-            for digest, path, copy in json.loads(self.store.get_bytes(output.digest))["images"]
+            for listing in self._listings(dataset, split)
+            for digest, path, copy in listing["images"]
         ]
 
     def image(
         self, dataset: str, split: str, index: int, *, root: str | Path | None = None
     ) -> Image:
-        """An image of a split, in colour. `root`: the folder of your own images, which the store does not keep."""
-        images = self.images(dataset, split)
-        if not 0 <= index < len(images):
+        """The image that a row of a split's activations is of, in colour: with its word, where it is attacked.
+
+        Args:
+            dataset: by its name in the configuration.
+            split: `train`, `validation` or `test`; `validation_attacked` and the like have words printed on images.
+            index: its place in the split, from 0.
+            root: the folder of your own images, which the store does not keep.
+
+        Raises:
+            ClipsteerError: the split has no such image, it is an augmented copy, or its file is missing or changed.
+        """
+        listings = self._listings(dataset, split)
+        count = sum(len(listing["images"]) for listing in listings)
+        if not 0 <= index < count:
             raise ClipsteerError(
-                f"image: found {index}; {split} of {dataset} has 0 to {len(images) - 1}."
+                f"image: found {index}; {split} of {dataset} has 0 to {count - 1}."
             )
-        digest, path, copy = images[index]
+        listing = next(one for one in reversed(listings) if one["start"] <= index)
+        _, path, copy = listing["images"][index - listing["start"]]
         if copy:
             raise ClipsteerError(
                 f"image: {index} of {split} is an augmented copy of {path}, which is drawn when it is read; "
@@ -248,7 +260,14 @@ class Run:
         if (self._refs.root / dataset / "world.json").is_file() and root is None:  # painted
             world = self._refs.member(f"{dataset}/world.json").outputs["world"]
             place = StoreTree(self.store, world.digest)
-        return ImageSource(self.store, place, [(digest, path, 0)], 0, seed=None).load(0)
+        source = ImageSource(self.store, place, listing["images"], listing["start"], seed=None)
+        return load_attacked(source.load, listing)(index)
+
+    def _listings(self, dataset: str, split: str) -> list[dict[str, Any]]:
+        """What each shard of a split is of: its `images`, the first one's place `start`; words, if any."""
+        outputs = self._refs.member(f"{dataset}/activations/{split}/shards.json").outputs
+        found = [json.loads(self.store.get_bytes(outputs[name].digest)) for name in outputs]
+        return sorted(found, key=lambda listing: int(listing["start"]))
 
     def activations(
         self, dataset: str, split: str, layer: int, hook_point: str = "resid_post"

@@ -1,18 +1,23 @@
-"""A run by its pointers: what tables call a dictionary, and which cut of jobs counts."""
+"""A run by its pointers: what tables call a dictionary, which cut of jobs counts, and images as the model saw them."""
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from safetensors.torch import save as tensors
 
 import clipsteer
 from clipsteer.__main__ import main
+from clipsteer.data.fonts import PILLOW, fonts_known
+from clipsteer.data.words import attacked
 from clipsteer.dictionaries.files import save
 from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.dictionaries.topk import TopK
@@ -233,3 +238,33 @@ def test_of_two_cuts_into_parts_that_of_the_last_run_counts(copy: Copy) -> None:
     copy.point("celeba/activations/test/shards.json", {"all": listed})
     with pytest.raises(ClipsteerError, match="found activations of 3 of 6 shards, not of 00003"):
         found()
+
+
+def test_an_attacked_image_is_shown_with_its_word(copy: Copy) -> None:
+    rng = np.random.default_rng(0)
+    clean = [Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(3)]
+    digests = []
+    for image in clean:
+        image.save(file := io.BytesIO(), "PNG")
+        digests.append(copy.store.put_bytes(file.getvalue()))
+    how = {"look": "ends", "fonts": fonts_known([PILLOW]), "seed": 3}
+    words = ["lion", "fish", "sea"]
+    for split, more in (("test", {}), ("test_attacked", {"attack": how})):
+        outputs = {}
+        for shard, (start, stop) in enumerate(((0, 2), (2, 3))):
+            listing = {
+                "images": [[digests[n], f"{n}.png", 0] for n in range(start, stop)],
+                "start": start,
+                **({"words": words[start:stop], **more} if more else {}),
+            }
+            outputs[f"{shard:05d}"] = copy.store.put_bytes(json.dumps(listing).encode())
+        copy.point(f"signs/activations/{split}/shards.json", {"all": outputs})
+    for n, image in enumerate(clean):
+        plain = np.asarray(copy.run.image("signs", "test", n))
+        np.testing.assert_array_equal(plain, np.asarray(image))
+        shown = np.asarray(copy.run.image("signs", "test_attacked", n))
+        expected = attacked(image, words[n], digest=digests[n], **how)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(shown, np.asarray(expected))
+        assert (shown != plain).any()
+    with pytest.raises(ClipsteerError, match="test_attacked of signs has 0 to 2"):
+        copy.run.image("signs", "test_attacked", 3)
