@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clipsteer.backbones.tokens import Tokens
     from clipsteer.front.placed import Edit, Placed, Vocabulary
     from clipsteer.front.runs import Run
+    from clipsteer.steering.feature_set import FeatureSet
     from clipsteer.steering.intervention import ErrorTerm, Features
 
     Images = Sequence[Image | str | Path]
@@ -170,22 +171,28 @@ def top_features(codes: Tensor, k: int = 10) -> pl.DataFrame:
     return top_features(codes, k)
 
 
-def ablate(placed: Placed, features: Features, *, error_term: ErrorTerm = "keep") -> Edit:
+def ablate(
+    placed: Placed, features: Features | FeatureSet, *, error_term: ErrorTerm = "keep"
+) -> Edit:
     """Set features to 0.
 
     Args:
         placed: a dictionary at its place.
-        features: their numbers, each once.
+        features: their numbers, each once, or a set of `Run.feature_set`.
         error_term: `keep` what the dictionary does not reconstruct, or `drop` it.
 
     Raises:
-        ClipsteerError: the dictionary has no such features.
+        ClipsteerError: the dictionary has no such features, or the set is of another place.
     """
     return set_to(placed, features, 0.0, error_term=error_term)
 
 
 def set_to(
-    placed: Placed, features: Features, strength: float, *, error_term: ErrorTerm = "keep"
+    placed: Placed,
+    features: Features | FeatureSet,
+    strength: float,
+    *,
+    error_term: ErrorTerm = "keep",
 ) -> Edit:
     """Set features to a strength on every token; else as `ablate`."""
     from clipsteer.front.placed import Edit, checked_features
@@ -193,7 +200,9 @@ def set_to(
     return Edit(placed, checked_features(placed, features), strength, error_term=error_term)
 
 
-def scale(placed: Placed, features: Features, by: float, *, error_term: ErrorTerm = "keep") -> Edit:
+def scale(
+    placed: Placed, features: Features | FeatureSet, by: float, *, error_term: ErrorTerm = "keep"
+) -> Edit:
     """Multiply features by a factor: 0 ablates, 1 leaves them, 2 doubles them; else as `ablate`."""
     from clipsteer.front.placed import Edit, checked_features
 

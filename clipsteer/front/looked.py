@@ -72,5 +72,5 @@ def _sets(run: Run, dataset: str, dictionary: str, layer: int) -> dict[str, list
     return {
         condition: chosen
         for condition in CONDITIONS
-        if (chosen := run.feature_set(dataset, dictionary, layer, condition).tolist())
+        if (chosen := run.feature_set(dataset, dictionary, layer, condition).features.tolist())
     }

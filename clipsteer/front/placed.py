@@ -14,6 +14,7 @@ from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.files import describe, load
 from clipsteer.dictionaries.tokens import edited
 from clipsteer.errors import ClipsteerError
+from clipsteer.steering.feature_set import FeatureSet
 from clipsteer.steering.intervention import ErrorTerm, Features, edit, feature_index
 
 
@@ -68,8 +69,15 @@ class Edit:
         )
 
 
-def checked_features(placed: Placed, features: Features) -> np.ndarray:
-    """Feature numbers (|F|,) int64; ClipsteerError where the dictionary has no such features."""
+def checked_features(placed: Placed, features: Features | FeatureSet) -> np.ndarray:
+    """Feature numbers (|F|,) int64, of a set too; ClipsteerError where the dictionary or the place has no such ones."""
+    if isinstance(features, FeatureSet):
+        if features.place not in (None, (placed.hook_point, placed.layer)):
+            raise ClipsteerError(
+                f"features: found a set of hook point and layer {features.place}, expected one of "
+                f"{(placed.hook_point, placed.layer)}, where the dictionary is. Take the set of this place."
+            )
+        features = features.features
     try:
         return feature_index(features, placed.dictionary.m, torch.device("cpu")).numpy()
     except ValueError as error:

@@ -27,6 +27,7 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.front.placed import Placed, Vocabulary, read_placed
 from clipsteer.front.refs import Refs
 from clipsteer.steering.choose import CONDITIONS
+from clipsteer.steering.feature_set import FeatureSet
 from clipsteer.store.index import RecordIndex
 from clipsteer.store.layout import FORMAT_FILE
 from clipsteer.store.objects import ObjectStore
@@ -180,15 +181,25 @@ class Run:
 
     def feature_set(
         self, dataset: str, dictionary: str, layer: int, condition: str = "strict"
-    ) -> np.ndarray:
-        """The features F (|F|,) int64 that were chosen at a place, by falling difference of Eq. 9."""
+    ) -> FeatureSet:
+        """The set that was chosen at a place, which `ablate` and the like take; its `features` are F (|F|,) int64.
+
+        Args:
+            dataset: whose spurious attribute it is about.
+            dictionary: by its name in the configuration.
+            layer: 0-based.
+            condition: `strict` or `relaxed`.
+
+        Raises:
+            ClipsteerError: there is no such condition, or nothing was selected at this place.
+        """
         if condition not in CONDITIONS:
             raise ClipsteerError(
                 f"condition: found {condition!r}, expected {' or '.join(CONDITIONS)}."
             )
         member = self._refs.layer(f"{dataset}/{dictionary}", "selection.json", layer)
         chosen = json.loads(self.store.get_bytes(member.outputs["selection"].digest))
-        return np.asarray(chosen[condition]["features"], dtype=np.int64)
+        return FeatureSet.from_dict(chosen[condition])
 
     def has_selection(self, dataset: str, dictionary: str) -> bool:
         """Whether features of a dictionary were chosen on a data set."""

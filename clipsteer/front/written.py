@@ -13,9 +13,10 @@ import clipsteer
 from clipsteer.backbones.base import Backbone
 from clipsteer.front.placed import Edit, Placed, Vocabulary
 from clipsteer.front.runs import Activations, Run
+from clipsteer.steering.feature_set import FeatureSet
 
 PAGE = Path(__file__).parents[2] / "docs/api.md"
-CLASSES: tuple[type, ...] = (Run, Activations, Placed, Edit, Vocabulary, Backbone)
+CLASSES: tuple[type, ...] = (Run, Activations, FeatureSet, Placed, Edit, Vocabulary, Backbone)
 _WIDTH = 118
 _SECTIONS = ("Args:", "Returns:", "Raises:")
 _HEAD = """# Functions and classes

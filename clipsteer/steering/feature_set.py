@@ -31,6 +31,7 @@ class FeatureSet:
 
     @property
     def n_features(self) -> int:
+        """|F|."""
         return len(self.features)
 
     def edit(self, dictionary: Dictionary, error_term: ErrorTerm) -> FeatureEdit | NoEdit:

@@ -23,6 +23,8 @@ from clipsteer.dictionaries.topk import TopK
 from clipsteer.errors import ClipsteerError
 from clipsteer.front import written
 from clipsteer.front.placed import Edit, Placed
+from clipsteer.steering.counts import GroupCounts
+from clipsteer.steering.feature_set import FeatureSet
 from clipsteer.store.roots import REFS
 from tests.backbones.hooked import changed, modules, whole
 from tests.backbones.tiny import make_tiny, photos
@@ -86,6 +88,20 @@ def test_what_does_not_fire_is_no_top_feature() -> None:
     codes = torch.zeros(2, 4, 9)
     codes[1, 2, 7] = 3.0
     assert clipsteer.top_features(codes).rows() == [(1, 7, 0.75, 3.0, 1)]
+
+
+def test_a_set_is_edited_as_its_features_are(model: Backbone, tmp_path: Path) -> None:
+    found, counts = placed(tmp_path), GroupCounts((1, 1, 1, 1), (1, 1, 1, 1))
+    features = np.array([41, 3, 7])
+    chosen = FeatureSet(features, 0.5, counts, ("resid_post", 1), {"condition": "strict"})
+    x = clipsteer.activations_of(model, photos(2), 1)
+    for edit, expected in (
+        (clipsteer.ablate(found, chosen), clipsteer.ablate(found, features)),
+        (clipsteer.scale(found, chosen, 3.0), clipsteer.scale(found, features, 3.0)),
+        (clipsteer.set_to(found, chosen, 2.0), clipsteer.set_to(found, features, 2.0)),
+    ):
+        assert torch.equal(edit.apply(x), expected.apply(x))
+        assert not torch.equal(edit.apply(x), x)
 
 
 @pytest.mark.parametrize("hook_point", ["resid_post", "mlp_out"])
@@ -258,6 +274,13 @@ def test_what_is_not_there_is_refused(model: Backbone, tmp_path: Path) -> None:
     for features in ([48], [-1], [1, 1]):
         with pytest.raises(ClipsteerError, match="distinct numbers from 0 to 47"):
             clipsteer.ablate(found, features)
+    counts = GroupCounts((1, 1, 1, 1), (1, 1, 1, 1))
+    for place, layer in ((("mlp_out", 1), 1), (("resid_post", 0), 0)):
+        there = FeatureSet(np.array([3]), 0.5, counts, place)
+        with pytest.raises(
+            ClipsteerError, match=rf"layer \('{place[0]}', {layer}\), expected one of"
+        ):
+            clipsteer.ablate(found, there)
     with pytest.raises(ClipsteerError, match="layer: found layer 3"):
         clipsteer.activations_of(model, photos(1), 3)
     with pytest.raises(ClipsteerError, match="hook_point: found 'resid_pre'"):

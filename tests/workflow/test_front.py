@@ -16,6 +16,7 @@ import torch
 import clipsteer
 from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.errors import ClipsteerError
+from clipsteer.steering.feature_set import FeatureSet
 from clipsteer.store.roots import REFS
 from clipsteer.store.state import CACHES
 from tests.workflow.runs import WorkingCopy
@@ -56,7 +57,10 @@ def test_a_run_gives_what_its_jobs_wrote(finished: WorkingCopy) -> None:
     for (dictionary, layer, condition), frame in sets:
         expected = frame.sort("rank")["feature"].drop_nulls().to_list()
         found = run.feature_set("celeba", str(dictionary), int(str(layer)), str(condition))
-        assert found.tolist() == expected
+        assert found.features.tolist() == expected
+        assert isinstance(found, FeatureSet)
+        assert found.place == ("resid_post", layer)
+        assert found.how["condition"] == condition
         rows += len(expected)
     assert rows, "no set has a feature: this test would show little"
     stored = run.activations("celeba", "train", layer=0)
