@@ -152,8 +152,10 @@ class Backbone(ABC):
     def resume(self, layer: int, stream: Tensor) -> Tensor:
         """Embed images from the residual stream behind one layer.
 
-        Given what `run` kept of the same batch in float32, the result is `run`'s, bit for bit. An edit
-        of `mlp_out` is the same edit of `resid_post`: the MLP's output is only ever added to the stream.
+        Given what `run` kept of the same batch, the result is `run`'s, bit for bit on the CPU: on one thread, or
+        with `MKL_CBWR=AUTO,STRICT` in the environment before torch is imported, as every job has it. Else the last
+        bits may differ. An edit of `mlp_out` is the same edit of `resid_post`: the MLP's output is only ever added
+        to the stream.
 
         Args:
             layer: 0-based; the layer whose output `stream` is.
