@@ -73,20 +73,21 @@ def compute(run: Run) -> None:
     device = resolve_device(run.runtime.device)
     reader = open_reader(run)
     dictionary = suited(open_dictionary(run, reader.width, device), reader.cls)
+    measured = partial(measure, cls=reader.cls)
     about = describe(run.folder("dictionary"))["metadata"]
     try:
-        found = measure(dictionary, partial(_spread, reader, _IMAGES))
+        found = measured(dictionary, partial(_spread, reader, _IMAGES))
         some = partial(_spread, reader, _FEW)
-        few = measure(dictionary, some).explained_variance
+        few = measured(dictionary, some).explained_variance
         ways = other_ways(dictionary, subtracts_b_dec=about["subtracts_b_dec"])
         others = {
-            words: measure(other, some, layer_norm=norm).explained_variance
+            words: measured(other, some, layer_norm=norm).explained_variance
             for words, (other, norm) in ways.items()
         }
         for number in recipe["every_layer"]:
             if number != layer:
                 there = partial(_spread, open_reader(run, f"other_{number:02d}"), _FEW)
-                others[f"on layer {number}"] = measure(dictionary, there).explained_variance
+                others[f"on layer {number}"] = measured(dictionary, there).explained_variance
     except ClipsteerError as error:
         raise ClipsteerError(f"{key}: {error}") from error
     verdict = judge(found, few, others, recipe["published"])

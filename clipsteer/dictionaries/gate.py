@@ -21,7 +21,7 @@ from clipsteer.dictionaries.topk import TopK
 from clipsteer.dictionaries.vanilla import Vanilla
 from clipsteer.errors import ClipsteerError
 
-#: Activations (images, tokens, d), CLS first.
+#: Activations (images, tokens, d), CLS first where there is one.
 Blocks = Callable[[], Iterable[npt.NDArray[np.floating]]]
 
 #: Below this explained variance a dictionary does not describe the activations; below the other it does so badly.
@@ -42,19 +42,22 @@ class Measured(NamedTuple):
 
     l0: float
     l0_cls: float | None
-    """None where it is not for CLS tokens."""
+    """None where it is not for CLS tokens, or the model has none."""
 
     alive_fraction: float
     """Share of its features that fire on any of the tokens."""
 
 
 @torch.no_grad()
-def measure(dictionary: Dictionary, blocks: Blocks, *, layer_norm: bool = False) -> Measured:
+def measure(
+    dictionary: Dictionary, blocks: Blocks, *, cls: int | None, layer_norm: bool = False
+) -> Measured:
     """Two passes over activations; sums in float64 in a fixed order.
 
     Args:
         dictionary: on the device to compute on.
         blocks: activations of a few images each, called once a pass.
+        cls: place of the CLS token; None where the model has none.
         layer_norm: whether each token is brought to mean 0 and deviation 1 before it is encoded, and back after.
 
     Raises:
@@ -81,6 +84,7 @@ def measure(dictionary: Dictionary, blocks: Blocks, *, layer_norm: bool = False)
     error = variance = fired = fired_cls = 0.0
     alive = torch.zeros(dictionary.m, dtype=torch.bool, device=device)
     images = 0
+    first = cls is not None and dictionary.tokens != "spatial"
     for width, x in tokens():
         moved = x
         if layer_norm:
@@ -101,7 +105,7 @@ def measure(dictionary: Dictionary, blocks: Blocks, *, layer_norm: bool = False)
     return Measured(
         explained_variance=1.0 - error / max(variance, 1e-30),
         l0=fired / max(count, 1),
-        l0_cls=None if dictionary.tokens == "spatial" else fired_cls / max(images, 1),
+        l0_cls=fired_cls / max(images, 1) if first else None,
         alive_fraction=float(alive.double().mean()),
     )
 

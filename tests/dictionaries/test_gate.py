@@ -44,10 +44,10 @@ def exact(b_dec: np.ndarray) -> dict[str, torch.Tensor]:
 
 
 def verdict(dictionary: Dictionary, x: np.ndarray) -> Any:
-    found = measure(dictionary, blocks(x))
+    found = measure(dictionary, blocks(x), cls=0)
     ways = other_ways(dictionary, subtracts_b_dec=True)
     others = {
-        words: measure(other, blocks(x), layer_norm=norm).explained_variance
+        words: measure(other, blocks(x), cls=0, layer_norm=norm).explained_variance
         for words, (other, norm) in ways.items()
     }
     return judge(found, found.explained_variance, others, {})
@@ -59,7 +59,7 @@ def test_measures_agree_with_loops_and_with_the_evaluation(kind: str, tokens: An
     x = activations()
     dictionary = helpers.make(kind, d=WIDTH, dtype=torch.float32)
     dictionary.tokens = tokens
-    found = measure(dictionary, blocks(x))
+    found = measure(dictionary, blocks(x), cls=0)
     own = x[:, {"all": slice(None), "cls": slice(0, 1), "spatial": slice(1, None)}[tokens]]
     flat = torch.from_numpy(own.reshape(-1, WIDTH))
     codes = helpers.encode(dictionary, flat)
@@ -84,11 +84,26 @@ def test_measures_agree_with_loops_and_with_the_evaluation(kind: str, tokens: An
     assert (whole["l0_spatial"] is None) == (tokens == "cls")
 
 
+def test_without_a_cls_token_nothing_is_said_of_one() -> None:
+    """All tokens are spatial, and nothing else is measured otherwise."""
+    x = activations()
+    dictionary = Vanilla(**exact(x.mean(axis=(0, 1))))
+    found, with_cls = (measure(dictionary, blocks(x), cls=cls) for cls in (None, 0))
+    assert (found.l0_cls, with_cls.l0_cls) == (None, pytest.approx(8.0))
+    assert found == with_cls._replace(l0_cls=None)
+    said = judge(found, found.explained_variance, {}, {})
+    assert said["l0_cls"] is None
+    assert said["sentence"] == (
+        "accept: explained variance 1.00, L0 8.0, 100% of its features fire"
+    )
+
+
 def test_layer_norm_is_taken_token_by_token_and_undone() -> None:
     x = activations()
     dictionary = Vanilla(**exact(np.zeros(WIDTH, np.float32)))
     for scaled in (x, x * 100 + 7):
-        assert measure(dictionary, blocks(scaled), layer_norm=True).explained_variance > 0.999
+        found = measure(dictionary, blocks(scaled), cls=0, layer_norm=True)
+        assert found.explained_variance > 0.999
 
 
 def test_one_that_fits_is_accepted() -> None:
@@ -169,7 +184,7 @@ def test_verdicts(
 
 def test_another_width_is_another_clip() -> None:
     with pytest.raises(ClipsteerError, match="of width 7 and activations of width 8"):
-        measure(helpers.make("vanilla", dtype=torch.float32), blocks(activations()))
+        measure(helpers.make("vanilla", dtype=torch.float32), blocks(activations()), cls=0)
 
 
 def test_a_dictionary_stays_on_its_tokens() -> None:
