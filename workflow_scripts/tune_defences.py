@@ -65,16 +65,17 @@ def compute(run: Run) -> None:
     from clipsteer.steering.statistics import difference, feature_statistics
     from clipsteer.tables import parquet_bytes, read_parquet
 
-    recipe = run.recipe
+    recipe, key = run.recipe, "typographic.aggregate"
     place = Place.of(run, "train")
-    refuse_without_cls("typographic.aggregate", recipe["aggregate"], place.tower.cls)
+    refuse_without_cls(key, recipe["aggregate"], place.tower.cls)
     own_basis = recipe["architecture"] == "neurons"
     n_clean = place.reader("train").n_images
     in_a = np.repeat([0, 1], [n_clean, place.reader("train_attacked").n_images])
+    learnt_from = both(run, "train", "train_attacked")
     with one_thread():
         table = feature_statistics(
             place.dictionary,
-            its_own(both(run, "train", "train_attacked"), place.dictionary, recipe["aggregate"]),
+            its_own(learnt_from, place.dictionary, recipe["aggregate"], key),
             in_a,
             Grouping(1, 2),
             aggregate=recipe["aggregate"],

@@ -21,17 +21,18 @@ def token_span(tokens: Tokens, n_tokens: int) -> slice:
     return spans[tokens]
 
 
-def tokens_meant(tokens: Tokens, cls: int | None) -> Tokens:
+def tokens_meant(tokens: Tokens, cls: int | None, key: str = "steering.tokens") -> Tokens:
     """`tokens` in words for `token_span`: without a CLS token, all tokens are spatial.
 
-    `cls`: its place, None where there is none. Raises ClipsteerError where `tokens` asks for it then.
+    `cls`: its place, None where there is none. Raises ClipsteerError where `tokens`, which the config `key` or an
+    argument of that name says, asks for it then.
     """
-    refuse_without_cls("steering.tokens", tokens, cls)
+    refuse_without_cls(key, tokens, cls)
     return tokens if cls is not None or tokens == "cls" else "all"
 
 
 def refuse_without_cls(key: str, word: str, cls: int | None) -> None:
-    """Raises ClipsteerError where the config `key` says `cls` and the model has no CLS token."""
+    """Raises ClipsteerError where the config `key`, or an argument, says `cls` and the model has no CLS token."""
     if word == "cls" and cls is None:
         raise ClipsteerError(
             f"{key}: found cls, but the model has no CLS token: all its tokens are patches. Choose another value."

@@ -171,16 +171,21 @@ def _source_faults(config: Config, model: str, base: Path) -> Iterator[str]:
             )
 
 
+def cls_faults(config: Config, section: str, source: str, tower: Shape) -> Iterator[str]:
+    """That a section of edits asks for the CLS token of a model that has none."""
+    for key in ("aggregate", "tokens"):
+        if tower.cls is None and config[section][key] == "cls":
+            yield (
+                f"{section}.{key}: found cls, but {source} is a {tower.family} and has no CLS token; expected "
+                "another value."
+            )
+
+
 def _family_faults(config: Config, model: str, tower: Shape) -> Iterator[str]:
     """What the model's family does not have."""
     settings = models(config)[model]
     source, crop = settings["source"], settings["crop"]
-    for key in ("aggregate", "tokens"):
-        if tower.cls is None and config["steering"][key] == "cls":
-            yield (
-                f"steering.{key}: found cls, but {source} is a {tower.family} and has no CLS token; expected "
-                "another value."
-            )
+    yield from cls_faults(config, "steering", source, tower)
     if crop != "transformers" and not FAMILIES[tower.family].crops:
         yield (
             f"{section_of(model)}.crop: {crop} has no effect on {source}: a {tower.family} does not crop "

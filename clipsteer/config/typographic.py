@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from clipsteer.config.model import cls_faults, vision
 from clipsteer.config.used import (
     Config,
     dictionary_model,
     is_photographed,
+    models,
     typographic_datasets,
     typographic_models,
 )
@@ -49,10 +52,19 @@ def typographic_faults(config: Config, base: Path) -> Iterator[str]:
     seen = typographic_models(config)
     if len(seen) > 1:
         yield f"typographic: found data sets of the models {', '.join(seen)}; expected one model for all."
+    yield from _token_faults(config, seen[0], base)
     yield from _dictionary_faults(config, seen[0])
     low, high = settings["thresholds"]["low"], settings["thresholds"]["high"]
     if low >= high:
         yield f"typographic.thresholds: low {low} must be below high {high}."
+
+
+def _token_faults(config: Config, model: str, base: Path) -> Iterator[str]:
+    """Tokens that the model does not have, as far as it is known before the table is asked for."""
+    if model in models(config):  # else a fault of the data set
+        with suppress(ClipsteerError):
+            if tower := vision(config, base, model):
+                yield from cls_faults(config, "typographic", models(config)[model]["source"], tower)
 
 
 def _dictionary_faults(config: Config, model: str) -> Iterator[str]:

@@ -164,7 +164,7 @@ class Place:
         from clipsteer.steering.evaluator import Evaluator
         from clipsteer.steering.inputs import resumed_behind
 
-        recipe = self.run.recipe
+        recipe, key = self.run.recipe, "typographic.tokens"
         behind = resumed_behind(recipe["hook_point"], recipe["layer"])
         read = self.tower.tokens_read(behind)
         reader = self.reader(view)
@@ -180,7 +180,7 @@ class Place:
             batches,
             partial(self.tower.resume, behind),
             classify,
-            edited(tokens_meant(recipe["tokens"], self.tower.cls), self.dictionary),
+            edited(tokens_meant(recipe["tokens"], self.tower.cls, key), self.dictionary, key),
             "keep",
             self.tower.device,
             np.dtype(np.int32) if reads is None else reads,

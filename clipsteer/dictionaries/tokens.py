@@ -18,31 +18,34 @@ if TYPE_CHECKING:
 
 
 def its_own(
-    batches: Iterable[tuple[int, NDArray[np.floating]]], dictionary: Dictionary, aggregate: str
+    batches: Iterable[tuple[int, NDArray[np.floating]]],
+    dictionary: Dictionary,
+    aggregate: str,
+    key: str = "steering.aggregate",
 ) -> Iterator[tuple[int, NDArray[np.floating]]]:
     """(start, activations (n, T, d)) -> the same with the tokens that a dictionary is for.
 
-    Raises ClipsteerError where `steering.aggregate` asks for the one token that it is not for.
+    Raises ClipsteerError where `aggregate`, which the config `key` says, asks for the one token that it is not for.
     """
     if aggregate == "cls" and dictionary.tokens == "spatial":
         raise ClipsteerError(
-            "steering.aggregate: found cls, but this dictionary was trained on spatial tokens alone, expected mean or "
-            "max. Change the key, or take another dictionary."
+            f"{key}: found cls, but this dictionary was trained on spatial tokens alone, expected mean or max. Change "
+            "it, or take another dictionary."
         )
     for start, x in batches:
         yield start, x[:, token_span(dictionary.tokens, x.shape[1])]
 
 
-def edited(asked: Tokens, dictionary: Dictionary) -> Tokens:
-    """The tokens that an edit by a dictionary changes, where `steering.tokens` asks for some.
+def edited(asked: Tokens, dictionary: Dictionary, key: str = "steering.tokens") -> Tokens:
+    """The tokens that an edit by a dictionary changes, where the config `key`, or an argument, asks for some.
 
     Raises ClipsteerError where that leaves none.
     """
     own = dictionary.tokens
     if "all" not in (asked, own) and asked != own:
         raise ClipsteerError(
-            f"steering.tokens: found {asked}, but this dictionary was trained on {own} tokens alone, expected {own} or "
-            "all. Change the key, or take another dictionary."
+            f"{key}: found {asked}, but this dictionary was trained on {own} tokens alone, expected {own} or all. "
+            "Change it, or take another dictionary."
         )
     return own if asked == "all" else asked
 

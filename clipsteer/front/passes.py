@@ -133,7 +133,7 @@ def _edited(model: Backbone, pixels: Tensor, edit: Edit, tokens: Tokens) -> Tens
     dictionary = suited(edit.placed.dictionary, model.cls)
     edit = replace(edit, placed=replace(edit.placed, dictionary=dictionary))
     # one that is for CLS or spatial tokens alone stays on them
-    meant = edited_tokens(tokens_meant(tokens, model.cls), dictionary)
+    meant = edited_tokens(tokens_meant(tokens, model.cls, "tokens"), dictionary, "tokens")
     _, kept = model.run(pixels, sorted({hook_point, "resid_post"}))
     x, stream = kept[hook_point][layer].float(), kept["resid_post"][layer].float()
     with torch.inference_mode():

@@ -53,7 +53,7 @@ class Edit:
         Those that the dictionary is not for, too. Raises ClipsteerError where that leaves none.
         """
         dictionary = self.placed.dictionary.to(x.device)
-        tokens = edited(tokens, dictionary)
+        tokens = edited(tokens, dictionary, "tokens")
         strength: float | torch.Tensor = self.strength if self.strength is not None else 0.0
         if self.strength is None:
             columns = feature_index(self.features, dictionary.m, x.device)

@@ -27,6 +27,8 @@ def test_a_cls_that_is_not_there_is_refused() -> None:
         tokens_meant("cls", None)
     with pytest.raises(ClipsteerError, match=r"steering\.aggregate: found cls"):
         refuse_without_cls("steering.aggregate", "cls", None)
+    with pytest.raises(ClipsteerError, match=r"^tokens: found cls, but the model has no"):
+        tokens_meant("cls", None, "tokens")
     refuse_without_cls("steering.aggregate", "max", None)
     refuse_without_cls("steering.aggregate", "cls", 0)
 

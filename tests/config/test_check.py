@@ -445,6 +445,27 @@ def test_what_a_siglip_does_not_have_is_said_at_once(
     assert "3 faults" in text
 
 
+def test_each_section_asks_for_cls_of_its_own_models(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    """A SigLIP that sees typographic attacks alone, beside a CLIP of the tables."""
+    (tmp_path / "siglip").mkdir()
+    shape = {"num_hidden_layers": 3, "hidden_size": 64, "image_size": 64, "patch_size": 16}
+    content = {"model_type": "siglip", "vision_config": shape}
+    (tmp_path / "siglip/config.json").write_text(json.dumps(content))
+    config["models"]["signs"] = {"label": "SigLIP", "source": "siglip"}
+    put(config, "steering.tokens", "cls")
+    validate(config, tmp_path)
+    put(config, "typographic.tokens", "cls")
+    put(config, "typographic.aggregate", "cls")
+    text = faults(config, tmp_path)
+    assert "2 faults" in text
+    for key in ("aggregate", "tokens"):
+        assert f"typographic.{key}: found cls, but siglip is a siglip and has no CLS" in text
+    put(config, "typographic.benchmarks", [])
+    validate(config, tmp_path)
+
+
 def test_a_batch_of_more_tokens_than_there_are(config: dict[str, Any]) -> None:
     put(config, "dictionaries.topk.training.batch_size", 4000 * 17 + 1)
     assert (

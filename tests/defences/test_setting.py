@@ -8,11 +8,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from clipsteer.data.fonts import fonts_known
 from clipsteer.data.words import attacked
+from clipsteer.defences import setting
 from clipsteer.defences.setting import view_images
+from clipsteer.errors import ClipsteerError
 from clipsteer.runner.step import Run
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.objects import ObjectStore
@@ -23,6 +26,19 @@ def png(number: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
+
+
+def test_tokens_that_the_model_has_not_are_told_by_their_own_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(setting, "open_reader", lambda run, name: None)
+    tower = SimpleNamespace(cls=None, tokens_read=lambda layer: slice(None), resume=id)
+    run = SimpleNamespace(
+        inputs={}, recipe={"hook_point": "resid_post", "layer": 1, "tokens": "cls"}
+    )
+    place = setting.Place(cast(Run, run), cast(Any, tower), cast(Any, None))
+    with pytest.raises(ClipsteerError, match=r"^typographic\.tokens: found cls, .* no CLS token"):
+        place.evaluator("train", cast(Any, None))
 
 
 def test_images_of_a_view_have_their_own_words(tmp_path: Path) -> None:

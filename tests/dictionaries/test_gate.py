@@ -204,5 +204,9 @@ def test_a_dictionary_stays_on_its_tokens() -> None:
         edited("cls", dictionary)
     with pytest.raises(ClipsteerError, match=r"steering\.aggregate: found cls"):
         next(its_own([(0, x)], dictionary, "cls"))
+    with pytest.raises(ClipsteerError, match=r"^tokens: found cls, .* expected spatial or all\."):
+        edited("cls", dictionary, "tokens")
+    with pytest.raises(ClipsteerError, match=r"^typographic\.aggregate: found cls, .* or max\."):
+        next(its_own([(0, x)], dictionary, "cls", "typographic.aggregate"))
     dictionary.tokens = "all"
     assert edited("cls", dictionary) == "cls"
