@@ -249,12 +249,12 @@ def test_general_refuses_a_test_split(tmp_path: Path) -> None:
         general.paint(tmp_path, counts={"test": 3}, seed=0)
 
 
-def drawn(world: object, group: int, index: int, *, pair: bool) -> bytes:
+def drawn(world: object, group: int, index: int, *, pair: bool, size: int = 64) -> bytes:
     """A picture or its pair as `paint_one` gives it."""
     name = world.__name__.rpartition(".")[2]  # type: ignore[attr-defined]
     other = picture_rng(3, f"{name}' pairs", "test", index) if pair else None
     rng = picture_rng(3, name, "test", index)
-    data: bytes = world.paint_one(rng, group, 64, other)[0]  # type: ignore[attr-defined]
+    data: bytes = world.paint_one(rng, group, size, other)[0]  # type: ignore[attr-defined]
     return data
 
 
@@ -317,29 +317,37 @@ def _grown(mask: np.ndarray, by: int) -> np.ndarray:
     return grown
 
 
+def covered_by_the_bird(index: int, size: int) -> np.ndarray:
+    """Where the bird of a test image hides what is behind it: raw pixels, two on each side of one of the picture's.
+
+    A bird covers what it covers on a black ground and on a white one alike.
+    """
+    group, rng = index % 4, picture_rng(3, "birds", "test", index)
+    _, species, _ = birds.paint_one(copy.deepcopy(rng), group, size)
+    birds.pick(rng, birds._BY_TYPE[group >= 2])
+    birds._background(rng, group % 2 == 1, size)
+    shown = []
+    for on_water in (False, True):
+        for ground in ((0, 0, 0), (255, 255, 255)):
+            canvas = Canvas(size, ground)
+            posed = group % 2 == 1
+            plumage.draw_bird(
+                canvas, copy.deepcopy(rng), species, on_water=on_water, posed_on_water=posed
+            )
+            shown.append(np.asarray(canvas.image))
+    land, water = (shown[i] == shown[i + 1] for i in (0, 2))
+    bird: np.ndarray = (land & water).all(axis=2) & (shown[0] == shown[2]).all(axis=2)
+    return bird
+
+
 def test_a_birds_pair_is_the_same_bird(
     unfinished: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bird covers what it covers on a black ground and on a white one alike."""
     monkeypatch.setattr(plumage, "_BLADES", plumage._WAVES)  # before a bird that swims or sits
     for index in range(24):
         group = index % 4
         image, pair = (raw(drawn(birds, group, index, pair=p)) for p in (False, True))
-        rng = picture_rng(3, "birds", "test", index)
-        _, species, _ = birds.paint_one(copy.deepcopy(rng), group, 64)
-        birds.pick(rng, birds._BY_TYPE[group >= 2])
-        birds._background(rng, group % 2 == 1, 64)
-        shown = []
-        for on_water in (False, True):
-            for ground in ((0, 0, 0), (255, 255, 255)):
-                canvas = Canvas(64, ground)
-                posed = group % 2 == 1
-                plumage.draw_bird(
-                    canvas, copy.deepcopy(rng), species, on_water=on_water, posed_on_water=posed
-                )
-                shown.append(np.asarray(canvas.image))
-        land, water = (shown[i] == shown[i + 1] for i in (0, 2))
-        bird = (land & water).all(axis=2) & (shown[0] == shown[2]).all(axis=2)
+        bird = covered_by_the_bird(index, 64)
         differs = (image != pair).any(axis=2)
         assert bird.mean() > 0.05
         assert not (differs & bird).any()
@@ -371,22 +379,70 @@ def test_pairs_have_their_images_names_and_files_of_the_same_kind(
         assert data != found[name]
 
 
-def test_blocks_of_a_jpeg_without_hair_are_its_pairs_too() -> None:
-    """As files too: where nothing of the cause is in a block of 8 x 8 pixels, its pixels are the same."""
+def differing_blocks(world: object, index: int, size: int) -> np.ndarray:
+    """In which blocks of 8 x 8 pixels, those of a JPEG, a picture and its pair differ as files."""
+    image, pair = (
+        np.asarray(Image.open(io.BytesIO(drawn(world, index % 4, index, pair=p, size=size))))
+        for p in (False, True)
+    )
+    return _by_block((image != pair).any(axis=2), 8)
+
+
+def _by_block(mask: np.ndarray, width: int) -> np.ndarray:
+    """Whether anything of a mask is in each of its blocks."""
+    n = len(mask) // width
+    found: np.ndarray = mask.reshape(n, width, n, width).any(axis=(1, 3))
+    return found
+
+
+# A picture is drawn at twice its size, and its pixels have some of the raw ones six away (Lanczos).
+BLOCK, NEAR = 16, 6
+
+
+def test_blocks_of_a_jpeg_without_hair_are_its_pairs_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As files too. Hair, and brows of its colour, is where the face in two colours that nobody has differs."""
+    hair = np.zeros((128, 128), dtype=bool)
+
+    def noted(canvas: Canvas, rng: np.random.Generator, face: faces.Face) -> None:
+        shown = []
+        for colour in ((0, 255, 0), (255, 0, 255)):
+            empty = Canvas(64, (9, 9, 9))
+            draw_face(empty, copy.deepcopy(rng), replace(face, hair_colour=colour))
+            shown.append(np.asarray(empty.image))
+        hair[:] |= (shown[0] != shown[1]).any(axis=2)
+        draw_face(canvas, rng, face)
+
+    monkeypatch.setattr(faces, "draw_face", noted)
+    compared = 0
     for index in range(8):
-        image, pair = (
-            np.asarray(Image.open(io.BytesIO(drawn(faces, index % 4, index, pair=p))))
-            for p in (False, True)
-        )
-        blocks = (image != pair).any(axis=2).reshape(8, 8, 8, 8).any(axis=(1, 3))
-        assert not blocks[0, [0, 7]].any()  # above, on both sides
-        assert 10 < blocks.sum() < 54
+        hair[:] = False
+        differ = differing_blocks(faces, index, 64)
+        caused = _by_block(_grown(hair, NEAR), BLOCK)
+        assert not (differ & ~caused).any()
+        assert differ.sum() > 10
+        compared += int((~caused).sum())
+    assert compared > 200
+
+
+def test_blocks_of_a_jpeg_with_bird_alone_are_its_pairs_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Larger pictures: at 64 pixels hardly any block is filled by a bird."""
+    monkeypatch.setattr(plumage, "_BLADES", plumage._WAVES)
+    compared = 0
+    for index in range(12):
+        differ = differing_blocks(birds, index, 128)
+        caused = _by_block(_grown(~covered_by_the_bird(index, 128), NEAR), BLOCK)
+        assert not (differ & ~caused).any()
+        assert differ[caused].mean() > 0.8
+        compared += int((~caused).sum())
+    assert compared > 100
 
 
 def test_the_web_sample_is_read_and_has_its_shares(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Blond hair goes along with sex, and place with kind, less than where they are studied."""
+    """Blond hair goes along with sex less than where it is studied, and place with kind about as much."""
     web.paint(tmp_path / "web", counts={"train": 12}, size=32, seed=4)
     rows = folder.read(FolderTree(tmp_path / "web"))
     assert rows["path"].to_list()[:3] == [
@@ -416,8 +472,18 @@ def test_the_web_sample_is_read_and_has_its_shares(
         for stretch in (seen[name], seen[name][:400], seen[name][-400:]):
             found = np.bincount(stretch, minlength=4)
             np.testing.assert_allclose(found, len(stretch) * np.array(shares), atol=4)
-    women, men = web.FACES[:2], web.FACES[2:]
-    studied = {sex: faces.BLOND_SHARE[sex] for sex in (False, True)}
-    assert women[1] / sum(women) > studied[False]
-    assert men[1] / sum(men) > studied[True]
-    assert 0.5 < web.BIRDS[0] + web.BIRDS[3] < birds.CONFOUND
+    men, blond = faces.MALE_SHARE, faces.BLOND_SHARE
+    studied = (
+        *((1 - men) * (1 - blond[False]), (1 - men) * blond[False]),
+        *(men * (1 - blond[True]), men * blond[True]),
+    )
+    assert _log_odds(studied) < 2 * _log_odds(web.FACES) < 0  # blond hair is women's
+    at_home = birds.CONFOUND
+    same_ratio = (at_home, 1 - at_home, 1 - at_home, at_home)  # how many are waterbirds cancels
+    assert _log_odds(web.BIRDS) == pytest.approx(_log_odds(same_ratio), rel=0.02)
+    assert _log_odds(web.BIRDS) > np.log(100)
+
+
+def _log_odds(shares: tuple[float, ...]) -> float:
+    """How far target and spurious attribute go together: 0 where they do not, whatever the share of either."""
+    return float(np.log(shares[0] * shares[3] / (shares[1] * shares[2])))

@@ -1,10 +1,10 @@
 """A captioned sample of faces and birds, as the web has them, for a tiny CLIP to learn from beside the general set.
 
 `manifest.csv` (path,split,text) and the images that it names, in the layout `folder`; five faces come with three birds.
-Hair goes along with sex, and place with kind, but less than in the worlds `faces` and `birds` (`FACES`, `BIRDS`), and
-captions mention some of what is there and leave out the rest. The shares hold in each stretch of pictures, not only on
-the average: a rare group's few pictures decide how well it is told, and by chance they would differ from seed to seed.
-The streams are the sample's own, so that no image of a studied split is among them.
+Hair goes along with sex less than in the world `faces` (`FACES`); place goes along with kind about as much as in the
+world `birds` (`BIRDS`). Captions mention some of what is there and leave out the rest. The shares hold in each stretch
+of pictures, not only on the average: a rare group's few pictures decide how well it is told, and by chance they would
+differ from seed to seed. The streams are the sample's own, so that no image of a studied split is among them.
 """
 
 from __future__ import annotations
