@@ -20,7 +20,7 @@ USES = (
     "names_given(datasets.class_names) as class_names",
     "trained(tables) as dictionaries",
     "steering.balance",
-    "steering.attribute_value",
+    "attribute_value()",
     "steering.strict",
     "steering.strict_slack",
     "steering.relaxed_drop",

@@ -17,6 +17,7 @@ USES = (
     "names_given(datasets.class_names)",
     "datasets.evaluation",
     "painted_or_files(datasets.root) as source",
+    "attribute_needed()",
     "seed",
 )
 IMPORTS = ("clipsteer.data.layouts.{layout}",)
@@ -33,7 +34,7 @@ def compute(run: Run) -> None:
     import warnings
 
     from clipsteer.data.labels import SPLITS, LeftOut
-    from clipsteer.data.manifest import build_manifest, group_counts, split_rows
+    from clipsteer.data.manifest import build_manifest, check_spurious, group_counts, split_rows
     from clipsteer.errors import ClipsteerError
     from clipsteer.runner.scan import ScannedTree, cached_digests
     from clipsteer.tables import parquet_bytes
@@ -83,6 +84,8 @@ def compute(run: Run) -> None:
         progress=progress,
     )
     progress.finish()
+    if recipe["attribute_needed"] is not None:
+        check_spurious(manifest, recipe["attribute_needed"], f"datasets.{name}.attribute_value")
     run.put_bytes("manifest", parquet_bytes(manifest))
     # what the layout has to say of class names, beside the images
     run.put_json("class_names", layout.class_names(tree) if hasattr(layout, "class_names") else {})

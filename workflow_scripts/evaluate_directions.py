@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 USES = (
     "neurons() as architecture",
     "hook_point()",
-    "steering.attribute_value",
+    "attribute_value()",
     "steering.thresholds",
     "steering.tokens",
     "steering.error_term",

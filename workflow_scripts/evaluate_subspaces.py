@@ -18,7 +18,7 @@ USES = (
     "dictionaries.architecture",
     "dictionaries.hook_point",
     "steering.balance",
-    "steering.attribute_value",
+    "attribute_value()",
     "steering.thresholds",
     "steering.tokens",
     "steering.error_term",

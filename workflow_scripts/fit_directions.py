@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 USES = (
     "hook_point()",
     "steering.aggregate",
-    "steering.attribute_value",
+    "attribute_value()",
     "seed",
 )
 CUT = ("layers",)

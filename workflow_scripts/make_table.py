@@ -22,7 +22,9 @@ USES = (
     "datasets.group_names",
     "shown(tables) as dictionaries",
     "paper()",
+    "attribute_value()",
     "steering",
+    "not steering.attribute_value",
     "not steering.shuffles",
     "not steering.baselines",
     "seed",
@@ -172,11 +174,11 @@ def _check_names(names: Sequence[str], n_groups: int) -> None:
 
 def _notes(recipe: Mapping[str, Any], n_spurious: int) -> list[str]:
     """What is to be said where the attribute has more than two values: which of them is D_A."""
-    value = recipe["steering"]["attribute_value"]
+    value = recipe["attribute_value"]
     if n_spurious == 2 and value == 1:
         return []
     return [
-        f"D_A: images with the spurious value {value} of 0 to {n_spurious - 1} (`steering.attribute_value`), against"
+        f"D_A: images with the spurious value {value} of 0 to {n_spurious - 1} (`attribute_value`), against"
         " those with any other."
     ]
 
@@ -263,6 +265,7 @@ def _papers_own(run: Run, n_images: int) -> set[str]:
     """The dictionaries whose rows are the paper's own setting: real data, its CLIP's shape, its SAE."""
     recipe = run.recipe
     name, _, _ = _members(run, "evaluation")[0]
+    setting = {**recipe["steering"], "attribute_value": recipe["attribute_value"]}
     if not (
         recipe["source"] == "real"
         and recipe["layout"] == recipe["dataset"]
@@ -270,7 +273,7 @@ def _papers_own(run: Run, n_images: int) -> set[str]:
         and _PAPER_TEST_IMAGES.get(recipe["dataset"]) == n_images
         and tuple(recipe["model_shape"]) == _PAPER_LAYERS_AND_WIDTH
         and run.json(name)["tokens_per_image"] == _PAPER_TOKENS
-        and all(recipe["steering"][key] == value for key, value in _PAPER.items())
+        and all(setting[key] == value for key, value in _PAPER.items())
     ):
         return set()
     return {

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 USES = (
     "dictionaries.architecture",
     "dictionaries.hook_point",
-    "steering.attribute_value",
+    "attribute_value()",
     "steering.tokens",
     "steering.error_term",
     "model.dtype as model_dtype",

@@ -19,7 +19,7 @@ USES = (
     "dictionaries.architecture",
     "dictionaries.hook_point",
     "steering.aggregate",
-    "steering.attribute_value",
+    "attribute_value()",
     "steering.balance",
     "steering.thresholds",
     "steering.tokens",

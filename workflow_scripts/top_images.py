@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 USES = (
     "dictionaries.architecture",
     "dictionaries.hook_point",
-    "steering.attribute_value",
+    "attribute_value()",
     "steering.balance",
     "explorer.split",
     "explorer.selected",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clipsteer.config.used import (
     Config,
+    attribute_value,
     dictionary_model,
     model_of,
     models,
@@ -16,7 +17,13 @@ from clipsteer.config.used import (
     typographic_models,
     worlds_of,
 )
-from clipsteer.data.forms import name_faults, option_faults
+from clipsteer.data.forms import (
+    NAMES,
+    name_faults,
+    option_faults,
+    spurious_values,
+    with_spurious,
+)
 from clipsteer.errors import close_match
 
 # The layout that each world is painted in.
@@ -44,6 +51,11 @@ def dataset_faults(config: Config, base: Path) -> Iterator[str]:
             yield from _painted_faults(dataset, f"datasets.{name}")
         yield from option_faults(f"datasets.{name}", dataset, _folder_of(dataset, base))
         yield from not_a_model(config, f"datasets.{name}.model", dataset["model"])
+        if "attribute_value" in dataset and not with_spurious(dataset):
+            yield (
+                f"datasets.{name}.attribute_value: has no effect on layout {dataset['layout']}, whose images have no "
+                "spurious attribute; remove it."
+            )
         if dataset["class_words"] != "files" and dataset["layout"] != "imagenet":
             yield (
                 f"datasets.{name}.class_words: has no effect on layout {dataset['layout']}, whose classes are called "
@@ -133,7 +145,22 @@ def table_faults(config: Config, table: str) -> Iterator[str]:
         if key not in datasets[table]:
             yield f"datasets.{table}.{key}: missing, but tables.{table} needs it."
     yield from name_faults(f"datasets.{table}", datasets[table])
+    yield from _value_faults(config, table)
     yield from _name_faults(config, "tables", table)
+
+
+def _value_faults(config: Config, table: str) -> Iterator[str]:
+    """A spurious value that no image of a table has, as far as that is known before images are looked at."""
+    dataset, (key, value) = config["datasets"][table], attribute_value(config, table)
+    values, own = spurious_values(dataset), f"datasets.{table}.attribute_value"
+    if values is not None and value >= values:
+        why = f"datasets.{table}.group_names has no other"
+        if dataset["layout"] in NAMES:
+            why = f"datasets.{table}.layout, {dataset['layout']}, has no other"
+        there = " or ".join(str(number) for number in range(values))
+        yield f"{key}: found {value}, expected {there}: {why}. " + (
+            "Correct it." if key == own else f"Correct it, or give {own}."
+        )
 
 
 def worth_faults(config: Config, dataset: str) -> Iterator[str]:

@@ -171,6 +171,15 @@ def is_photographed(dataset: Config) -> bool:
     return dataset["layout"] in PRINTED
 
 
+def attribute_value(config: Config, dataset: str) -> tuple[str, int]:
+    """The spurious value that a data set's table sets against all others, behind the dotted key that says it."""
+    key, whole = "attribute_value", config["steering"]
+    own = config["datasets"][dataset]
+    if key in own:
+        return f"datasets.{dataset}.{key}", int(own[key])
+    return f"steering.{key}", int(whole[key])
+
+
 def painted_count(dataset: Config, split: str) -> int:
     """Images of a split of a painted data set; 0 where the config names none."""
     count = dataset["painted"]["counts"].get(split, 0)

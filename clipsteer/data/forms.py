@@ -236,6 +236,19 @@ def _pair(dataset: Mapping[str, Any]) -> dict[str, Any]:
     return {key: options.get(key, own) for key, own in (("target", TARGET), ("spurious", SPURIOUS))}
 
 
+def with_spurious(dataset: Mapping[str, Any]) -> bool:
+    """Whether images of the data set's layout can have a spurious attribute."""
+    return dataset["layout"] in (*NAMES, "folder")
+
+
+def spurious_values(dataset: Mapping[str, Any]) -> int | None:
+    """How many values the spurious attribute has: two, or as the names say; None where these do not fit."""
+    if dataset["layout"] in NAMES:
+        return 2
+    classes, groups = (len(dataset.get(part, ())) for part in ("class_names", "group_names"))
+    return groups // classes if classes and groups >= 2 * classes and not groups % classes else None
+
+
 def name_faults(key: str, dataset: Mapping[str, Any]) -> Iterator[str]:
     """Class and group names that belong to other attributes or another layout, or are in another order.
 

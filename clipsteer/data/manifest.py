@@ -139,6 +139,19 @@ def group_counts(manifest: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def check_spurious(manifest: pl.DataFrame, value: int, key: str) -> None:
+    """Raises ClipsteerError where no image has the spurious value that the config `key` asks for.
+
+    Nothing is said of images without any labels.
+    """
+    there = manifest["spurious"].drop_nulls().unique().sort().to_list()
+    if there and value not in there:
+        raise ClipsteerError(
+            f"{key}, or without it steering.attribute_value: found {value}, expected a spurious value that images have "
+            f"({', '.join(map(str, there))}). Give {key} one of these."
+        )
+
+
 def split_rows(manifest: pl.DataFrame, split: str) -> pl.DataFrame:
     """The rows of a split that are extracted: all of train, the evaluated ones of the others."""
     if split not in SPLITS:

@@ -146,6 +146,12 @@ class Dataset(Section):
         default=Absent,
         allowed="four, different; for layout `folder` one per class and spurious value",
     )
+    attribute_value: Count = key(
+        "as `steering.attribute_value`, for this data set's table alone",
+        "build_manifest, select_features, fit_directions",
+        default=Absent,
+        allowed="whole, from 0; without it `steering.attribute_value`",
+    )
     class_words: Literal["files", "open_clip"] = key(
         "class names of `imagenet`: of `Labels.json` or `LOC_synset_mapping.txt`, else folders; "
         "or open_clip's of ImageNet-1k",

@@ -150,7 +150,7 @@ class Steering(Section):
     )
     attribute_value: Count = key(
         "spurious value of D_A; all others are D_notA",
-        f"{_SELECT}, fit_directions",
+        f"build_manifest, {_SELECT}, fit_directions",
         default=1,
     )
     thresholds: Thresholds

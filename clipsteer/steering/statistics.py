@@ -218,8 +218,8 @@ def refuse_one_sided(n_a: int, n_b: int, where: str) -> None:
     if n_a == 0 or n_b == 0:
         raise ClipsteerError(
             f"feature selection: {where} has {n_a} images with the spurious attribute and {n_b} "
-            "without; expected both, since Eq. 9 compares them. Check the training split's labels "
-            "and steering.attribute_value, or set steering.balance to none."
+            "without; expected both, since Eq. 9 compares them. Check the training split's labels and "
+            "attribute_value (of the data set, or else of steering), or set steering.balance to none."
         )
 
 

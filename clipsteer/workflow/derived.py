@@ -12,6 +12,7 @@ from typing import Any
 from clipsteer.config import grid
 from clipsteer.config.model import model_shape
 from clipsteer.config.used import (
+    attribute_value,
     is_photographed,
     model_of,
     typographic_dictionaries,
@@ -82,6 +83,16 @@ class Derived:
     def where_copied(self, wildcards: Any) -> int | None:
         """The seed, where there are augmented copies: nothing else is drawn."""
         return int(self._outline.config["seed"]) if self.copies(wildcards) else None
+
+    def attribute_value(self, wildcards: Any) -> int:
+        """The spurious value whose images are D_A: the data set's own, or that of all tables."""
+        return attribute_value(self._outline.config, wildcards.dataset)[1]
+
+    def attribute_needed(self, wildcards: Any) -> int | None:
+        """The same, which some image must have; None where no table compares it."""
+        return (
+            self.attribute_value(wildcards) if wildcards.dataset in self._outline.tables else None
+        )
 
     def unconcerned(self, wildcards: Any) -> dict[str, Sequence[str]]:
         """The attributes that edits are not meant to concern, with their prompts."""

@@ -124,6 +124,9 @@ def test_all_faults_at_once(config: dict[str, Any]) -> None:
         ("seed", -1, "at least 0"),
         ("datasets.celeba.templates", ["a photo"], "expected text with {} in it"),
         ("datasets.celeba.group_names", ["a", "b", "c"], "at least 4"),
+        ("datasets.celeba.attribute_value", -1, "at least 0"),
+        ("datasets.celeba.attribute_value", 2, "found 2, expected 0 or 1: datasets.celeba.layout"),
+        ("datasets.general.attribute_value", 0, "has no effect on layout imagenet, whose images"),
     ],
 )
 def test_each_fault(config: dict[str, Any], key: str, value: object, expected: str) -> None:
@@ -131,6 +134,34 @@ def test_each_fault(config: dict[str, Any], key: str, value: object, expected: s
     text = faults(config)
     assert expected in text
     assert key.rsplit(".", 1)[0] in text
+
+
+def test_each_table_has_a_spurious_value_that_its_images_have(config: dict[str, Any]) -> None:
+    """One number for all tables would not do for a folder of three values beside CelebA."""
+    put(config, "steering.attribute_value", 2)
+    text = faults(config)
+    assert "2 faults" in text
+    assert (
+        "steering.attribute_value: found 2, expected 0 or 1: datasets.celeba.layout, celeba, has no other. Correct it, "
+        "or give datasets.celeba.attribute_value." in text
+    )
+    put(config, "datasets.celeba.attribute_value", 0)
+    put(config, "tables.waterbirds", [])  # of data sets without a table nothing is asked
+    validate(config, BASE)
+    classes, places = ["cow", "ant"], ["air", "land", "sea"]
+    config["datasets"]["mine"] = {
+        **{"layout": "folder", "root": "docs", "templates": ["a photo of a {}."]},
+        **{"class_names": classes, "group_names": [f"{a} {p}" for a in classes for p in places]},
+    }
+    config["tables"]["mine"] = ["topk", "neurons"]
+    validate(config, BASE)
+    put(config, "datasets.mine.attribute_value", 3)
+    assert (
+        "datasets.mine.attribute_value: found 3, expected 0 or 1 or 2: datasets.mine.group_names has no other. Correct "
+        "it." in faults(config)
+    )
+    put(config, "datasets.mine.group_names", ["a", "b", "c", "d", "e"])  # which is told by itself
+    assert "1 fault" in faults(config)
 
 
 def test_slack_of_another_rule_is_refused(config: dict[str, Any]) -> None:

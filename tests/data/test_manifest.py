@@ -16,6 +16,7 @@ from clipsteer.data.labels import ROW_SCHEMA
 from clipsteer.data.manifest import (
     SCHEMA,
     build_manifest,
+    check_spurious,
     choose,
     group_counts,
     joined,
@@ -354,6 +355,19 @@ def test_groups_of_any_number_of_classes_and_spurious_values() -> None:
     one = [row for row in rows if row[2] == 0]
     with pytest.raises(ClipsteerError, match="found the target 0 on all rows"):
         build(one)
+
+
+def test_a_spurious_value_that_no_image_has_is_refused() -> None:
+    labels = {"split": ["train"] * 4, "target": [0, 0, 1, 1], "spurious": [0, 2, 0, 2]}
+    manifest = pl.DataFrame(labels)
+    for value in (0, 2):
+        check_spurious(manifest, value, "datasets.mine.attribute_value")
+    with pytest.raises(ClipsteerError, match=r"^datasets\.mine\.attribute_value, or .*steering\."):
+        check_spurious(manifest, 3, "datasets.mine.attribute_value")
+    with pytest.raises(ClipsteerError, match=r"found 1, expected .* \(0, 2\)\. Give datasets\."):
+        check_spurious(manifest, 1, "datasets.mine.attribute_value")
+    without = manifest.with_columns(spurious=pl.lit(None, pl.Int8))
+    check_spurious(without, 1, "datasets.mine.attribute_value")
 
 
 def test_very_many_groups_have_a_wider_number() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.report import paper
-from clipsteer.runner.run import Job, Runtime
-from workflow_scripts import best_per_layer
+from clipsteer.runner.run import Job, Run, Runtime
+from workflow_scripts import best_per_layer, make_table
 
 ROOT = Path(__file__).parents[2]
 SAES = ("vanilla", "topk64", "topk128", "celeba_topk64", "celeba_topk128")
@@ -44,6 +46,36 @@ def test_lookup(place: tuple[str, str, str, str, int], numbers: tuple[float, flo
 @pytest.mark.parametrize("name", ["Top K=64", "topk64", "topk_64", "top-k-64", "TopK64"])
 def test_spellings_of_a_name(name: str) -> None:
     assert paper.lookup("celeba", "strict", "targeted", name, 8) == (93.47, 81.11)
+
+
+@pytest.mark.parametrize(
+    ("changes", "of_it"),
+    [
+        ({}, {"topk_64"}),
+        ({"attribute_value": 0}, set()),
+        ({"steering": {**make_table._PAPER, "balance": "group"}}, set()),
+        ({"source": "painted"}, set()),
+    ],
+)
+def test_numbers_stand_beside_ours_only_in_the_papers_own_setting(
+    changes: dict[str, Any], of_it: set[str]
+) -> None:
+    dictionary = {
+        **{"name": "topk_64", "architecture": "topk", "hook_point": "resid_post", "painted": False},
+        **{"k": 64, "expansion": 64, "trained_on": "general"},
+    }
+    steering = {key: value for key, value in make_table._PAPER.items() if key != "attribute_value"}
+    recipe = {
+        **{"source": "real", "layout": "celeba", "dataset": "celeba", "papers_attributes": True},
+        **{"model_shape": [12, 768], "dictionaries": [dictionary], "attribute_value": 1},
+        **{"steering": steering, **changes},
+    }
+    run = SimpleNamespace(
+        recipe=recipe,
+        inputs={"evaluation/topk_64/layer_07": "blake3:0"},
+        json=lambda name: {"tokens_per_image": 50},
+    )
+    assert make_table._papers_own(cast(Run, run), 720) == of_it
 
 
 def test_tables_agree_with_each_other() -> None:

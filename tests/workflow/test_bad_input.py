@@ -266,6 +266,26 @@ def test_path_that_leaves_the_folder(fresh: WorkingCopy, tmp_path: Path) -> None
     nothing_done(fresh, target, "build_manifest")
 
 
+def test_a_spurious_value_that_no_image_has(fresh: WorkingCopy, tmp_path: Path) -> None:
+    """Before anything is extracted or trained: six group names allow for it, the manifest does not."""
+    root = tmp_path / "mine"
+    rows = []
+    for number, split in enumerate(("train", "val", "test")):
+        for target, spurious in ((0, 0), (0, 2), (1, 0), (1, 2)):
+            name = f"{split}{target}{spurious}.jpg"
+            write(root / name, photo("plain", 10 * number + 3 * target + spurious))
+            rows.append(f"{name},{split},{target},{spurious}\n")
+    write(root / "manifest.csv", "path,split,target,spurious\n" + "".join(rows))
+    own = folder_dataset({"root": str(root), "layout": "folder"})
+    own["datasets"]["mine"]["group_names"] = ["a", "b", "c", "d", "e", "f"]
+    target_file = f"{REFS}/mine/manifest.json"
+    outcome = fresh.run(target_file, config=own, cores=1)
+    outcome.refused(
+        "datasets.mine.attribute_value", "steering.attribute_value", "found 1", "(0, 2)"
+    )
+    nothing_done(fresh, target_file, "build_manifest")
+
+
 def folder_dataset(settings: dict[str, Any]) -> dict[str, Any]:
     """A data set of the user's own, with a table."""
     return {

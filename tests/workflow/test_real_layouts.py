@@ -274,7 +274,8 @@ def test_three_classes_and_three_spurious_values(
 ) -> None:
     """Names in the manifest: the table counts every group right, and D_A is one value against the rest.
 
-    Each test image at sea names its pair, the same animal in the air.
+    Each test image at sea names its pair, the same animal in the air. Another entry of the same folder asks for land:
+    what does not depend on that is made once.
     """
     rows = [
         {
@@ -293,7 +294,9 @@ def test_three_classes_and_three_spurious_values(
         "class_names": list(ANIMALS),
         "group_names": [f"{animal} {place}" for animal in ANIMALS for place in PLACES],
     }
-    tables = {"celeba": [], "waterbirds": [], "mine": ["celeba_topk", "neurons"]}
+    mine["datasets"]["ashore"] = {**mine["datasets"]["mine"], "attribute_value": 1}
+    both = {name: ["celeba_topk", "neurons"] for name in ("mine", "ashore")}
+    tables = {"celeba": [], "waterbirds": [], **both}
     dictionaries = {"celeba_topk": {"trained_on": "mine"}}
     steering = {"attribute_value": 2, "relaxed_drop": 100.0}
     del config["datasets"]
@@ -302,7 +305,7 @@ def test_three_classes_and_three_spurious_values(
         merged(mine, {"tables": tables, "dictionaries": dictionaries, "steering": steering}),
     )
     targets = ("results/mine_table.csv", "results/mine_baselines.csv", "results/mine_storage.csv")
-    fresh.run(*targets, config=config).ok()
+    fresh.run(*targets, "results/ashore_table.csv", config=config).ok()
 
     # of the manifest's rows, not of its numbers
     test = [row for row in rows if row["split"] == "test"]
@@ -317,13 +320,34 @@ def test_three_classes_and_three_spurious_values(
         fresh, outputs_of(fresh, f"{place}/statistics.json", "neurons/layer_01")["statistics"]
     )
     means = statistics["mean"].to_numpy().reshape(9, -1)  # as many images in each
+    differences = []
+    for name, value in (("mine", 2), ("ashore", 1)):
+        difference = means[value::3].mean(axis=0) - means[np.arange(9) % 3 != value].mean(axis=0)
+        differences.append(difference)
+        made = outputs_of(fresh, f"{name}/neurons/{BLOCK}/selection.json", "neurons/layer_01")
+        ranking, sweep = parquet(fresh, made["ranking"]), parquet(fresh, made["sweep"])
+        np.testing.assert_allclose(
+            ranking["difference"].to_numpy(), difference[ranking["feature"].to_numpy()], atol=1e-9
+        )
+        sizes = [int((difference > tau).sum()) for tau in sweep["threshold"]]
+        assert sweep["n_features"].to_list() == sizes
+        assert max(sizes) > 0
+        note = f"D_A: images with the spurious value {value} of 0 to 2"
+        assert note in (fresh.folder / f"results/{name}_table.md").read_text()
+    assert np.abs(differences[0] - differences[1]).max() > 0.01
     sets = pl.read_csv(fresh.folder / "results/mine_feature_sets.csv").filter(dictionary="neurons")
-    difference = means[2::3].mean(axis=0) - means[np.arange(9) % 3 != 2].mean(axis=0)
     filled = sets.drop_nulls("feature")
     assert len(filled)
     np.testing.assert_allclose(
-        filled["difference"].to_numpy(), difference[filled["feature"].to_numpy()], atol=1e-9
+        filled["difference"].to_numpy(), differences[0][filled["feature"].to_numpy()], atol=1e-9
     )
+    for pointer, member in (
+        *((f"activations/{split}/shards.json", "all") for split in ("train", "validation", "test")),
+        (f"celeba_topk/{BLOCK}/statistics.json", "celeba_topk/layer_01"),
+        (f"neurons/{BLOCK}/statistics.json", "neurons/layer_01"),
+    ):
+        one, other = (outputs_of(fresh, f"{name}/{pointer}", member) for name in both)
+        assert one == other, pointer
     table = pl.read_csv(fresh.folder / "results/mine_table.csv", infer_schema_length=None).filter(
         (pl.col("dictionary") == "neurons") & (pl.col("ablation") == "targeted")
     )
@@ -348,7 +372,3 @@ def test_three_classes_and_three_spurious_values(
         effect = np.mean((pairs.to_numpy() - margins.to_numpy())[mine] ** 2) ** 0.5
         assert baselines[f"true_effect_{c}"][0] == pytest.approx(effect, abs=1e-4)
     assert "recovery, bee" in (fresh.folder / "results/mine_baselines.md").read_text()
-    assert (
-        "D_A: images with the spurious value 2 of 0 to 2"
-        in (fresh.folder / "results/mine_table.md").read_text()
-    )

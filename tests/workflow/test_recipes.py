@@ -191,6 +191,21 @@ def test_a_key_reaches_the_steps_that_its_page_names(key: str) -> None:
     assert found == expected
 
 
+@pytest.mark.usefixtures("one_code")
+def test_a_data_sets_own_spurious_value_reaches_its_steps_alone() -> None:
+    """As the one of all tables does; and the same number written out changes nothing."""
+    path = ("datasets", "celeba", "attribute_value")
+    jobs = changed(path, 0)
+    everywhere = changed(("steering", "attribute_value"), 0)
+    assert jobs == [job for job in everywhere if dict(job[1])["dataset"] == "celeba"] != []
+    assert {step for step, _ in jobs} >= SAID["datasets.<name>.attribute_value"]
+    assert changed(path, 1) == []
+    own = outline({"datasets": {"celeba": {"attribute_value": 0}}})
+    recipe = json.loads(Recipes(own).of("make_table")(wildcards(dataset="celeba")))["config"]
+    assert recipe["attribute_value"] == 0
+    assert "attribute_value" not in recipe["steering"]
+
+
 def test_all_keys_of_the_default_are_looked_at() -> None:
     assert KEYS.keys() >= OTHERWISE
     assert AFTER.keys() <= KEYS.keys()
