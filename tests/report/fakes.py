@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,33 +18,49 @@ HARDEST = 3  # the group that the baseline is weak on
 SAES = {"vanilla": "general", "topk64": "general", "celeba_topk64": "celeba"}
 
 
-def fake_images(per_group: int = 60, seed: int = 0) -> pl.DataFrame:
-    """Balanced groups; the baseline is weak on group 3."""
+def fake_images(
+    per_group: int = 60,
+    seed: int = 0,
+    shares: Sequence[float] = (0.95, 0.92, 0.9, 0.35),
+    n_spurious: int = 2,
+) -> pl.DataFrame:
+    """Balanced groups; the baseline tells `shares` of them right, and is weak on group 3."""
     rng = np.random.default_rng(seed)
-    group = np.repeat(np.arange(4), per_group)
-    target = group // 2
-    right = rng.random(len(group)) < np.array([0.95, 0.92, 0.9, 0.35])[group]
+    group = np.repeat(np.arange(len(shares)), per_group)
+    target = group // n_spurious
+    right = rng.random(len(group)) < np.array(shares)[group]
     return pl.DataFrame(
         {
             "index": np.arange(len(group)),
             "target": target.astype(np.int8),
-            "spurious": (group % 2).astype(np.int8),
+            "spurious": (group % n_spurious).astype(np.int8),
             "group": group.astype(np.int8),
-            "baseline": np.where(right, target, 1 - target).astype(np.int8),
+            "baseline": np.where(right, target, _another(target)).astype(np.int8),
         }
     )
 
 
+def _another(target: np.ndarray) -> np.ndarray:
+    """A wrong class for each image: the next one."""
+    return (target + 1) % (target.max() + 1)
+
+
 def _row(
-    images: pl.DataFrame, layer: int, name: str, kind: str, condition: str, seed: int | None
+    images: pl.DataFrame,
+    layer: int,
+    name: str,
+    kind: str,
+    condition: str,
+    seed: int | None,
+    hardest: int,
 ) -> dict[str, Any]:
     strength = {"targeted": 0.45, "random": 0.04}[kind] * (0.25 if name == "neurons" else 1.0)
     strength *= np.exp(-((layer - 3) ** 2) / 4) * (1.3 if condition == "relaxed" else 1.0)
     rng = np.random.default_rng([layer, len(name), kind == "random", seed or 0])
     base, target = images["baseline"].to_numpy(), images["target"].to_numpy()
-    mend = (rng.random(len(base)) < strength) & (images["group"].to_numpy() == 3)
+    mend = (rng.random(len(base)) < strength) & (images["group"].to_numpy() == hardest)
     spoil = rng.random(len(base)) < 0.01
-    found = np.where(mend, target, np.where(spoil, 1 - target, base))
+    found = np.where(mend, target, np.where(spoil, _another(target), base))
     return {
         "hook_point": "resid_post",
         "layer": layer,
@@ -62,10 +79,12 @@ def _row(
     }
 
 
-def fake_ablations(images: pl.DataFrame, layers: int = 6, seeds: int = 3) -> pl.DataFrame:
+def fake_ablations(
+    images: pl.DataFrame, layers: int = 6, seeds: int = 3, hardest: int = HARDEST
+) -> pl.DataFrame:
     """Every layer and dictionary, targeted once and random `seeds` times, both conditions."""
     rows = [
-        _row(images, layer, name, kind, condition, seed)
+        _row(images, layer, name, kind, condition, seed, hardest)
         for layer in range(layers)
         for name in [*SAES, "neurons"]
         for condition in ("strict", "relaxed")
@@ -78,7 +97,8 @@ def fake_ablations(images: pl.DataFrame, layers: int = 6, seeds: int = 3) -> pl.
 
 def counts_of(images: pl.DataFrame, predictions: list[int]) -> dict[str, list[int]]:
     """Correct predictions and images by group, image by image."""
-    correct, number = [0] * len(GROUPS), [0] * len(GROUPS)
+    n_groups = max(len(GROUPS), *(group + 1 for group in images["group"]))
+    correct, number = [0] * n_groups, [0] * n_groups
     for image, prediction in zip(images.iter_rows(named=True), predictions, strict=True):
         number[image["group"]] += 1
         correct[image["group"]] += prediction == image["target"]
