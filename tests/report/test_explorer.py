@@ -131,6 +131,34 @@ def test_the_list_has_every_feature_of_every_place(page: Page) -> None:
     assert index["n_images"] == N_IMAGES
 
 
+def test_nine_groups_have_their_names_and_numbers() -> None:
+    """Of three classes and three spurious values; one has no image in the split that is shown."""
+    names = [f"{who} {where}" for who in ("cow", "ant", "bee") for where in ("air", "land", "sea")]
+    there = [g for g in range(9) if g != 4]
+    groups = [there[i % 8] for i in range(N_IMAGES)]
+    place = places()[0]
+    rng = np.random.default_rng(1)
+    n = place.features.height
+    means, fires = rng.exponential(1.0, (n, 9)), rng.integers(0, 7, (n, 9))
+    features = place.features.with_columns(
+        images=pl.Series([[40, 10, 30, 5, 7, 90, 2, 11, 3]] * n),
+        means=pl.Series(means.tolist()),
+        fires=pl.Series(fires.tolist()),
+    )
+    images, about = IMAGES._replace(groups=groups), ABOUT._replace(group_names=names)
+    found = Page(feature_page([place._replace(features=features)], images, about, 60))
+    index = found.blocks["index"]
+    assert index["groups"] == names
+    assert index["train_images"] == [40, 10, 30, 5, 7, 90, 2, 11, 3]
+    assert index["group_images"] == [groups.count(g) for g in range(9)]
+    assert index["group_images"][4] == 0
+    assert index["group_of"] == [groups[IMAGES.files.index(file)] for file in index["files"]]
+    for row, feature in enumerate(place.features["feature"]):
+        detail = found.blocks["place-0"][str(feature)]
+        assert detail["m"] == pytest.approx(means[row].tolist(), rel=1e-2)
+        assert detail["f"] == fires[row].tolist()
+
+
 def test_examples_carry_their_values_and_their_patches(page: Page) -> None:
     index, seen = page.blocks["index"], 0
     kinds = {"top": 0, "random": 1}

@@ -57,6 +57,34 @@ def test_the_images_shown_are_the_medians() -> None:
     ]
 
 
+def test_the_images_shown_of_three_classes_with_three_values() -> None:
+    """The true class's share counts, whichever it is; one more image of the group that is worst, turned right."""
+    rng = np.random.default_rng(2)
+    groups = np.tile(np.arange(9), 5)
+    targets = groups // 3
+    before, after = (rng.dirichlet(np.ones(3), 45).astype(np.float32) for _ in range(2))
+    found = Edited(before, after, np.zeros((45, 1), np.float32), np.zeros((45, 0), np.float32))
+
+    def median(rows: list[int]) -> int:
+        changes = {row: float(after[row, targets[row]] - before[row, targets[row]]) for row in rows}
+        return sorted(rows, key=changes.__getitem__)[(len(rows) - 1) // 2]
+
+    for hardest in (5, 7):
+        turned = [
+            row
+            for row in range(45)
+            if groups[row] == hardest
+            and before[row].argmax() != targets[row]
+            and after[row].argmax() == targets[row]
+        ]
+        assert turned
+        expected = [median(turned)]
+        expected += [median([r for r in range(45) if groups[r] == g]) for g in range(9)]
+        chosen = chosen_images(found, targets, groups, hardest)
+        assert [one.image for one in chosen] == expected
+        assert [one.why for one in chosen] == ["turned right"] + 9 * ["median of its group"]
+
+
 def test_the_figure_is_the_same_bytes_again(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [
