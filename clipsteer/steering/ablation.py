@@ -29,7 +29,9 @@ from clipsteer.steering.intervention import (
     StreamEdit,
     add_block,
     feature_index,
+    in_stream,
     origin_and_code,
+    weighted_sum,
 )
 
 # A whole code (images, tokens, m) in float32, which Top-K needs, stays below this.
@@ -72,11 +74,7 @@ def predict_sets(
 
     def changes(code: torch.Tensor, back: torch.Tensor) -> Iterator[torch.Tensor | None]:
         for place in places:
-            total: torch.Tensor | None = None
-            for start in range(0, len(place), SUM_BLOCK):
-                part = place[start : start + SUM_BLOCK]
-                total = add_block(total, code.index_select(1, part), back[part])
-            yield total
+            yield weighted_sum(code, back, place)
 
     found = _ablated(evaluator, columns.to(device), changes, len(rows), False, progress)
     of = {name: found.edited[rows.index(row)] for name, row in first.items()}
@@ -149,7 +147,7 @@ def predict_edits(
             x: torch.Tensor, base: torch.Tensor
         ) -> tuple[torch.Tensor, Iterator[torch.Tensor]]:
             edited = (edit.apply(x, evaluator.tokens) for edit in applied)
-            return base, (y if base is x else base + (y - x) for y in edited)
+            return base, (in_stream(y, x, base) for y in edited)
 
         found = evaluator.predict(streams, len(applied), progress=progress)
         if resumed is None:
@@ -225,14 +223,12 @@ def _prepare(
     error_term: ErrorTerm,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Unedited activations (n, T, d) and the code of the edited tokens (rows, |columns|)."""
-    n, _, d = x.shape
-    rows = x[:, span].reshape(-1, d)
-    if not len(rows):
+    part = x[:, span]
+    if not part.numel():
         return base, x.new_zeros(0, len(columns))
-    rebuilt, code = origin_and_code(rows, dictionary, columns, error_term)
+    rebuilt, code = origin_and_code(part.flatten(0, 1), dictionary, columns, error_term)
     if error_term == "drop":
-        moved = rebuilt.reshape(n, -1, d)
-        origin = base.clone()
-        origin[:, span] = moved if base is x else base[:, span] + (moved - x[:, span])
-        base = origin
+        moved = in_stream(rebuilt.reshape(part.shape), part, part if base is x else base[:, span])
+        base = base.clone()
+        base[:, span] = moved
     return base, code

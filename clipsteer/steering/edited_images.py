@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clipsteer.backbones.device import one_thread
 from clipsteer.backbones.tokens import token_span
 from clipsteer.steering.image_views import Site
-from clipsteer.steering.intervention import edit
+from clipsteer.steering.intervention import edit, in_stream
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,10 +58,7 @@ def edited_images(
     parts = []
     for start in range(0, count, _BATCH):
         numbers = range(start, min(start + _BATCH, count))
-        pixels = model.pixels([image(number) for number in numbers])
-        embeddings, kept = model.run(pixels, sorted({site.hook_point, "resid_post"}))
-        x = kept[site.hook_point][site.layer].float()
-        stream = kept["resid_post"][site.layer].float()
+        embeddings, x, stream = site.passed([image(number) for number in numbers])
         span = token_span(site.tokens, x.shape[1])
         with torch.inference_mode(), one_thread():
             there = edit(x, dictionary, features, tokens=site.tokens, error_term=site.error_term)
@@ -69,8 +66,7 @@ def edited_images(
             part = x[:, span]
             code = dictionary.encode_columns(part.reshape(-1, x.shape[2]), columns)
             code = code.reshape(*part.shape[:2], len(columns))
-            own = site.hook_point == "resid_post"  # else its change is added to the stream
-            after = model.resume(site.layer, there if own else stream + (there - x))
+            after = model.resume(site.layer, in_stream(there, x, stream))
         if model.cls is not None:
             moved = moved[:, [t for t in range(moved.shape[1]) if t != model.cls]]
         found = (

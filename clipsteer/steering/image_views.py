@@ -24,7 +24,13 @@ from clipsteer.backbones.tokens import Tokens, token_span
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.dictionaries.tokens import suited
 from clipsteer.steering.controls import random_orders
-from clipsteer.steering.intervention import ErrorTerm, origin_and_code, weighted_sum
+from clipsteer.steering.intervention import (
+    ErrorTerm,
+    in_stream,
+    origin_and_code,
+    replaced,
+    weighted_sum,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,6 +53,13 @@ class Site:
     hook_point: str
     tokens: Tokens = "all"
     error_term: ErrorTerm = "keep"
+
+    def passed(self, images: Sequence[Image]) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings (n, p) of images, x (n, T, d) at the hook point, and resid_post, x itself where that is it."""
+        points = sorted({self.hook_point, "resid_post"})
+        embeddings, kept = self.model.run(self.model.pixels(images), points)
+        found = {point: kept[point][self.layer].float() for point in points}
+        return embeddings, found[self.hook_point], found["resid_post"]
 
 
 @dataclass(frozen=True)
@@ -148,7 +161,7 @@ def image_views(
 class _Passed:
     """What a forward pass of all images left.
 
-    `x` (N, T, d) at the hook point, `stream` (N, T, d) behind the layer, the same where the hook point is
+    `x` (N, T, d) at the hook point, `stream` (N, T, d) behind the layer, x itself where the hook point is
     `resid_post`; `probabilities` (N, K).
     """
 
@@ -156,17 +169,19 @@ class _Passed:
     stream: Tensor
     probabilities: Tensor
 
+    def one(self, number: int) -> tuple[Tensor, Tensor]:
+        """`x` and `stream` of one image, each (1, T, d)."""
+        x = self.x[number : number + 1]
+        return x, x if self.stream is self.x else self.stream[number : number + 1]
+
 
 def _passed(site: Site, images: Sequence[Image]) -> _Passed:
-    model = site.model
-    x, streams, shares = [], [], []
+    parts = []
     for start in range(0, len(images), _BATCH):
-        pixels = model.pixels(images[start : start + _BATCH])
-        embeddings, kept = model.run(pixels, sorted({site.hook_point, "resid_post"}))
-        x.append(kept[site.hook_point][site.layer].float())
-        streams.append(kept["resid_post"][site.layer].float())
-        shares.append(model.probabilities(embeddings, site.head).cpu())
-    return _Passed(torch.cat(x), torch.cat(streams), torch.cat(shares))
+        embeddings, x, stream = site.passed(images[start : start + _BATCH])
+        parts.append((x, stream, site.model.probabilities(embeddings, site.head).cpu()))
+    x, stream, shares = (torch.cat(part) for part in zip(*parts, strict=True))
+    return _Passed(x, x if site.hook_point == "resid_post" else stream, shares)
 
 
 def _code(site: Site, x: Tensor) -> Tensor:
@@ -215,21 +230,19 @@ def _probabilities(
 
     An empty set is no intervention at all, as in `clipsteer.steering.ablation`.
     """
-    x, stream = whole.x[number], whole.stream[number]
+    x, stream = whole.one(number)
     filled = [edit for edit in edits if len(edit)]
     if not filled:
         return [whole.probabilities[number].tolist() for _ in edits]
     dictionary = suited(site.dictionary.to(x.device), site.model.cls)
-    span = token_span(site.tokens, len(x))
+    span = token_span(site.tokens, x.shape[1])
     columns = torch.tensor(sorted({j for edit in filled for j in edit}), device=x.device)
-    origin, code = origin_and_code(x[span], dictionary, columns, site.error_term)
-    edited = []
+    origin, code = origin_and_code(x[0, span], dictionary, columns, site.error_term)
+    directions, edited = dictionary.directions(columns), []
     for edit in filled:
         at = torch.searchsorted(columns, torch.tensor(edit, device=x.device))
-        change = weighted_sum(-code.index_select(1, at), dictionary.directions(columns[at]))
-        changed = x.clone()
-        changed[span] = origin if change is None else origin + change
-        edited.append(changed if site.hook_point == "resid_post" else stream + (changed - x))
-    embeddings = site.model.resume(site.layer, torch.stack(edited))
+        changed = replaced(x, span, origin, weighted_sum(-code, directions, at))
+        edited.append(in_stream(changed, x, stream))
+    embeddings = site.model.resume(site.layer, torch.cat(edited))
     shares = iter(site.model.probabilities(embeddings, site.head).cpu().tolist())
     return [next(shares) if len(edit) else whole.probabilities[number].tolist() for edit in edits]

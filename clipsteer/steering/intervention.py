@@ -159,14 +159,28 @@ def edit(
     """
     columns = feature_index(features, dictionary.m, x.device)
     span = token_span(tokens, x.shape[1])
-    n, d = x.shape[0], x.shape[2]
     if span.start == span.stop or (len(columns) == 0 and error_term == "keep"):
         return x
-    origin, code = origin_and_code(x[:, span].reshape(-1, d), dictionary, columns, error_term)
-    change = weighted_sum(strength - code, dictionary.directions(columns))
+    origin, code = origin_and_code(x[:, span].flatten(0, 1), dictionary, columns, error_term)
+    return replaced(x, span, origin, weighted_sum(strength - code, dictionary.directions(columns)))
+
+
+def replaced(
+    x: torch.Tensor, span: slice, origin: torch.Tensor, change: torch.Tensor | None
+) -> torch.Tensor:
+    """x (n, T, d) with origin + change (rows, d), of all images' tokens in `span`, in their place; no change: None."""
     result = x.clone()
-    result[:, span] = (origin if change is None else origin + change).reshape(n, -1, d)
+    moved = origin if change is None else origin + change
+    result[:, span] = moved.reshape(len(x), -1, x.shape[2])
     return result
+
+
+def in_stream(edited: torch.Tensor, x: torch.Tensor, stream: torch.Tensor) -> torch.Tensor:
+    """resid_post once x at the hook point has become `edited`, all (..., d), with `stream` what it was.
+
+    x itself is the stream where the hook point is `resid_post`; else its change is added.
+    """
+    return edited if stream is x else stream + (edited - x)
 
 
 def origin_and_code(
@@ -181,12 +195,21 @@ def origin_and_code(
     raise ValueError(f"error_term must be 'keep' or 'drop', not {error_term!r}")
 
 
-def weighted_sum(weights: torch.Tensor, directions: torch.Tensor) -> torch.Tensor | None:
-    """weights (r, k), directions (k, d) -> their product (r, d), block by block; None for k = 0."""
+def weighted_sum(
+    weights: torch.Tensor, directions: torch.Tensor, taken: torch.Tensor | None = None
+) -> torch.Tensor | None:
+    """weights (r, k), directions (k, d) -> their product (r, d), block by block; None for k = 0.
+
+    Of those features alone that are `taken` (int64), where that is given, and in its order.
+    """
     total: torch.Tensor | None = None
-    for start in range(0, weights.shape[1], SUM_BLOCK):
-        stop = start + SUM_BLOCK
-        total = add_block(total, weights[:, start:stop], directions[start:stop])
+    for start in range(0, weights.shape[1] if taken is None else len(taken), SUM_BLOCK):
+        part = slice(start, start + SUM_BLOCK)
+        if taken is None:
+            block = weights[:, part], directions[part]
+        else:
+            block = weights.index_select(1, taken[part]), directions[taken[part]]
+        total = add_block(total, *block)
     return total
 
 

@@ -20,7 +20,18 @@ from clipsteer.steering.intervention import (
     predict_readout,
     projection,
 )
-from tests.steering.test_ablation import CLASSES, D, N, Network, data, evaluating, make
+from tests.steering.test_ablation import (
+    CLASSES,
+    KINDS,
+    D,
+    N,
+    Network,
+    T,
+    batches,
+    data,
+    evaluating,
+    make,
+)
 
 TOKENS: list[Tokens] = ["all", "spatial", "cls"]
 RANK = 2
@@ -116,6 +127,46 @@ def test_a_feature_edit_is_what_predict_sets_does(kind: str, error_term: Any) ->
     other = evaluating(make(kind), network, x, error_term=error_term)
     for asked in (of, other):
         np.testing.assert_array_equal(predict_edits(asked, edits).edited, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tokens", TOKENS)
+@pytest.mark.parametrize("error_term", ["keep", "drop"])
+@pytest.mark.parametrize("hook", ["resid_post", "mlp_out"])
+def test_an_ablated_stream_is_what_apply_gives(
+    kind: str, tokens: Tokens, error_term: Any, hook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit at `resid_post`, with the same features encoded: ascending ones, in batches of the same images."""
+    monkeypatch.setattr("clipsteer.steering.intervention.SUM_BLOCK", 3)
+    dictionary, x = make(kind), data()
+    base = None if hook == "resid_post" else data(9)
+    stream = np.dtype(f"V{T * D * 4}")  # a "class" is all that the forward pass resumes from
+    of = evaluating(
+        *(dictionary, Network(), x),
+        base=base,
+        tokens=tokens,
+        error_term=error_term,
+        embed=lambda edited: edited.flatten(1),
+        classify=lambda edited: edited.numpy().view(stream)[:, 0],
+        reads=stream,
+    )
+    for size in (1, 5, dictionary.m):
+        features = np.sort(np.random.default_rng(size).permutation(dictionary.m)[:size])
+        edit = FeatureEdit(dictionary, features, error_term=error_term)
+        (found,) = predict_sets(of, [features]).edited
+        expected = []
+        for _, hook_batch, base_batch in batches(x, base=base):
+            at_hook = torch.from_numpy(hook_batch.astype(np.float32))
+            after = edit.apply(at_hook, tokens)
+            if base_batch is not None:
+                after = torch.from_numpy(base_batch.astype(np.float32)) + (after - at_hook)
+            expected.append(after)
+        wanted = torch.cat(expected).numpy()
+        # of `mlp_out` the change itself is added to the stream; apply has it as a difference, rounded twice more
+        largest = 0.0 if base is None else 4 * np.finfo(np.float32).eps * abs(wanted).max()
+        edited = found.copy().view(np.float32).reshape(wanted.shape)
+        np.testing.assert_allclose(edited, wanted, rtol=0, atol=largest)
+        assert (edited != (x if base is None else base)).any()
 
 
 def test_images_that_no_edit_changes_are_evaluated_once() -> None:
