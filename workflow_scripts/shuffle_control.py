@@ -45,20 +45,24 @@ def plan(job: Job) -> dict[str, Action]:
 
 
 def compute(run: Run) -> None:
+    from dataclasses import replace
+
     from clipsteer.backbones.tokens import refuse_without_cls
     from clipsteer.dictionaries.tokens import its_own
-    from clipsteer.steering.ablation import predict_prefixes, predict_sets
+    from clipsteer.steering.ablation import predict_edits
+    from clipsteer.steering.baselines import Trial, stream_edits
     from clipsteer.steering.choose import rules
     from clipsteer.steering.controls import shuffled_labels
     from clipsteer.steering.counts import count_groups
-    from clipsteer.steering.inputs import AblationSetting
-    from clipsteer.steering.selection import nested_sets, select, sweep_frame, threshold_grid
+    from clipsteer.steering.inputs import AblationSetting, chosen_on
+    from clipsteer.steering.selection import nested_sets, threshold_grid
     from clipsteer.steering.statistics import feature_statistics, label_differences
     from clipsteer.tables import read_parquet
 
     recipe = run.recipe
     validation, test = AblationSetting(run, "validation/"), AblationSetting(run, "test/")
-    evaluator = validation.evaluator
+    choice = chosen_on(validation, rules(recipe))
+    evaluator = choice.evaluator
     train = read_parquet(run.blob("train/labels"))
     in_a = (train["spurious"] == recipe["attribute_value"]).to_numpy()
     reader = open_reader(run, "train/activations")
@@ -75,37 +79,28 @@ def compute(run: Run) -> None:
         progress=progress,
     )
     progress.finish()
-    labels = validation.targets, validation.groups, validation.grouping.n_groups
-    unmodified = count_groups(validation.baseline, *labels)
-    chosen = []
+    trials = list[Trial]()
     progress = run.progress(recipe["shuffles"], "shuffles")
     for difference in label_differences(statistics, balance=recipe["balance"]):
         sweep = nested_sets(difference, threshold_grid(**recipe["thresholds"]))
-        found = predict_prefixes(evaluator, sweep.order, sweep.distinct)
-        frame, baseline = (
-            sweep_frame(sweep, found.edited, *labels),
-            count_groups(found.resumed, *labels),
-        )
-        chosen += [
-            (condition, select(frame, baseline, sweep.order, rule))
-            for condition, rule in rules(recipe).items()
-        ]
+        trials += choice.of_sweep("shuffled", recipe["balance"], sweep)
         progress(1)
     progress.finish()
-    sets = [selection.features for _, selection in chosen]
-    progress = run.progress(test.evaluator.passes * test.n_images, "images", ("sets", len(sets)))
-    predictions = predict_sets(test.evaluator, sets, progress).edited
+    edits = stream_edits(trial.option for trial in trials)
+    progress = run.progress(test.evaluator.passes * test.n_images, "images", ("sets", len(edits)))
+    on_test = replace(test.evaluator, dictionary=evaluator.dictionary)
+    predictions = predict_edits(on_test, edits, progress).edited
     progress.finish()
     labels = test.targets, test.groups, validation.grouping.n_groups
     made: dict[str, Any] = {
-        "unmodified": {"counts": unmodified.as_dict()},
+        "unmodified": {"counts": choice.counts(validation.baseline).as_dict()},
         "test": count_groups(test.baseline, *labels).as_dict(),
     }
-    for (condition, selection), row in zip(chosen, predictions, strict=True):
-        made.setdefault(condition, []).append(
+    for trial, row in zip(trials, predictions, strict=True):
+        made.setdefault(str(trial.condition), []).append(
             {
-                "n_features": selection.n_features,
-                "counts": selection.counts.as_dict(),
+                "n_features": trial.option.n_features,
+                "counts": trial.counts.as_dict(),
                 "test": count_groups(row, *labels).as_dict(),
             }
         )

@@ -44,18 +44,16 @@ def compute(run: Run) -> None:
     from safetensors.torch import load
 
     from clipsteer.activations.inputs import open_backbone
-    from clipsteer.backbones.tokens import tokens_meant
     from clipsteer.data.source import ImageSource
     from clipsteer.dictionaries.inputs import named_in, open_dictionary
-    from clipsteer.dictionaries.tokens import edited, suited
+    from clipsteer.dictionaries.tokens import suited
     from clipsteer.report.storage import Row, storage_table
     from clipsteer.report.table import csv_text
     from clipsteer.steering.ablation import predict_sets
     from clipsteer.steering.choose import CONDITIONS
-    from clipsteer.steering.evaluator import Evaluator
     from clipsteer.steering.feature_set import FeatureSet
     from clipsteer.steering.heads import Heads
-    from clipsteer.steering.inputs import resumed_behind
+    from clipsteer.steering.inputs import resumed_evaluator
     from clipsteer.steering.live import LiveActivations
     from clipsteer.tables import read_parquet
 
@@ -89,15 +87,12 @@ def compute(run: Run) -> None:
         selection = run.json(f"selection/{member}")
         chosen = [FeatureSet.from_dict(selection[condition]).features for condition in CONDITIONS]
         dictionary = open_dictionary(run, tower.width, device, f"dictionary/{member}")
-        dictionary = suited(dictionary, tower.cls)
-        evaluator = Evaluator(
-            dictionary,
+        evaluator = resumed_evaluator(
+            tower,
+            suited(dictionary, tower.cls),
             partial(live.batches, hook_point, layer),
-            partial(tower.resume, resumed_behind(hook_point, layer)),
             heads.codes,
-            edited(tokens_meant(recipe["tokens"], tower.cls), dictionary),
-            recipe["error_term"],
-            device,
+            {**recipe, "hook_point": hook_point, "layer": layer},
         )
         resumed, ablated = predict_sets(evaluator, chosen)
         targeted = read_parquet(run.blob(f"ablation/{member}")).filter(ablation="targeted")

@@ -29,9 +29,10 @@ from clipsteer.backbones.weights import SAFETENSORS, relevant_files, weight_file
 from clipsteer.backbones.zero_shot import zero_shot_logits
 from clipsteer.defences.descent import Descent, descend, stream
 from clipsteer.defences.evaluating import PATCHING, SCHEMA
-from clipsteer.defences.setting import BATCH_IMAGES, Images
+from clipsteer.defences.setting import Images
 from clipsteer.defences.tuning import Trials
 from clipsteer.steering.counts import GroupCounts
+from clipsteer.steering.inputs import BATCH_IMAGES
 from clipsteer.steering.pairs import margins
 
 _STREAM = 33  # first word of the key of what is drawn here

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from clipsteer.activations.inputs import array_inputs, array_name, open_reader
 from clipsteer.dictionaries.inputs import open_dictionary
+from clipsteer.steering.inputs import resumed_evaluator, stored_batches
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from clipsteer.defences.descent import Pairs
     from clipsteer.dictionaries.base import Dictionary
     from clipsteer.runner.step import Job, Run
-    from clipsteer.steering.evaluator import Batch, Evaluator
+    from clipsteer.steering.evaluator import Evaluator
 
-BATCH_IMAGES = 100
-"""Images of a resumed pass."""
 BLOCK_IMAGES = 64
 """Images of a block of sums."""
 
@@ -157,37 +155,12 @@ class Place:
         self, view: str, classify: Callable[[torch.Tensor], np.ndarray], reads: Any = None
     ) -> Evaluator:
         """What predicts a view's images under edits here."""
-        import numpy as np
-
-        from clipsteer.backbones.tokens import tokens_meant
-        from clipsteer.dictionaries.tokens import edited
-        from clipsteer.steering.evaluator import Evaluator
-        from clipsteer.steering.inputs import resumed_behind
-
-        recipe, key = self.run.recipe, "typographic.tokens"
-        behind = resumed_behind(recipe["hook_point"], recipe["layer"])
-        read = self.tower.tokens_read(behind)
-        reader = self.reader(view)
-        base = open_reader(self.run, f"{view}/resid_post") if self._has_base(view) else None
-
-        def batches() -> Iterator[Batch]:
-            for start, x in reader.batches(BATCH_IMAGES):
-                below = base.read(start, start + len(x))[:, read] if base else None
-                yield start, x[:, read], below
-
-        return Evaluator(
-            self.dictionary,
-            batches,
-            partial(self.tower.resume, behind),
-            classify,
-            edited(tokens_meant(recipe["tokens"], self.tower.cls, key), self.dictionary, key),
-            "keep",
-            self.tower.device,
-            np.dtype(np.int32) if reads is None else reads,
+        batches = stored_batches(self.run, self.tower, self.reader(view), f"{view}/")
+        settings = {**self.run.recipe, "error_term": "keep"}
+        found = resumed_evaluator(
+            self.tower, self.dictionary, batches, classify, settings, "typographic.tokens"
         )
-
-    def _has_base(self, view: str) -> bool:
-        return any(name.startswith(f"{view}/resid_post/") for name in self.run.inputs)
+        return found if reads is None else replace(found, reads=reads)
 
 
 def both(run: Run, clean: str, attacked: str) -> Batches:

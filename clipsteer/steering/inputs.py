@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clipsteer.activations.inputs import array_inputs, open_reader
 from clipsteer.dictionaries.inputs import dictionary_inputs, open_dictionary
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
+    from clipsteer.activations.reader import ActivationReader
+    from clipsteer.backbones.base import Backbone
     from clipsteer.dictionaries.base import Dictionary
     from clipsteer.runner.step import Job, Run
     from clipsteer.steering.baselines import Trial, Validation
     from clipsteer.steering.choose import Condition, Rule
-    from clipsteer.steering.evaluator import Batch
+    from clipsteer.steering.evaluator import Batch, Classify, Evaluator
     from clipsteer.steering.unconcerned import Unconcerned
 
 # Images per resumed forward pass. Every pass has this shape, so that predictions do not depend on
@@ -61,6 +63,53 @@ def ablation_inputs(
 def resumed_behind(hook_point: str, layer: int) -> int:
     """The layer behind which the forward pass resumes once a hook point of `layer` is edited."""
     return layer
+
+
+def resumed_evaluator(
+    backbone: Backbone,
+    dictionary: Dictionary,
+    batches: Callable[[], Iterable[Batch]],
+    classify: Classify,
+    settings: Mapping[str, Any],
+    key: str = "steering.tokens",
+) -> Evaluator:
+    """What predicts images under edits at a `hook_point` and `layer`, by the rest of the model.
+
+    `settings`: a recipe that has these two, `tokens`, which the config `key` says, and `error_term`. Of the tokens only
+    those are edited that the dictionary is for; raises ClipsteerError where that leaves none.
+    """
+    from clipsteer.backbones.tokens import tokens_meant
+    from clipsteer.dictionaries.tokens import edited
+    from clipsteer.steering.evaluator import Evaluator
+
+    return Evaluator(
+        dictionary,
+        batches,
+        partial(backbone.resume, resumed_behind(settings["hook_point"], settings["layer"])),
+        classify,
+        edited(tokens_meant(settings["tokens"], backbone.cls, key), dictionary, key),
+        settings["error_term"],
+        backbone.device,
+    )
+
+
+def stored_batches(
+    run: Run, backbone: Backbone, reader: ActivationReader, prefix: str
+) -> Callable[[], Iterator[Batch]]:
+    """Stored activations as an `Evaluator` takes them: only the tokens that the embedding depends on.
+
+    Beside those of `reader` resid_post, where the action has inputs of it whose names begin with `prefix`.
+    """
+    read = backbone.tokens_read(resumed_behind(run.recipe["hook_point"], run.recipe["layer"]))
+    base = f"{prefix}resid_post"
+    beside = any(name.startswith(f"{base}/") for name in run.inputs)
+    stream = open_reader(run, base) if beside else None
+
+    def batches() -> Iterator[Batch]:
+        for start, x in reader.batches(BATCH_IMAGES):
+            yield start, x[:, read], stream.read(start, start + len(x))[:, read] if stream else None
+
+    return batches
 
 
 def choice_inputs(job: Job, layer: int) -> dict[str, str]:
@@ -112,34 +161,23 @@ class AblationSetting:
         from safetensors.torch import load
 
         from clipsteer.activations.inputs import open_backbone
-        from clipsteer.backbones.tokens import tokens_meant
-        from clipsteer.dictionaries.tokens import edited, suited
+        from clipsteer.dictionaries.tokens import suited
         from clipsteer.steering.counts import grouping_of
-        from clipsteer.steering.evaluator import Evaluator
         from clipsteer.steering.heads import Heads
         from clipsteer.tables import read_parquet
 
-        recipe = run.recipe
         backbone = open_backbone(run, f"{prefix}model")
         device = backbone.device
         self.head = load(run.blob(f"{prefix}head"))["head"].to(device)
-        behind = resumed_behind(recipe["hook_point"], recipe["layer"])
-        self._read = backbone.tokens_read(behind)
-        self._reader = open_reader(run, f"{prefix}activations")
-        base = f"{prefix}resid_post"
-        mlp = any(name.startswith(f"{base}/") for name in run.inputs)
-        self._base = open_reader(run, base) if mlp else None
-        self.n_images = self._reader.n_images
-        dictionary = open_dictionary(run, self._reader.width, device, f"{prefix}dictionary")
-        dictionary = suited(dictionary, backbone.cls)
-        self.evaluator = Evaluator(
-            dictionary,
-            self._batches,
-            partial(backbone.resume, behind),
+        reader = open_reader(run, f"{prefix}activations")
+        self.n_images = reader.n_images
+        dictionary = open_dictionary(run, reader.width, device, f"{prefix}dictionary")
+        self.evaluator = resumed_evaluator(
+            backbone,
+            suited(dictionary, backbone.cls),
+            stored_batches(run, backbone, reader, prefix),
             Heads(self.head).codes,
-            edited(tokens_meant(recipe["tokens"], backbone.cls), dictionary),
-            recipe["error_term"],
-            device,
+            run.recipe,
         )
         labels = read_parquet(run.blob(f"{prefix}labels"))
         self.targets: np.ndarray = labels["target"].to_numpy()
@@ -147,12 +185,6 @@ class AblationSetting:
         self.grouping = grouping_of(labels.to_dict(as_series=False))
         embeddings = open_reader(run, f"{prefix}embedding").read(0, self.n_images)
         self.baseline = self.evaluator.classify(torch.from_numpy(embeddings).to(device))
-
-    def _batches(self) -> Iterator[Batch]:
-        """(start, activations at the hook point, resid_post where that is another array)."""
-        for start, x in self._reader.batches(BATCH_IMAGES):
-            base = self._base.read(start, start + len(x))[:, self._read] if self._base else None
-            yield start, x[:, self._read], base
 
 
 def chosen_on(setting: AblationSetting, rules: Mapping[Condition, Rule]) -> Validation:

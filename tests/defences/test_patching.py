@@ -19,7 +19,8 @@ from clipsteer.backbones.base import Backbone
 from clipsteer.backbones.load import load_backbone
 from clipsteer.backbones.zero_shot import zero_shot_logits
 from clipsteer.defences import patching
-from clipsteer.defences.setting import BATCH_IMAGES, Images
+from clipsteer.defences.setting import Images
+from clipsteer.steering.inputs import BATCH_IMAGES
 from clipsteer.steering.pairs import margins
 from tests.workflow.real_trees import make_model
 
