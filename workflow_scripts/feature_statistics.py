@@ -1,4 +1,4 @@
-"""Statistics of every feature on the four groups of the training split (D_A and D_notA of Eq. 9)."""
+"""Statistics of every feature on each group of the training split (D_A and D_notA of Eq. 9)."""
 
 from __future__ import annotations
 
