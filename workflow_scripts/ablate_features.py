@@ -41,14 +41,13 @@ def compute(run: Run) -> None:
     import polars as pl
 
     from clipsteer.steering.ablation import predict_sets
-    from clipsteer.steering.choose import CONDITIONS
     from clipsteer.steering.controls import random_sets
-    from clipsteer.steering.feature_set import FeatureSet
+    from clipsteer.steering.feature_set import chosen_sets
     from clipsteer.steering.inputs import AblationSetting
     from clipsteer.steering.statistics import firing_frequency
     from clipsteer.tables import parquet_bytes, read_parquet
 
-    recipe, selection = run.recipe, run.json("selection")
+    recipe = run.recipe
     setting = AblationSetting(run)
     if recipe["architecture"] == "neurons":  # a coordinate is never dead, whatever its sign
         frequency = np.ones(setting.evaluator.dictionary.m)
@@ -56,8 +55,7 @@ def compute(run: Run) -> None:
         frequency = firing_frequency(read_parquet(run.blob("statistics")))
     seeds = [recipe["seed"] * 1000 + i for i in range(recipe["random_seeds"])]
     sets, rows = [], []
-    for condition in CONDITIONS:
-        chosen = FeatureSet.from_dict(selection[condition])
+    for condition, chosen in chosen_sets(run.json("selection")).items():
         targeted = chosen.features
         controls = random_sets(
             setting.evaluator.dictionary.m,

@@ -49,14 +49,14 @@ def compute(run: Run) -> None:
 def _side(run: Run, side: str) -> Side:
     from clipsteer.dictionaries.files import directions
     from clipsteer.dictionaries.likeness import Side
-    from clipsteer.steering.choose import CONDITIONS
+    from clipsteer.steering.feature_set import chosen_sets
     from clipsteer.steering.statistics import firing_frequency
     from clipsteer.tables import read_parquet
 
     sets: dict[str, Any] = {}
     if f"{side}/selection" in run.inputs:
-        selection = run.json(f"{side}/selection")
-        sets = {condition: selection[condition]["features"] for condition in CONDITIONS}
+        chosen = chosen_sets(run.json(f"{side}/selection"))
+        sets = {condition: found.features.tolist() for condition, found in chosen.items()}
     return Side(
         directions(run.folder(f"{side}/dictionary")),
         firing_frequency(read_parquet(run.blob(f"{side}/statistics"))),

@@ -50,6 +50,7 @@ def compute(run: Run) -> None:
     from clipsteer.report.edited_figure import EditedImage, edited_figure
     from clipsteer.steering.choose import rules
     from clipsteer.steering.edited_images import chosen_images, edited_images
+    from clipsteer.steering.feature_set import chosen_sets
     from clipsteer.steering.image_views import Site
     from clipsteer.steering.places import first_choice, unmodified_counts
     from clipsteer.steering.shown import ShownImages
@@ -64,8 +65,8 @@ def compute(run: Run) -> None:
             selections[number, of] = run.json(input_name)
     unmodified = unmodified_counts(selections)
     condition, (layer, name) = first_choice(selections, hooks, rules(recipe), unmodified)
-    chosen = selections[layer, name][condition]["features"] if condition else []
-    features = np.asarray(chosen, dtype=np.int64)
+    sets = chosen_sets(selections[layer, name])
+    features = sets[condition].features if condition else np.zeros(0, dtype=np.int64)
     model = open_backbone(run, crop=recipe["crop"])
     place = f"dictionary/{member(name, layer)}"
     dictionary = suited(open_dictionary(run, model.width, model.device, place), model.cls)

@@ -52,11 +52,11 @@ def compute(run: Run) -> None:
     from clipsteer.backbones.tokens import tokens_meant
     from clipsteer.dictionaries.inputs import open_dictionary
     from clipsteer.dictionaries.tokens import edited, suited
-    from clipsteer.steering.choose import CONDITIONS
+    from clipsteer.steering.feature_set import chosen_sets
     from clipsteer.steering.image_views import Site, drawn_evenly, image_views
     from clipsteer.steering.shown import ShownImages
 
-    recipe, selection = run.recipe, run.json("selection")
+    recipe, sets = run.recipe, chosen_sets(run.json("selection"))
     model = open_backbone(run, crop=recipe["crop"])
     dictionary = suited(open_dictionary(run, model.width, model.device), model.cls)
     images = ShownImages(run, recipe["dataset"])
@@ -75,7 +75,7 @@ def compute(run: Run) -> None:
         site,
         [images.image(number) for number in numbers],
         pairs,
-        {name: chosen for name in CONDITIONS if (chosen := selection[name]["features"])},
+        {name: chosen.features.tolist() for name, chosen in sets.items() if chosen.n_features},
         recipe["views"]["features"],
     )
     found = {"images": numbers, "views": [view.as_dict() for view in views]}

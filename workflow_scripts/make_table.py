@@ -221,6 +221,7 @@ def _narrower(run: Run, dictionary: str, layer: int) -> dict[str, Any]:
 def _ablation(run: Run, name: str, dictionary: str, layer: int) -> Any:
     import polars as pl
 
+    from clipsteer.steering.feature_set import chosen_sets
     from clipsteer.tables import read_parquet
 
     labels = _labels(run, dictionary, layer)
@@ -229,9 +230,9 @@ def _ablation(run: Run, name: str, dictionary: str, layer: int) -> Any:
     frame = read_parquet(run.blob(name)).with_columns(
         pl.lit(labels[key], types.get(key, pl.String())).alias(key) for key in keys
     )
-    selection = run.json(f"selection/{dictionary}/layer_{layer:02d}")
+    chosen = chosen_sets(run.json(f"selection/{dictionary}/layer_{layer:02d}"))
     sets = [
-        selection[condition]["features"] if ablation == "targeted" else None
+        chosen[condition].features.tolist() if ablation == "targeted" else None
         for ablation, condition in frame.select("ablation", "condition").rows()
     ]
     return frame.with_columns(pl.Series("features", sets, pl.List(pl.Int64)))

@@ -40,14 +40,12 @@ def compute(run: Run) -> None:
 
     from clipsteer.activations.inputs import open_reader
     from clipsteer.backbones.zero_shot import zero_shot_logits
-    from clipsteer.steering.choose import CONDITIONS
-    from clipsteer.steering.feature_set import FeatureSet
+    from clipsteer.steering.feature_set import chosen_sets
     from clipsteer.steering.inputs import AblationSetting
     from clipsteer.steering.pairs import Pairs, margins
     from clipsteer.steering.recovery import recoveries
     from clipsteer.tables import read_parquet
 
-    selection = run.json("selection")
     setting = AblationSetting(run)
     embeddings = torch.from_numpy(open_reader(run, "embedding").read(0, setting.n_images))
     scores = zero_shot_logits(embeddings.to(setting.head.device), setting.head).cpu().numpy()
@@ -57,7 +55,8 @@ def compute(run: Run) -> None:
     pairs = Pairs.of(images, read_parquet(run.blob("pairs")), run.recipe["attribute_value"])
     found = {}
     if pairs is not None:
-        sets: dict[str, Any] = {c: FeatureSet.from_dict(selection[c]).features for c in CONDITIONS}
+        chosen = chosen_sets(run.json("selection"))
+        sets: dict[str, Any] = {condition: found.features for condition, found in chosen.items()}
         progress = run.progress(
             setting.evaluator.passes * setting.n_images, "images", ("sets", len(sets))
         )

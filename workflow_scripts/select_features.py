@@ -77,12 +77,12 @@ def compute(run: Run) -> None:
     frame = sweep_frame(sweep, predictions, *labels)
     baseline = count_groups(resumed, *labels)
     unmodified = count_groups(setting.baseline, *labels)
-    place = recipe["hook_point"], recipe["layer"]
     how = {name: recipe[name] for name in ("attribute_value", "balance")}
     chosen = {
         condition: replace(
             select(frame, baseline, sweep.order, rule),
-            place=place,
+            hook_point=recipe["hook_point"],
+            layer=recipe["layer"],
             how={"condition": condition, **how},
         )
         for condition, rule in rules(recipe).items()

@@ -50,8 +50,7 @@ def compute(run: Run) -> None:
     from clipsteer.report.storage import Row, storage_table
     from clipsteer.report.table import csv_text
     from clipsteer.steering.ablation import predict_sets
-    from clipsteer.steering.choose import CONDITIONS
-    from clipsteer.steering.feature_set import FeatureSet
+    from clipsteer.steering.feature_set import chosen_sets
     from clipsteer.steering.heads import Heads
     from clipsteer.steering.inputs import resumed_evaluator
     from clipsteer.steering.live import LiveActivations
@@ -84,8 +83,8 @@ def compute(run: Run) -> None:
     rows = list[Row]()
     progress = run.progress(len(places), "places")
     for member, (hook_point, layer) in places.items():
-        selection = run.json(f"selection/{member}")
-        chosen = [FeatureSet.from_dict(selection[condition]).features for condition in CONDITIONS]
+        sets = chosen_sets(run.json(f"selection/{member}"))
+        chosen = [found.features for found in sets.values()]
         dictionary = open_dictionary(run, tower.width, device, f"dictionary/{member}")
         evaluator = resumed_evaluator(
             tower,
@@ -101,7 +100,7 @@ def compute(run: Run) -> None:
             for condition, predictions in targeted.select("condition", "predictions").rows()
         }
         for condition, features, found in zip(
-            ("none", *CONDITIONS), (np.zeros(0), *chosen), (resumed, *ablated), strict=True
+            ("none", *sets), (np.zeros(0), *chosen), (resumed, *ablated), strict=True
         ):
             changes = int((found != stored[condition]).sum())
             name, _, _ = member.rpartition("/")

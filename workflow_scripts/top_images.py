@@ -52,14 +52,13 @@ def compute(run: Run) -> None:
 
     from clipsteer.backbones.device import resolve_device
     from clipsteer.dictionaries.tokens import suited
-    from clipsteer.steering.choose import CONDITIONS
     from clipsteer.steering.counts import grouping_of
-    from clipsteer.steering.feature_set import FeatureSet
+    from clipsteer.steering.feature_set import chosen_sets
     from clipsteer.steering.statistics import difference, firing_frequency
     from clipsteer.steering.top_images import Numbers, by_group, looked_at, nearest, top_images
     from clipsteer.tables import parquet_bytes, read_parquet
 
-    recipe, selection = run.recipe, run.json("selection")
+    recipe, sets = run.recipe, chosen_sets(run.json("selection"))
     device = resolve_device(run.runtime.device)
     reader = open_reader(run)
     dictionary = suited(open_dictionary(run, reader.width, device), reader.cls)
@@ -74,7 +73,7 @@ def compute(run: Run) -> None:
             statistics, grouping, value=recipe["attribute_value"], balance=recipe["balance"]
         ),
         frequency,
-        {name: FeatureSet.from_dict(selection[name]).features for name in CONDITIONS},
+        {name: found.features for name, found in sets.items()},
         selected=recipe["selected"],
         ends=recipe["ends"],
         seed=recipe["seed"],

@@ -17,10 +17,10 @@ from clipsteer.steering.ablation import predict_edits
 from clipsteer.steering.intervention import (
     Affine,
     AffineEdit,
-    FeatureEdit,
     NoEdit,
     StreamEdit,
     TokenKind,
+    ablation,
 )
 from clipsteer.steering.pairs import margins
 
@@ -63,8 +63,7 @@ def edits_of(
     """
     sets = [chosen["features"], *chosen["random"]]
     edits: list[StreamEdit] = [
-        FeatureEdit(dictionary, np.asarray(features, np.int64)) if features else NoEdit()
-        for features in sets
+        ablation(dictionary, np.asarray(features, np.int64)) for features in sets
     ]
     own = NEURONS if architecture == "neurons" else SAE
     drawn = f"{RANDOM}_{NEURONS}" if own == NEURONS else RANDOM

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from clipsteer.report.table import by_place
-from clipsteer.steering.choose import CONDITIONS
+from clipsteer.steering.feature_set import chosen_sets
 
 SCHEMA = {
     "dataset": pl.String,
@@ -36,23 +36,21 @@ def place_sets(
 ) -> pl.DataFrame:
     """The sets of one place, strict before relaxed, with the columns of SCHEMA.
 
-    `selection` is what select_features chose: for each condition its `threshold` (None for the empty
-    set), `features` and `n_features`. `ranking` (`clipsteer.steering.selection.ranking_frame`) gives
-    `rank`, `feature` and `difference` by falling difference; `labels` the other columns' values.
+    `selection` is what select_features chose. `ranking` (`clipsteer.steering.selection.ranking_frame`)
+    gives `rank`, `feature` and `difference` by falling difference; `labels` the other columns' values.
 
     One row per feature; an empty set has one row, `n_features` 0, without rank, feature and
     difference. Raises ValueError where the selection is no beginning of the ranking.
     """
     frames = []
-    for condition in CONDITIONS:
-        chosen = selection[condition]
-        rows = ranking.head(chosen["n_features"])
-        if rows["feature"].to_list() != chosen["features"]:
+    for condition, chosen in chosen_sets(selection).items():
+        rows = ranking.head(chosen.n_features)
+        if rows["feature"].to_list() != chosen.features.tolist():
             raise ValueError(f"the {condition} set is not the first features of the ranking")
         if rows.is_empty():
             rows = ranking.clear(1)
-        given = {**labels, "condition": condition}
-        given |= {key: chosen[key] for key in ("threshold", "n_features")}
+        found = {"threshold": chosen.threshold, "n_features": chosen.n_features}
+        given = {**labels, "condition": condition, **found}
         frames.append(rows.with_columns(pl.lit(value).alias(key) for key, value in given.items()))
     return pl.concat(
         frame.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items()) for frame in frames

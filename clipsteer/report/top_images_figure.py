@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from clipsteer.report.drawing import painted_label, saved
 from clipsteer.steering.choose import Condition, Rule
+from clipsteer.steering.feature_set import chosen_sets
 from clipsteer.steering.places import Place, first_choice, unmodified_counts
 from clipsteer.steering.shown import ShownPlace
 
@@ -67,15 +68,15 @@ def panels(
         )
     chosen = f"{condition} set" if condition else "no set selected: largest differences"
     title = f"{dictionary}, layer {layer}: {chosen}"
-    only = selections[where][condition]["features"] if condition else None
+    only = chosen_sets(selections[where])[condition].features if condition else None
     return [*found, Panel(title, _rows(by_place[where], only))]
 
 
-def _rows(place: ShownPlace, only: Sequence[int] | None = None) -> list[Row]:
+def _rows(place: ShownPlace, only: NDArray[np.int64] | None = None) -> list[Row]:
     """The features of the largest difference by Eq. 9, of those in `only` if given."""
     features = place.features
     if only is not None:
-        features = features.filter(pl.col("feature").is_in(list(only)))
+        features = features.filter(pl.col("feature").is_in(only.tolist()))
     return rows_of(features, place.examples)
 
 

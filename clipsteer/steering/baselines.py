@@ -24,6 +24,7 @@ from clipsteer.steering.intervention import (
     Intervention,
     NoEdit,
     StreamEdit,
+    ablation,
     projection,
 )
 from clipsteer.steering.selection import Sweep, select, sweep_frame
@@ -148,7 +149,7 @@ class Validation(Labelled):
         trials = []
         for condition, rule in self.rules.items():
             taken = select(frame, baseline, sweep.order, rule)
-            edit = taken.edit(evaluator.dictionary, evaluator.error_term)
+            edit = ablation(evaluator.dictionary, taken.features, evaluator.error_term)
             option = Option(edit, taken.threshold, n_features=taken.n_features)
             trials.append(Trial(method, balance, condition, taken.counts, baseline, option, draw))
         return trials

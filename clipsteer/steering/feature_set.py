@@ -1,4 +1,7 @@
-"""Features that are ablated together, where they are from, and how they were found: saved and loaded as itself."""
+"""Features that are ablated together, where they are from, and how they were found: saved and loaded as itself.
+
+Light, so that tables and figures may read sets too; `clipsteer.steering.intervention.ablation` is the edit.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from clipsteer.dictionaries.base import Dictionary
+from clipsteer.steering.choose import CONDITIONS, Condition
 from clipsteer.steering.counts import GroupCounts
-from clipsteer.steering.intervention import ErrorTerm, FeatureEdit, NoEdit
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,15 +20,15 @@ class FeatureSet:
     """A set F chosen on validation.
 
     `features` (|F|,) int64 by falling difference; `threshold` is None for the empty set; `counts` are those of
-    validation with F ablated (the baseline's where it is empty). `place`: hook point and layer; of which
-    dictionary, the name under which a set is kept says, as it enters no key. `how`: the settings that found it, such as
-    `condition` and `balance`.
+    validation with F ablated (the baseline's where it is empty). Of which dictionary it is, the name under which a set
+    is kept says, as it enters no key. `how`: the settings that found it, such as `condition` and `balance`.
     """
 
     features: np.ndarray
     threshold: float | None
     counts: GroupCounts
-    place: tuple[str, int] | None = None
+    hook_point: str | None = None
+    layer: int | None = None
     how: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -34,18 +36,11 @@ class FeatureSet:
         """|F|."""
         return len(self.features)
 
-    def edit(self, dictionary: Dictionary, error_term: ErrorTerm) -> FeatureEdit | NoEdit:
-        """Its ablation; an empty set is no intervention."""
-        if not self.n_features:
-            return NoEdit()
-        return FeatureEdit(dictionary, self.features, error_term=error_term)
-
     def as_dict(self) -> dict[str, Any]:
         """For JSON, with accuracies in per cent for people; `from_dict` gives the same set back."""
-        hook_point, layer = self.place or (None, None)
         return {
-            "hook_point": hook_point,
-            "layer": layer,
+            "hook_point": self.hook_point,
+            "layer": self.layer,
             "how": dict(self.how),
             "threshold": self.threshold,
             "features": self.features.tolist(),
@@ -57,11 +52,16 @@ class FeatureSet:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
-        place = None if found["layer"] is None else (found["hook_point"], found["layer"])
         return cls(
             np.asarray(found["features"], dtype=np.int64),
             found["threshold"],
             GroupCounts.from_dict(found["counts"]),
-            place,
+            found["hook_point"],
+            found["layer"],
             found["how"],
         )
+
+
+def chosen_sets(selection: Mapping[str, Any]) -> dict[Condition, FeatureSet]:
+    """Strict and relaxed, in this order, of what select_features wrote at a place."""
+    return {condition: FeatureSet.from_dict(selection[condition]) for condition in CONDITIONS}

@@ -69,6 +69,13 @@ class FeatureEdit:
         )
 
 
+def ablation(
+    dictionary: Dictionary, features: np.ndarray, error_term: ErrorTerm = "keep"
+) -> FeatureEdit | NoEdit:
+    """Features (|F|,) set to 0; an empty set is no intervention."""
+    return FeatureEdit(dictionary, features, error_term=error_term) if len(features) else NoEdit()
+
+
 class Affine(NamedTuple):
     """x' = x - scale * ((x - mu) A) B^T, with `mu` (d,), `a` and `b` (d, r)."""
 

@@ -11,6 +11,8 @@ import pytest
 
 from clipsteer.report.feature_sets import SCHEMA, feature_sets, place_sets
 from clipsteer.report.table import columns, csv_text
+from clipsteer.steering.counts import GroupCounts
+from clipsteer.steering.feature_set import FeatureSet
 from clipsteer.steering.selection import nested_sets, ranking_frame
 
 OWN = {"balance", "rank", "feature", "difference"}
@@ -31,7 +33,8 @@ def labels(layer: int, dictionary: str, hook_point: str = "resid_post") -> dict[
 
 
 def chosen(threshold: float | None, features: list[int]) -> dict[str, Any]:
-    return {"threshold": threshold, "features": features, "n_features": len(features)}
+    counts = GroupCounts((1,), (2,))  # no table of features has them
+    return FeatureSet(np.array(features), threshold, counts).as_dict()
 
 
 def place(layer: int, dictionary: str, strict: dict[str, Any], **more: str) -> pl.DataFrame:

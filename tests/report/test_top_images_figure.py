@@ -12,6 +12,8 @@ from PIL import Image
 
 from clipsteer.report.top_images_figure import Panel, Row, panels, top_images_figure
 from clipsteer.steering.choose import rules
+from clipsteer.steering.counts import GroupCounts
+from clipsteer.steering.feature_set import FeatureSet
 from clipsteer.steering.shown import ShownPlace
 from tests.report.pages import place
 
@@ -31,8 +33,8 @@ def selection(strict: list[int], relaxed: list[int], gain: int = 0) -> dict[str,
 
     def part(features: list[int]) -> dict[str, Any]:
         right = [*BEFORE[:3], BEFORE[3] + gain * bool(features)]
-        counts = {"correct": right, "images": IMAGES}
-        return {"features": features, "n_features": len(features), "counts": counts}
+        counts = GroupCounts(tuple(right), tuple(IMAGES))
+        return FeatureSet(np.array(features), 0.1 if features else None, counts).as_dict()
 
     return {"strict": part(strict), "relaxed": part(relaxed), "unmodified": part([])}
 

@@ -13,7 +13,7 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.steering.choose import NoGroupFalls, Relaxed, Rule
 from clipsteer.steering.counts import GroupCounts
 from clipsteer.steering.feature_set import FeatureSet
-from clipsteer.steering.intervention import FeatureEdit, NoEdit
+from clipsteer.steering.intervention import FeatureEdit, NoEdit, ablation
 from clipsteer.steering.selection import (
     nested_sets,
     ranking_frame,
@@ -175,15 +175,16 @@ def test_nothing_helps_gives_the_empty_set_and_the_baseline(rule: Rule) -> None:
 
 def test_a_set_is_saved_and_loaded_as_itself() -> None:
     made = FeatureSet(
-        np.array([5, 2]), 0.25, BASE, ("mlp_out", 3), {"condition": "strict", "balance": "none"}
+        np.array([5, 2]), 0.25, BASE, "mlp_out", 3, {"condition": "strict", "balance": "none"}
     )
     text = json.dumps(made.as_dict())
     found = FeatureSet.from_dict(json.loads(text))
     assert json.dumps(found.as_dict()) == text
     assert (found.features.tolist(), found.features.dtype) == ([5, 2], np.int64)
-    assert (found.place, found.how["balance"]) == (("mlp_out", 3), "none")
-    edit = found.edit(NeuronBasis(8), "drop")
+    assert (found.hook_point, found.layer, found.how["balance"]) == ("mlp_out", 3, "none")
+    edit = ablation(NeuronBasis(8), found.features, "drop")
     assert isinstance(edit, FeatureEdit)
     assert (edit.features.tolist(), edit.error_term) == ([5, 2], "drop")
     empty = FeatureSet(np.zeros(0, dtype=np.int64), None, BASE)
-    assert isinstance(FeatureSet.from_dict(empty.as_dict()).edit(NeuronBasis(8), "keep"), NoEdit)
+    features = FeatureSet.from_dict(empty.as_dict()).features
+    assert isinstance(ablation(NeuronBasis(8), features, "keep"), NoEdit)
