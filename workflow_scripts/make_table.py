@@ -124,17 +124,18 @@ def compute(run: Run) -> None:
     run.put_bytes("csv", csv_text(table).encode())
 
     hooks = {name: settings["hook_point"] for name, settings in _dictionaries(run).items()}
-    found = {
+    found = headline(
+        measured, ablations, images, selections, hooks,
+        steering=recipe["steering"], n_groups=len(groups),
+    )  # fmt: skip
+    numbers = {
         **{key: recipe[key] for key in ("dataset", "source", "seed")},
         "resumed_changes": _resumed_changes(run),
-        **headline(
-            measured, ablations, images, selections, hooks,
-            steering=recipe["steering"], group_names=groups,
-        ),
-    }  # fmt: skip
-    text = render_summary(found, left_out=left_out)
+        **found.as_dict(groups),
+    }
+    text = render_summary(numbers, left_out=left_out)
     run.put_bytes("summary", text.encode())
-    run.put_json("headline", found)
+    run.put_json("headline", numbers)
     notes = _notes(recipe, grouping_of(images.to_dict(as_series=False)).n_spurious)
     notes += _choices(run)
     page = render_markdown(table, group_names=groups, notes=notes, left_out=left_out)
@@ -150,7 +151,7 @@ def compute(run: Run) -> None:
     )
     run.put_bytes("feature_sets", csv_text(sets).encode())
     _warn_of_misfits(run)
-    places = (found[condition]["hook_point"] for condition in ("relaxed", "strict"))
+    places = (found.conditions[name].finding.hook_point for name in ("relaxed", "strict"))
     shown = next((hook for hook in places if hook), hooks[next(iter(selections))[1]])
     figure = run.scratch / "layers.png"
     layers_figure(

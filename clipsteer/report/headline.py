@@ -3,17 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from clipsteer.steering.choose import rules
-from clipsteer.steering.headline import comparisons, finding, nothing_found, on_validation
+from clipsteer.steering.choose import Condition, rules
+from clipsteer.steering.counts import GroupCounts
+from clipsteer.steering.headline import (
+    Comparisons,
+    Finding,
+    OnValidation,
+    comparisons,
+    finding,
+    nothing_found,
+    on_validation,
+)
 from clipsteer.steering.outcomes import outcomes
-from clipsteer.steering.places import Place, choose_place, unmodified_counts
+from clipsteer.steering.places import Choice, Place, choose_place, unmodified_counts
 
-_GROUP = ("group", "worst_group")
-_BY_GROUP = ("groups_before", "groups_after")
+
+@dataclass(frozen=True)
+class OfCondition:
+    """What one condition found where it chose to edit; `validation` is None where that is nowhere."""
+
+    choice: Choice
+    finding: Finding
+    validation: OnValidation | None
+    comparisons: Comparisons
+
+    def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
+        """For JSON, with groups by their names."""
+        seen = {} if self.validation is None else {"validation": self.validation.as_dict(names)}
+        of_layers = {str(layer): name for layer, name in self.choice.per_layer.items()}
+        per_layer = {"hook_point": self.choice.hook_point, "dictionaries": of_layers}
+        found = {**self.finding.as_dict(names), **self.comparisons.as_dict()}
+        return {**found, **seen, "per_layer": per_layer}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """Both conditions side by side, each at its own place chosen on validation.
+
+    `unmodified` is counted on test; `hardest` is the group that is worst on validation.
+    """
+
+    n_images: int
+    strict_rule: str
+    strict_slack: int
+    n_places: int
+    unmodified: GroupCounts
+    hardest: int
+    conditions: Mapping[Condition, OfCondition]
+
+    def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
+        """For JSON, with groups by their names."""
+        whole = self.unmodified
+        return {
+            "n_images": self.n_images,
+            "strict_rule": self.strict_rule,
+            "strict_slack": self.strict_slack,
+            "n_places": self.n_places,
+            "unmodified": {
+                "overall": whole.overall,
+                "worst": whole.worst,
+                "worst_group": names[whole.worst_group],
+                "groups": {names[g]: 100 * float(share) for g, share in whole.exact.items()},
+            },
+            "worst_group_validation": names[self.hardest],
+            **{condition: found.as_dict(names) for condition, found in self.conditions.items()},
+        }
 
 
 def headline(
@@ -24,9 +83,9 @@ def headline(
     hooks: Mapping[str, str],
     *,
     steering: Mapping[str, Any],
-    group_names: Sequence[str],
-) -> dict[str, Any]:
-    """Both conditions side by side, each at its own place chosen on validation, groups by name.
+    n_groups: int,
+) -> Headline:
+    """The finding of both conditions.
 
     Args:
         measured: of `clipsteer.steering.outcomes.measure`.
@@ -35,64 +94,38 @@ def headline(
         selections: what select_features wrote at each place of an SAE.
         hooks: each SAE's hook point.
         steering: the section of the configuration.
-        group_names: by group number.
+        n_groups: how many groups the labels make.
     """
-    n_groups, unmodified = len(group_names), unmodified_counts(selections)
+    unmodified = unmodified_counts(selections)
     hardest = unmodified.worst_group
-    found: dict[str, Any] = {}
+    found: dict[Condition, OfCondition] = {}
     for condition, rule in rules(steering).items():
         choice = choose_place(selections, hooks, condition, rule, unmodified)
-        if choice.place is None:
-            numbers = nothing_found(measured, n_groups)
-        else:
-            numbers = finding(
-                measured,
-                condition=condition,
-                hook_point=choice.hook_point,
-                place=choice.place,
-                n_groups=n_groups,
-            )
-            numbers["validation"] = on_validation(selections[choice.place], condition)
-        numbers |= comparisons(
+        here: dict[str, Any] = {
+            "condition": condition,
+            "hook_point": choice.hook_point,
+            "n_groups": n_groups,
+        }
+        against = comparisons(
             ablations,
             images,
-            condition=condition,
-            hook_point=choice.hook_point,
             dictionary=choice.place[1] if choice.place else None,
             per_layer=choice.per_layer,
             hardest=hardest,
-            n_groups=n_groups,
+            **here,
         )
-        numbers["per_layer"] = {
-            "hook_point": choice.hook_point,
-            "dictionaries": {str(layer): name for layer, name in choice.per_layer.items()},
-        }
-        found[condition] = _named(numbers, group_names)
-    whole = outcomes(ablations, images, n_groups).unmodified
-    return {
-        "n_images": images.height,
-        "strict_rule": steering["strict"],
-        "strict_slack": steering["strict_slack"],
-        "n_places": len(selections),
-        "unmodified": {
-            "overall": whole.overall,
-            "worst": whole.worst,
-            "worst_group": group_names[whole.worst_group],
-            "groups": {group_names[g]: 100 * float(share) for g, share in whole.exact.items()},
-        },
-        "worst_group_validation": group_names[hardest],
-        **found,
-    }
-
-
-def _named(found: Mapping[str, Any], groups: Sequence[str]) -> dict[str, Any]:
-    """The same with the names of groups for their numbers, also inside its parts."""
-    full: dict[str, Any] = {}
-    for key, value in found.items():
-        if key in _GROUP and value is not None:
-            full[key] = groups[value]
-        elif key in _BY_GROUP:
-            full[key] = {groups[group]: share for group, share in value.items()}
+        if choice.place is None:
+            numbers, seen = nothing_found(measured, n_groups), None
         else:
-            full[key] = _named(value, groups) if isinstance(value, Mapping) else value
-    return full
+            numbers = finding(measured, place=choice.place, **here)
+            seen = on_validation(selections[choice.place], condition)
+        found[condition] = OfCondition(choice, numbers, seen, against)
+    return Headline(
+        images.height,
+        steering["strict"],
+        steering["strict_slack"],
+        len(selections),
+        outcomes(ablations, images, n_groups).unmodified,
+        hardest,
+        found,
+    )

@@ -121,8 +121,8 @@ def _numbers(
         "worst_group_validation": group_names[hardest],
         "gain": after[worst] - was[hardest],
         "gain_worst_group": after[hardest] - was[hardest],
-        "largest_fall": -fall["points"] if fall else 0.0,
-        "largest_fall_group": group_names[fall["group"]] if fall else None,
+        "largest_fall": -fall.points if fall else 0.0,
+        "largest_fall_group": group_names[fall.group] if fall else None,
         **{f"acc_before_{g}": was.get(g) for g in groups},
         **{f"acc_after_{g}": after.get(g) for g in groups},
     }

@@ -186,4 +186,4 @@ def _fall(before: GroupCounts, after: GroupCounts) -> dict[str, Any]:
     )
     if found is None:
         return {"largest_fall": 0.0, "largest_fall_group": None}
-    return {"largest_fall": -found["points"], "largest_fall_group": found["group"]}
+    return {"largest_fall": -found.points, "largest_fall_group": found.group}

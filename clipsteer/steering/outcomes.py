@@ -184,9 +184,9 @@ def accuracies(
         "worst_high": 100 * minimum[1],
         **{f"acc_after_{g}": counts.accuracy(g) for g in range(data.n_groups)},
         **{f"acc_after_{g}_{side}": bound for g, side, bound in _group_bounds(counts)},
-        "gain": points["points"],
-        "gain_low": points["low"],
-        "gain_high": points["high"],
+        "gain": points.points,
+        "gain_low": points.low,
+        "gain_high": points.high,
         "p_gain": found.p,
     }
 

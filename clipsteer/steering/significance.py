@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,14 @@ _HALVINGS = 60
 _LARGEST_Z = 64.0  # beyond it a normal tail is 0 in float64
 
 
+class Points(NamedTuple):
+    """A difference in points of per cent, with its 95 % interval where it has one."""
+
+    points: float
+    low: float | None
+    high: float | None
+
+
 @dataclass(frozen=True)
 class Gap:
     """A difference of accuracies with its 95 % interval, as shares."""
@@ -37,8 +45,8 @@ class Gap:
     low: float
     high: float
 
-    def in_points(self) -> dict[str, float]:
-        return {"points": 100 * self.share, "low": 100 * self.low, "high": 100 * self.high}
+    def in_points(self) -> Points:
+        return Points(100 * self.share, 100 * self.low, 100 * self.high)
 
 
 # ------------------------------------------------------------------------------------- one accuracy

@@ -74,8 +74,8 @@ def set_gains(
         ).gap.in_points()
         found |= {
             f"{condition}_n_features": size,
-            f"{condition}_gain": points["points"],
-            f"{condition}_gain_low": points["low"] if size else None,
-            f"{condition}_gain_high": points["high"] if size else None,
+            f"{condition}_gain": points.points,
+            f"{condition}_gain_low": points.low if size else None,
+            f"{condition}_gain_high": points.high if size else None,
         }
     return found

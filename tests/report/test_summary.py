@@ -47,10 +47,10 @@ def made_up(seed: int, empty: tuple[str, ...] = (), rule: str = "no_group_falls"
         selections,
         dict.fromkeys(SAES, "resid_post"),
         steering={**STEERING, "strict": rule},
-        group_names=NAMES,
+        n_groups=len(NAMES),
     )
     where = {"dataset": "celeba", "source": "painted", "seed": 0}
-    return {**where, "resumed_changes": {"0": 1, "2": 4}, **found}
+    return {**where, "resumed_changes": {"0": 1, "2": 4}, **found.as_dict(NAMES)}
 
 
 HEADLINES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ import pytest
 from scipy import stats
 
 from clipsteer.steering.headline import (
+    Fall,
     comparisons,
     finding,
     largest_fall,
@@ -20,6 +22,7 @@ from clipsteer.steering.outcomes import measure
 from tests.report.fakes import HARDEST, SAES, fake_selections
 
 SETTING = {"condition": "relaxed", "hook_point": "resid_post", "n_groups": 4}
+NUMBERS: Any = range(4)  # each group is called by its number
 
 
 def test_finding_is_the_places_row(measured: pl.DataFrame) -> None:
@@ -31,7 +34,7 @@ def test_finding_is_the_places_row(measured: pl.DataFrame) -> None:
     seen = []
     for row in rows.iter_rows(named=True):
         place = row["layer"], row["dictionary"]
-        found = finding(measured, place=place, **SETTING)
+        found = finding(measured, place=place, **SETTING).as_dict(NUMBERS)
         for name in ("overall", "worst", "worst_group", "p_gain", "p_worst_group", "n_features"):
             assert found[name] == row[name]
         assert found["gain"] == {
@@ -52,13 +55,13 @@ def test_finding_is_the_places_row(measured: pl.DataFrame) -> None:
 
 
 def test_where_nothing_is_found_the_model_is_as_it_was(measured: pl.DataFrame) -> None:
-    found = nothing_found(measured, 4)
+    found = nothing_found(measured, 4).as_dict(NUMBERS)
     row = measured.row(0, named=True)
     assert found["groups_after"] == found["groups_before"]
     assert (found["overall"], found["worst"]) == (row["baseline_overall"], row["baseline_worst"])
     assert (found["layer"], found["p_gain"], found["largest_fall"]) == (None, None, None)
     assert found["gain"] == {"points": 0, "low": None, "high": None}
-    full = finding(measured, place=(0, "vanilla"), **SETTING)
+    full = finding(measured, place=(0, "vanilla"), **SETTING).as_dict(NUMBERS)
     assert found.keys() == full.keys()
 
 
@@ -70,7 +73,7 @@ def test_the_gain_of_nothing_is_that_of_the_unmodified_models_row(
         predictions=pl.Series([images["baseline"].to_list()], dtype=pl.List(pl.Int8))
     )
     row = measure(still, images, n_groups=4, hardest=1)
-    points = nothing_found(row, 4)["gain"]["points"]
+    points = nothing_found(row, 4).gain.points
     assert points == pytest.approx(row["gain"][0])
     right = (images["baseline"] == images["target"]).to_numpy()
     shares = [100 * right[images["group"].to_numpy() == g].mean() for g in range(4)]
@@ -79,7 +82,7 @@ def test_the_gain_of_nothing_is_that_of_the_unmodified_models_row(
 
 
 def test_the_largest_fall_names_its_group() -> None:
-    assert largest_fall({0: 50, 1: 60, 2: 70}, {0: 80, 1: 50, 2: 60}) == {"group": 1, "points": -10}
+    assert largest_fall({0: 50, 1: 60, 2: 70}, {0: 80, 1: 50, 2: 60}) == Fall(1, -10)
     assert largest_fall({0: 50, 1: 60}, {0: 50, 1: 61}) is None
 
 
@@ -87,7 +90,7 @@ def test_validation_is_counted_from_the_selection(
     ablations: pl.DataFrame, images: pl.DataFrame
 ) -> None:
     selection = fake_selections(ablations, images)[1, "vanilla"]
-    found = on_validation(selection, "strict")
+    found = on_validation(selection, "strict").as_dict(NUMBERS)
     counts = selection["strict"]["counts"]
     assert found["groups_after"] == {g: 100 * counts["correct"][g] / 40 for g in range(4)}
     assert found["overall_after"] == 100 * sum(counts["correct"]) / 160
@@ -108,7 +111,7 @@ def test_comparisons_are_students_over_the_images_of_the_hardest_group(
     choice = {0: "vanilla", 1: "topk64", 2: "topk64"}
     found = comparisons(
         ablations, images, dictionary="topk64", per_layer=choice, hardest=HARDEST, **SETTING
-    )
+    ).as_dict()
     scopes = {
         "all": [(n, d) for n in range(3) for d in SAES],
         "chosen": [(n, "topk64") for n in range(3)],
@@ -139,7 +142,9 @@ def test_layers_count_alike_even_where_a_dictionary_is_missing(
 ) -> None:
     gone = (pl.col("layer") == 0) & (pl.col("dictionary") == "vanilla")
     rest = ablations.filter(~gone)
-    found = comparisons(rest, images, dictionary=None, per_layer={}, hardest=HARDEST, **SETTING)
+    found = comparisons(
+        rest, images, dictionary=None, per_layer={}, hardest=HARDEST, **SETTING
+    ).as_dict()
     layers = []
     for n in range(3):
         here = {"condition": "relaxed", "layer": n, "ablation": "targeted"}
@@ -157,5 +162,5 @@ def test_comparisons_without_controls_are_left_out(
     part = ablations.filter(pl.col("ablation") == "targeted", pl.col("dictionary") != "neurons")
     found = comparisons(
         part, images, dictionary="vanilla", per_layer={}, hardest=HARDEST, **SETTING
-    )
+    ).as_dict()
     assert found["sae_over_neurons"] == found["sae_over_random"] == {}
