@@ -72,10 +72,11 @@ class Edit:
 def checked_features(placed: Placed, features: Features | FeatureSet) -> np.ndarray:
     """Feature numbers (|F|,) int64, of a set too; ClipsteerError where the dictionary or the place has no such ones."""
     if isinstance(features, FeatureSet):
-        if features.place not in (None, (placed.hook_point, placed.layer)):
+        of, at = (features.hook_point, features.layer), (placed.hook_point, placed.layer)
+        if None not in of and of != at:
             raise ClipsteerError(
-                f"features: found a set of hook point and layer {features.place}, expected one of "
-                f"{(placed.hook_point, placed.layer)}, where the dictionary is. Take the set of this place."
+                f"features: found a set of hook point and layer {of}, expected one of {at}, where the dictionary is. "
+                "Take the set of this place."
             )
         features = features.features
     try:

@@ -93,7 +93,7 @@ def test_what_does_not_fire_is_no_top_feature() -> None:
 def test_a_set_is_edited_as_its_features_are(model: Backbone, tmp_path: Path) -> None:
     found, counts = placed(tmp_path), GroupCounts((1, 1, 1, 1), (1, 1, 1, 1))
     features = np.array([41, 3, 7])
-    chosen = FeatureSet(features, 0.5, counts, ("resid_post", 1), {"condition": "strict"})
+    chosen = FeatureSet(features, 0.5, counts, "resid_post", 1, {"condition": "strict"})
     x = clipsteer.activations_of(model, photos(2), 1)
     for edit, expected in (
         (clipsteer.ablate(found, chosen), clipsteer.ablate(found, features)),
@@ -276,7 +276,7 @@ def test_what_is_not_there_is_refused(model: Backbone, tmp_path: Path) -> None:
             clipsteer.ablate(found, features)
     counts = GroupCounts((1, 1, 1, 1), (1, 1, 1, 1))
     for place, layer in ((("mlp_out", 1), 1), (("resid_post", 0), 0)):
-        there = FeatureSet(np.array([3]), 0.5, counts, place)
+        there = FeatureSet(np.array([3]), 0.5, counts, *place)
         with pytest.raises(
             ClipsteerError, match=rf"layer \('{place[0]}', {layer}\), expected one of"
         ):
