@@ -4,7 +4,8 @@ By this the default's worlds, what its CLIP learns from, and its dictionaries ar
 alone, and at nothing that an edit does: no module that it can reach knows of an edit (a test holds this), so that no
 setting can be chosen by what ablation gives. Everything is made in memory; the store and its results stay as they are.
 
-python experiments/worlds.py [--configfile mine.yaml] [--seeds 0 1 2] [--layers 3] [--out found.jsonl]
+python experiments/worlds.py [--configfile mine.yaml] [--seeds 0 1 2] [--layers 3] [--web-shares .35 .35 .35 .65]
+    [--out found.jsonl]
 
 One JSON object a seed: for each table its accuracies by group in per cent (`groups`, balanced `overall`), the AUC of
 the class margin within each spurious value (`auc`), and whether the bands below hold; for each trained dictionary and
@@ -34,6 +35,7 @@ from clipsteer.backbones.load import load_backbone
 from clipsteer.backbones.pretrain import pretrain
 from clipsteer.backbones.zero_shot import zero_shot_head, zero_shot_logits
 from clipsteer.config.check import validate
+from clipsteer.data.painters import web
 from clipsteer.dictionaries.evaluate import evaluate
 from clipsteer.dictionaries.train import Data, train
 from clipsteer.store.trees import FolderTree
@@ -195,6 +197,19 @@ def _train(dictionary: Json, stream: NDArray[np.float16], seed: int) -> tuple[An
     return train(Data(batches, lambda: few), kind, steps=steps, seed=seed)
 
 
+def milder(shares: Sequence[float]) -> dict[str, tuple[float, ...]]:
+    """Shares of groups in `web`, from those of blond women and men, land- and waterbirds on water; classes as there."""
+    by_world = dict(zip(web.SHARES, (shares[:2], shares[2:]), strict=True))
+    return {
+        name: tuple(
+            sum(own[2 * target : 2 * target + 2]) * part
+            for target, share in enumerate(by_world[name])
+            for part in (1 - share, share)
+        )
+        for name, own in web.SHARES.items()
+    }
+
+
 def found_of(config: Json, seed: int, layers: Sequence[int]) -> Json:
     """All that one seed gives."""
     learnt = config["model"]["tiny"]["worlds"]
@@ -243,8 +258,17 @@ def main() -> None:
     parser.add_argument("--configfile", nargs="*", default=[])
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--layers", type=int, nargs="*", default=[3])
+    parser.add_argument(
+        "--web-shares",
+        type=float,
+        nargs=4,
+        metavar=("WOMEN", "MEN", "LANDBIRDS", "WATERBIRDS"),
+        help="other shares of blond among women and men of `web`, and of water among its birds",
+    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    if arguments.web_shares:
+        web.SHARES.update(milder(arguments.web_shares))
     config = settings(arguments.configfile)
     for seed in arguments.seeds:
         line = json.dumps(found_of(config, seed, arguments.layers))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
+from clipsteer.data.painters import web
 from clipsteer.store.objects import ObjectStore
 from experiments import worlds
 from tests.workflow.runs import BASE, WorkingCopy
@@ -58,4 +59,20 @@ def test_the_auc_is_mann_and_whitneys_share(n: int, m: int, seed: int) -> None:
     first, second = rng.integers(0, 6, n).astype(float), rng.integers(0, 6, m).astype(float)
     assert worlds.auc(first, second) == pytest.approx(
         mannwhitneyu(first, second).statistic / (n * m)
+    )
+
+
+def test_other_shares_of_the_web_keep_its_classes() -> None:
+    found = worlds.milder([0.35, 0.5, 0.25, 0.65])
+    for name, own in web.SHARES.items():
+        for target in (0, 1):
+            pair = slice(2 * target, 2 * target + 2)
+            assert sum(found[name][pair]) == pytest.approx(sum(own[pair]))
+    women, blond_women, men, blond_men = found["faces"]
+    assert (blond_women, blond_men) == pytest.approx(
+        (0.35 * (women + blond_women), 0.5 * (men + blond_men))
+    )
+    land, water, own_land, own_water = found["birds"]
+    assert (water, own_water) == pytest.approx(
+        (0.25 * (land + water), 0.65 * (own_land + own_water))
     )

@@ -29,7 +29,7 @@ BIRDS = (0.479, 0.0165, 0.036, 0.4685)
 
 _GOLDEN = (5**0.5 - 1) / 2
 
-_SHARES = {"faces": FACES, "birds": BIRDS}
+SHARES = {"faces": FACES, "birds": BIRDS}
 
 _TURNS = ("faces", "birds", "faces", "faces", "birds", "faces", "birds", "faces")
 """Which world each picture of a round is of."""
@@ -59,7 +59,7 @@ def paint(
         raise ClipsteerError(
             f"web, split 'train': found {n!r}; expected one number of images, 0 or more."
         )
-    for name in _SHARES:
+    for name in SHARES:
         (folder / name).mkdir(parents=True, exist_ok=True)
     with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -69,7 +69,7 @@ def paint(
             name = _TURNS[turn]
             before = rounds * _TURNS.count(name) + _TURNS[:turn].count(name)
             rng = picture_rng(seed, f"web's {name}", "train", index)
-            data, text = _captioned(name, rng, _group(_SHARES[name], before), size)
+            data, text = _captioned(name, rng, _group(SHARES[name], before), size)
             path = f"{name}/{index + 1:06d}.jpg"
             (folder / path).write_bytes(data)
             writer.writerow((path, "train", text))
