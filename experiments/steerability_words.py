@@ -46,7 +46,7 @@ EVERY = {"hair", "person", "face", "portrait"}
 
 def attributes(run: Run) -> Attributes:
     """The painted table's attributes of the validation images (N,), in the order of their activations."""
-    world = StoreTree(run.store, run._member("celeba/world.json").outputs["world"].digest)
+    world = StoreTree(run.store, run._refs.member("celeba/world.json").outputs["world"].digest)
     lines = world.read("list_attr_celeba.txt").decode().splitlines()
     names = lines[1].split()
     rows = {cells[0]: cells[1:] for cells in map(str.split, lines[2:])}

@@ -20,6 +20,7 @@ from clipsteer.dictionaries.tokens import edited as edited_tokens
 from clipsteer.dictionaries.tokens import suited
 from clipsteer.errors import ClipsteerError
 from clipsteer.front.placed import Edit, Placed, Vocabulary
+from clipsteer.steering.intervention import in_stream
 from clipsteer.steering.steerability import probabilities
 
 Pictures = Sequence[Image.Image | str | Path]
@@ -135,12 +136,10 @@ def _edited(model: Backbone, pixels: Tensor, edit: Edit, tokens: Tokens) -> Tens
     # one that is for CLS or spatial tokens alone stays on them
     meant = edited_tokens(tokens_meant(tokens, model.cls, "tokens"), dictionary, "tokens")
     _, kept = model.run(pixels, sorted({hook_point, "resid_post"}))
-    x, stream = kept[hook_point][layer].float(), kept["resid_post"][layer].float()
+    x = kept[hook_point][layer].float()
+    stream = x if hook_point == "resid_post" else kept["resid_post"][layer].float()
     with torch.inference_mode():
-        edited = edit.apply(x, meant)
-        if hook_point != "resid_post":  # it is added to the stream, and so is its change
-            edited = stream + (edited - x)
-    return model.resume(layer, edited)
+        return model.resume(layer, in_stream(edit.apply(x, meant), x, stream))
 
 
 def check_fits(model: Backbone, placed: Placed) -> None:
@@ -148,7 +147,7 @@ def check_fits(model: Backbone, placed: Placed) -> None:
     _check(placed.layer, placed.hook_point, model)
     if placed.dictionary.d != model.width:
         raise ClipsteerError(
-            f"placed: found a dictionary of width {placed.dictionary.d}, expected {model.width}, the model's; take the "
+            f"dictionary: found one of width {placed.dictionary.d}, expected {model.width}, the model's; take the "
             "model that the dictionary was trained on."
         )
 

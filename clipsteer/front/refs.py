@@ -58,6 +58,7 @@ class Refs:
         place = f"{dataset}/activations/{split}"
         listed = sorted(self.member(f"{place}/shards.json").outputs)
         parts = set(self.root.glob(f"{place}/part_*.json"))
+        # of another cut none is taken: it may be of other images
         found = self._joined(self._of_cut(parts) or parts)
         lacking = [shard for shard in listed if f"{split}/{shard}" not in found]
         if lacking:
@@ -143,8 +144,8 @@ class Refs:
                 if before != member and (path in cut) == (other in cut):
                     raise ClipsteerError(
                         f"{other} and {path}: found another {name} in each, expected one: jobs were cut otherwise in "
-                        "an earlier run, and none has noted which of them counts. Remove the file of the earlier "
-                        "configuration: a run restores what it needs."
+                        "an earlier run. Run what needs it again, which notes how jobs are cut; if that does not help, "
+                        "remove the file of the earlier configuration."
                     )
         return {name: member for name, (_, member) in found.items()}
 

@@ -61,6 +61,7 @@ class Session:
         self._chains.compare_first(outline.datasets)
         for code in ("clipsteer", "workflow_scripts"):
             go_by_content(outline.base / code)
+        self._noted = False
         atexit.register(self._close)
 
     def begin(self, seconds: Callable[[Any], float]) -> None:
@@ -80,8 +81,8 @@ class Session:
         check_writable(folder)
         begin(self._seen)
         note_store(store, folder)
-        note_run(outline.told, folder)
         claim_pointers(folder)
+        self._note()
         cancel_orphans(folder)
         self.keep_edited()
         self._sources.note()
@@ -93,9 +94,14 @@ class Session:
         self._watch.expect(self.expected(seconds))
         hand_on_signals(folder, on_slurm=self.on_slurm)
 
+    def _note(self) -> None:
+        note_run(self._outline.told, self._outline.folder)
+        self._noted = True
+
     def _close(self) -> None:
         if lines := close(self._workflow, self._watch, self._outline.store):
-            note_run(self._outline.told, self._outline.folder)  # also where no job had to run
+            if not self._noted:  # no job had to run
+                self._note()
             print(lines, file=sys.stderr)
 
     @property

@@ -223,13 +223,13 @@ def test_words_and_edits_that_do_not_fit_are_refused(
     narrow = Placed(NeuronBasis(8), 1)
     for edit, said in (
         (clipsteer.set_to(found, [3], float("nan")), "edit: .* embedding is not finite"),
-        (clipsteer.ablate(narrow, [3]), "found a dictionary of width 8, expected 16"),
+        (clipsteer.ablate(narrow, [3]), "found one of width 8, expected 16"),
     ):
         with pytest.raises(ClipsteerError, match=said):
             clipsteer.top_words(model, photos(1), words, edit)
         with pytest.raises(ClipsteerError, match=said):
             clipsteer.classify(model, photos(1), head, edit)
-    with pytest.raises(ClipsteerError, match="found a dictionary of width 8, expected 16"):
+    with pytest.raises(ClipsteerError, match="found one of width 8, expected 16"):
         clipsteer.features_of(model, narrow, photos(1))
     with pytest.raises(ClipsteerError, match="words: found 1 that the model cannot tell"):
         clipsteer.make_vocabulary(model, ["cat", "a dog", "cat"])

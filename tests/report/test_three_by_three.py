@@ -50,9 +50,8 @@ def measured(images: pl.DataFrame, ablations: pl.DataFrame) -> pl.DataFrame:
 def found(images: pl.DataFrame, ablations: pl.DataFrame, measured: pl.DataFrame) -> dict[str, Any]:
     selections = fake_selections(ablations, images)
     steering = {**STEERING, "strict_slack": 2}
-    return headline(
-        measured, ablations, images, selections, HOOKS, steering=steering, group_names=NAMES
-    )
+    found = headline(measured, ablations, images, selections, HOOKS, steering=steering, n_groups=9)
+    return found.as_dict(NAMES)
 
 
 def counted(images: pl.DataFrame, predictions: Any) -> list[float]:
