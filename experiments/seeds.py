@@ -28,7 +28,8 @@ from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import read_pointer
 from clipsteer.store.roots import REFS
 from clipsteer.tables import read_parquet
-from experiments.seeds_page import CONDITIONS, DATASETS, DRAWS, FRESH, SHUFFLES, page
+from experiments.seeds_criteria import CONDITIONS, DATASETS, DRAWS, FRESH, SHUFFLES
+from experiments.seeds_page import page
 from experiments.worlds import auc
 from experiments.worlds_sheet import output
 
@@ -60,6 +61,7 @@ def record(dataset: str) -> Json:
         "unmodified": [first[f"acc_before_{group}"] for group in range(4)],
         "pairs": [first[f"pairs_acc_{group}"] for group in range(4)],
         "auc": within(images),
+        "true_effect": [first[f"true_effect_{number}"] for number in classes_of(table)],
         "worst_group_validation": first["worst_group_validation"],
     }
     return found | {condition: methods(table, condition) for condition in CONDITIONS}
@@ -75,19 +77,24 @@ def within(images: pl.DataFrame) -> list[float]:
     ]
 
 
+def classes_of(table: pl.DataFrame) -> list[str]:
+    """The numbers of the target classes that have pairs."""
+    return [name.rpartition("_")[2] for name in table.columns if name.startswith("recovery_")]
+
+
 def methods(table: pl.DataFrame, condition: str) -> dict[str, Json]:
     """Of each method and balance, at its own best place: what it gained and lost, recovery and collateral.
 
-    Recovery and collateral are means over classes; of several draws all numbers are means, and places are left out.
+    Recovery and collateral are means over classes, and by class; of several draws all numbers are means, and places
+    are left out.
     """
     best = table.filter(pl.col("best_place") & (pl.col("condition") == condition))
-    classes = [name.rpartition("_")[2] for name in table.columns if name.startswith("recovery_")]
     found: dict[str, Json] = {}
     for (method, balance), rows in best.group_by("method", "balance", maintain_order=True):
-        means = {
-            kind: mean(rows[f"{kind}_{number}"].mean() for number in classes)
-            for kind in ("recovery", "pair_collateral")
-        }
+        means: Json = {}
+        for kind in ("recovery", "pair_collateral"):
+            by_class = [rows[f"{kind}_{number}"].mean() for number in classes_of(table)]
+            means |= {kind: mean(by_class), f"{kind}_by_class": by_class}
         gained = ("gain", "gain_low", "gain_high", "p_gain", "largest_fall")
         here = {name: mean(rows[name]) for name in gained}
         if rows.height == 1:

@@ -45,7 +45,7 @@ class Configuration(Section):
     typographic: Typographic = part({})
     tables: dict[Name, Annotated[list[Name], Once()]] = key(
         "in the table of data set `<name>`, at least one an SAE; `[]`: no table",
-        "make_table, and what a new dictionary needs",
+        "make_table, and what a new dictionary needs; build_manifest with a first table",
         allowed="list of dictionaries",
     )
     dictionary_tables: dict[Name, Annotated[list[Name], Once()]] = key(
