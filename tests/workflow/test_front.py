@@ -59,7 +59,7 @@ def test_a_run_gives_what_its_jobs_wrote(finished: WorkingCopy) -> None:
         found = run.feature_set("celeba", str(dictionary), int(str(layer)), str(condition))
         assert found.features.tolist() == expected
         assert isinstance(found, FeatureSet)
-        assert found.place == ("resid_post", layer)
+        assert (found.hook_point, found.layer) == ("resid_post", layer)
         assert found.how["condition"] == condition
         rows += len(expected)
     assert rows, "no set has a feature: this test would show little"
