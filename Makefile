@@ -74,7 +74,7 @@ DOCS_BIN := .venv-docs/bin
 docs: .venv-docs/.installed ## the documentation as a site, out/site/index.html; every link and section is checked
 	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build
 
-seeds: $(STAMP) ## the whole pipeline under ten fresh seeds; writes docs/seeds.md
+seeds: $(STAMP) ## the whole pipeline under ten fresh seeds; writes docs/seeds.md and its figure
 	python experiments/seeds.py
 
 negative-control: results/celeba_negative_control.csv ## Eq. 9 with shuffled training labels (about 10 minutes)

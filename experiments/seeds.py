@@ -1,9 +1,9 @@
-"""The finding under several seeds: does it hold in each? Writes docs/seeds.md.
+"""The finding under several seeds: does it hold in each? Writes docs/seeds.md and its figure.
 
 Every seed paints other worlds, trains another CLIP and other dictionaries, and draws other controls. What each
 seed came to is kept in experiments/seeds/, and the page shows them once all are there. Run from the project's root,
 with the environment active: python experiments/seeds.py [--seeds 20 21] [--datasets celeba] [--cores N]; without
-seeds (--seeds) it only writes the page.
+seeds (--seeds) it only writes these.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import read_pointer
 from clipsteer.store.roots import REFS
 from clipsteer.tables import read_parquet
-from experiments.seeds_criteria import CONDITIONS, DATASETS, DRAWS, FRESH, SHUFFLES
+from experiments.seeds_criteria import CONDITIONS, DATASETS, DRAWS, FRESH, SHUFFLES, complete
+from experiments.seeds_figure import seeds_figure
 from experiments.seeds_page import page
 from experiments.worlds import auc
 from experiments.worlds_sheet import output
 
-PAGE = Path("docs/seeds.md")
+PAGE, FIGURE = Path("docs/seeds.md"), Path("docs/images/seeds.png")
 RECORDS = Path(__file__).parent / "seeds"
 SETTINGS = (
     f"steering={json.dumps({'random_seeds': DRAWS, 'shuffles': SHUFFLES})}",
@@ -180,6 +181,7 @@ def main() -> None:
     for seed in arguments.seeds:
         found_of(seed, arguments.datasets, arguments.cores)
     PAGE.write_text(document(), encoding="utf-8")
+    seeds_figure(complete(records(), len(FRESH)), FIGURE)
 
 
 if __name__ == "__main__":

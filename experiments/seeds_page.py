@@ -356,6 +356,7 @@ def page(records: Records, least: int = len(FRESH)) -> str:
     parts = [
         "# The finding under ten seeds",
         *map(paragraph, filter(None, [*verdicts, by_task(known)])),
+        "![What each method gains, loses and recovers, by seed](images/seeds.png)",
         HEAD.strip(),
     ]
     parts += [section(dataset, found) for dataset, found in known.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,19 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from scipy.stats import ttest_1samp
 
-from experiments import seeds, seeds_criteria, seeds_page
+from experiments import seeds, seeds_criteria, seeds_figure, seeds_page
 
 RIVALS = [method for family in seeds_criteria.FAMILIES.values() for method in family]
 
 
-def method(recovery: float | None, gain: float = 10.0, **more: Any) -> dict[str, Any]:
+def method(recovery: float | None, gain: float | None = 10.0, **more: Any) -> dict[str, Any]:
     return {
         "recovery": recovery, "recovery_by_class": [recovery, recovery], "pair_collateral": 0.1,
-        "pair_collateral_by_class": [0.1, 0.1], "gain": gain, "gain_low": gain - 4,
-        "gain_high": gain + 4, "p_gain": 0.01, "largest_fall": 1.0, "layer": 3, "dictionary": "topk",
+        "pair_collateral_by_class": [0.1, 0.1], "gain": gain, "gain_low": (gain or 0) - 4,
+        "gain_high": (gain or 0) + 4, "p_gain": 0.01, "largest_fall": 1.0, "layer": 3, "dictionary": "topk",
         "n_features": 7, "scale": None, "largest_fall_group": "blond woman", **more,
     }  # fmt: skip
 
@@ -244,3 +246,41 @@ def test_places_by_task_are_paired_by_seed() -> None:
     text = seeds_page.page({"celeba": birds, "waterbirds": faces}).replace("\n", " ")
     assert "over 9 seeds: backgrounds later, unlike the paper" in text
     assert "Places by task" not in seeds_page.page({"celeba": faces})
+
+
+def test_the_figure_has_every_method_and_what_did_nothing_at_0(tmp_path: Path) -> None:
+    found = [seed_of(n, 0.5 + 0.01 * n, 0.1) for n in range(20, 30)]
+    for one in found:
+        one["relaxed"]["random_features/none"] = method(0.2)
+        one["relaxed"]["balanced_probe/none"] = method(0.9)  # a reference, not an edit
+        one["relaxed"]["probe/group"] = method(0.9)
+    found[3]["relaxed"]["leace/none"] = method(None, gain=None)
+    names = seeds_figure.methods_of(found)
+    assert names[:4] == [
+        "sae/none",
+        "neurons/none",
+        "neurons_two_sided/none",
+        "random_features/none",
+    ]
+    assert {*names} == {f"{name}/none" for name in ("sae", "random_features", *RIVALS)}
+    gains = [10.0] * 10
+    gains[3] = 0.0
+    assert seeds_figure.values_of(found, "gain", "leace/none") == gains
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        seeds_figure.seeds_figure({"celeba": found, "waterbirds": found[:2]}, path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_the_figure_draws_seeds_mean_and_interval() -> None:
+    axes = Figure().subplots()
+    values = [1.0, 2.0, 6.0]
+    seeds_figure.panel(axes, [values, [0.0, 0.0, 0.0]], ["sae/none", "leace/none"])
+    dots = axes.lines[1]
+    assert list(dots.get_xdata()) == values
+    assert list(dots.get_ydata()) == [0, 0, 0]
+    centre, low, high = seeds_criteria.interval(values)
+    (bar,) = axes.containers[0].lines[2]
+    assert bar.get_segments()[0].tolist() == [[low, 0], [high, 0]]
+    assert axes.containers[0].lines[0].get_xdata().tolist() == [centre]
+    assert axes.yaxis_inverted()  # the first method is at the top
