@@ -137,13 +137,13 @@ def shuffled(pointer: Path, hardest: int) -> list[float]:
 
 
 def records() -> dict[str, list[Json]]:
-    """What was found so far, by data set and seed."""
+    """What was found so far of the fresh seeds, by data set and seed; other seeds can be run, but do not count."""
+    paths = {
+        dataset: [RECORDS / f"{dataset}_{seed}.json" for seed in FRESH] for dataset in DATASETS
+    }
     return {
-        dataset: [
-            json.loads(path.read_text(encoding="utf-8"))
-            for path in sorted(RECORDS.glob(f"{dataset}_*.json"))
-        ]
-        for dataset in DATASETS
+        dataset: [json.loads(path.read_text(encoding="utf-8")) for path in every if path.exists()]
+        for dataset, every in paths.items()
     }
 
 

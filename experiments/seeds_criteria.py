@@ -85,7 +85,7 @@ def ablates(found: Json, condition: str = "relaxed") -> bool:
 
 
 def layers_of(found: Sequence[Json], condition: str, name: str = f"{SAE}/none") -> list[int | None]:
-    """By seed, the layer behind which a method acts; None where it has none or nothing passed."""
+    """By seed, the layer after which a method acts; None where it has none or nothing passed."""
     rows = rows_of(found, condition, name)
     return [row.get("layer") if acts(row) else None for row in rows]
 
@@ -117,7 +117,12 @@ def in_band(dataset: str, found: Json) -> bool:
 
 def recoveries(found: Sequence[Json], condition: str, name: str) -> list[float]:
     """Of one method and balance by seed; 0 where it did nothing."""
-    return [float(one[condition].get(name, {}).get("recovery") or 0.0) for one in found]
+    return [float(row.get("recovery") or 0.0) for row in rows_of(found, condition, name)]
+
+
+def collaterals(found: Sequence[Json], condition: str, name: str) -> list[float]:
+    """As `recoveries`, of what an edit changes on images without the attribute."""
+    return [float(row.get("pair_collateral") or 0.0) for row in rows_of(found, condition, name)]
 
 
 def behind(found: Sequence[Json], condition: str, name: str) -> tuple[float, float, float]:

@@ -98,7 +98,7 @@ def test_the_verdict_is_what_the_numbers_say() -> None:
     for one in worse:
         one["relaxed"]["leace/none"] = method(None)
     text = seeds_page.page({"waterbirds": worse}).replace("\n", " ")
-    assert "LEACE" in text.split("The SAE is farther than ")[1].split(".")[0]
+    assert "; LEACE (-0.211; -0.217 to -0.205)" in text.split("The SAE is farther than ")[1]
 
 
 def test_gains_of_simpler_methods_stand_beside_the_saes() -> None:
@@ -107,12 +107,25 @@ def test_gains_of_simpler_methods_stand_beside_the_saes() -> None:
         one["relaxed"]["class_bias/none"] = method(0.1, 12.0)
         one["relaxed"]["leace_scaled/none"] = method(0.1, 28.9)
         one["relaxed"]["random_features/none"] = method(0.1, 18.6)
+    text = seeds_page.page({"celeba": found}).split("\n\n")[2].replace("\n", " ")
+    assert "gains +10.0 points on CelebA by the SAE's features on average" in text
+    assert "+12.0 by a bias on the class scores, +18.6 by random SAE features that were" in text
+    assert "of those compared, most, +28.9, by LEACE, scale chosen." in text
+
+
+def test_collateral_stands_in_the_verdict() -> None:
+    found = [seed_of(n, 0.5, 0.1) for n in range(20, 30)]
+    for one in found:
+        one["relaxed"]["class_bias/none"] = method(0.6, pair_collateral=0.3)
+        one["relaxed"]["probe/none"] = method(0.2, pair_collateral=0.05)
+        one["relaxed"]["random_features/none"] = method(0.4, pair_collateral=0.2)
     text = seeds_page.page({"celeba": found}).split("\n\n")[1].replace("\n", " ")
     assert (
-        "gains +10.0 points by it on average, +12.0 by a bias on the class scores, +18.6 by random"
+        "the SAE's is 0.100 (0.100 to 0.100), that of bias on the class scores 0.300 (0.300 to"
         in text
     )
-    assert "and most, +28.9, by LEACE, scale chosen (relaxed)." in text
+    assert "of random SAE features 0.200 (0.200 to 0.200)" in text
+    assert "lie between 0.050 (probe direction) and 0.300 (bias on the class scores)." in text
 
 
 def test_a_data_set_is_shown_with_all_its_seeds_or_not_at_all() -> None:
@@ -227,7 +240,9 @@ def test_a_method_for_which_nothing_passed_has_no_layer() -> None:
         one["relaxed"]["probe/none"] = method(0.1, layer=5, n_features=None, scale=0.25)
     assert seeds_page.places(found, "relaxed", "probe/none") == "0, 0, 0, 0, 0, 6, 4"
     assert seeds_page.places(found, "relaxed", "sae/none") == "0, 0, 0, 10, 0, 0, 0"
-    text = seeds_page.page({"celeba": found}).split("By seed, relaxed")[1]
+    text = (
+        seeds_page.page({"celeba": found}).split("By seed, relaxed")[1].split("By seed, strict")[0]
+    )
     (row,) = [line for line in text.splitlines() if line.startswith("| probe direction")]
     assert row.count("–") == 4
 
@@ -240,11 +255,11 @@ def test_places_by_task_are_paired_by_seed() -> None:
     birds[0]["relaxed"]["sae/none"] = method(0.5, layer=0, n_features=0)
     text = seeds_page.page({"celeba": faces, "waterbirds": birds}).replace("\n", " ")
     relaxed = "relaxed 3.0 for CelebA and 1.0 for Waterbirds, a difference of +2.0 (+2.0 to +2.0) over 9 seeds"
-    assert f"{relaxed}: hair later, as in the paper (9 and 5 of layers" in text
+    assert f"{relaxed}: hair later, as there (the paper: 9 and 5," in text
     strict = "strict 3.0 for CelebA and 3.0 for Waterbirds, a difference of +0.0 (+0.0 to +0.0) over 10 seeds"
     assert f"{strict}: no order can be told" in text
     text = seeds_page.page({"celeba": birds, "waterbirds": faces}).replace("\n", " ")
-    assert "over 9 seeds: backgrounds later, unlike the paper" in text
+    assert "over 9 seeds: backgrounds later, unlike there" in text
     assert "Places by task" not in seeds_page.page({"celeba": faces})
 
 
@@ -254,7 +269,7 @@ def test_the_figure_has_every_method_and_what_did_nothing_at_0(tmp_path: Path) -
         one["relaxed"]["random_features/none"] = method(0.2)
         one["relaxed"]["balanced_probe/none"] = method(0.9)  # a reference, not an edit
         one["relaxed"]["probe/group"] = method(0.9)
-    found[3]["relaxed"]["leace/none"] = method(None, gain=None)
+    found[3]["relaxed"]["leace/none"] = method(None, gain=None, pair_collateral=None)
     names = seeds_figure.methods_of(found)
     assert names[:4] == [
         "sae/none",
@@ -265,7 +280,10 @@ def test_the_figure_has_every_method_and_what_did_nothing_at_0(tmp_path: Path) -
     assert {*names} == {f"{name}/none" for name in ("sae", "random_features", *RIVALS)}
     gains = [10.0] * 10
     gains[3] = 0.0
-    assert seeds_figure.values_of(found, "gain", "leace/none") == gains
+    assert seeds_figure.values_of(found, "gain", "leace/none") == [gains]
+    found[2]["relaxed"]["leace/none"]["recovery_by_class"] = [-0.3, 0.5]
+    women, men = seeds_figure.values_of(found, "recovery_by_class", "leace/none")
+    assert (women[2:5], men[2:5]) == ([-0.3, 0.0, 0.1], [0.5, 0.0, 0.1])
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path in paths:
         seeds_figure.seeds_figure({"celeba": found, "waterbirds": found[:2]}, path)
@@ -275,7 +293,7 @@ def test_the_figure_has_every_method_and_what_did_nothing_at_0(tmp_path: Path) -
 def test_the_figure_draws_seeds_mean_and_interval() -> None:
     axes = Figure().subplots()
     values = [1.0, 2.0, 6.0]
-    seeds_figure.panel(axes, [values, [0.0, 0.0, 0.0]], ["sae/none", "leace/none"])
+    seeds_figure.panel(axes, [[values], [[0.0, 0.0, 0.0]]], ["sae/none", "leace/none"])
     dots = axes.lines[1]
     assert list(dots.get_xdata()) == values
     assert list(dots.get_ydata()) == [0, 0, 0]
