@@ -165,6 +165,9 @@ def top_features(codes: Tensor, k: int = 10) -> pl.DataFrame:
 
     Returns:
         Columns `image`, `feature`, `mean` and `max` over tokens, and `tokens`, on how many it fires.
+
+    Raises:
+        ClipsteerError: `k` is below 1.
     """
     from clipsteer.front.passes import top_features
 
@@ -194,7 +197,7 @@ def set_to(
     *,
     error_term: ErrorTerm = "keep",
 ) -> Edit:
-    """Set features to a strength on every token; else as `ablate`."""
+    """Set features to a strength, a finite number, on every token; else as `ablate`."""
     from clipsteer.front.placed import Edit, checked_features
 
     return Edit(placed, checked_features(placed, features), strength, error_term=error_term)
@@ -230,7 +233,8 @@ def classify(
         Softmax over the classes of a CLIP, a sigmoid for each class of a SigLIP, as each was trained.
 
     Raises:
-        ClipsteerError: the edit's dictionary is not one of this model's, or an embedding is not finite under it.
+        ClipsteerError: the head or the edit's dictionary is not one of this model's, or an embedding is not finite
+            under it.
     """
     from clipsteer.front.passes import classify
 
@@ -284,7 +288,8 @@ def top_words(
         Columns `image`, `word` and `probability`, by falling probability: the softmax over all words.
 
     Raises:
-        ClipsteerError: the edit's dictionary is not one of this model's, or an embedding is not finite under it.
+        ClipsteerError: the vocabulary or the edit's dictionary is not one of this model's, `k` is below 1, or an
+            embedding is not finite under the edit.
     """
     from clipsteer.front.passes import top_words
 

@@ -53,6 +53,7 @@ def features_of(model: Backbone, placed: Placed, images: Pictures) -> Tensor:
 
 def top_features(codes: Tensor, k: int) -> pl.DataFrame:
     """See `clipsteer.top_features`."""
+    _check_k(k)
     mean = codes.mean(dim=1)
     values, numbers = mean.topk(min(k, codes.shape[2]), dim=1)
     image = torch.arange(len(codes))[:, None].expand_as(numbers)
@@ -72,6 +73,7 @@ def classify(
     model: Backbone, images: Pictures, head: Tensor, edit: Edit | None, tokens: Tokens
 ) -> Tensor:
     """See `clipsteer.classify`."""
+    _check_rows(head, model, "head")
     return torch.cat(
         [
             model.probabilities(embeddings, head).cpu()
@@ -89,6 +91,8 @@ def top_words(
     tokens: Tokens,
 ) -> pl.DataFrame:
     """See `clipsteer.top_words`."""
+    _check_k(k)
+    _check_rows(vocabulary.embeddings, model, "vocabulary")
     rows = []
     number = 0
     for embeddings in _embeddings(model, images, edit, tokens):
@@ -181,4 +185,18 @@ def _check(layer: int, hook_point: str, model: Backbone) -> None:
     if hook_point not in HOOK_POINTS:
         raise ClipsteerError(
             f"hook_point: found {hook_point!r}, expected {' or '.join(HOOK_POINTS)}."
+        )
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise ClipsteerError(f"k: found {k}, expected at least 1.")
+
+
+def _check_rows(rows: Tensor, model: Backbone, name: str) -> None:
+    """Raises ClipsteerError for embeddings of texts that are not of the model's own shared space."""
+    if rows.ndim != 2 or rows.shape[1] != model.projection_dim:
+        raise ClipsteerError(
+            f"{name}: found rows of shape {tuple(rows.shape)}, expected (n, {model.projection_dim}), as the model's "
+            "image embeddings are; make it with the same model."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +39,8 @@ class Placed:
 class Edit:
     """Features of a placed dictionary, set to `strength` or, where that is None, to `by` times what they are.
 
-    x' = x + sum over j in F of (s_j - f_j(x)) n_j; the code is taken once, from x.
+    x' = x + sum over j in F of (s_j - f_j(x)) n_j; the code is taken once, from x. Raises ClipsteerError for a
+    number that is not finite.
     """
 
     placed: Placed
@@ -46,6 +48,12 @@ class Edit:
     strength: float | None = 0.0
     by: float = 1.0
     error_term: ErrorTerm = "keep"
+
+    def __post_init__(self) -> None:
+        for name in ("strength", "by"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ClipsteerError(f"{name}: found {value}, expected a finite number.")
 
     def apply(self, x: torch.Tensor, tokens: Tokens = "all") -> torch.Tensor:
         """Activations x (n, T, d) at the hook point -> x' (n, T, d); other tokens pass unchanged.
@@ -82,8 +90,10 @@ def checked_features(placed: Placed, features: Features | FeatureSet) -> np.ndar
     try:
         return feature_index(features, placed.dictionary.m, torch.device("cpu")).numpy()
     except ValueError as error:
+        found = np.asarray(features).reshape(-1).tolist()
+        shown = ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")
         raise ClipsteerError(
-            f"features: {error}; expected distinct numbers from 0 to {placed.dictionary.m - 1}, "
+            f"features: {error}; found {shown}, expected distinct numbers from 0 to {placed.dictionary.m - 1}, "
             "as the dictionary has them."
         ) from error
 

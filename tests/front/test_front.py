@@ -22,7 +22,7 @@ from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.dictionaries.topk import TopK
 from clipsteer.errors import ClipsteerError
 from clipsteer.front import written
-from clipsteer.front.placed import Edit, Placed
+from clipsteer.front.placed import Edit, Placed, Vocabulary
 from clipsteer.steering.counts import GroupCounts
 from clipsteer.steering.feature_set import FeatureSet
 from clipsteer.store.roots import REFS
@@ -222,7 +222,7 @@ def test_words_and_edits_that_do_not_fit_are_refused(
     found, words = placed(tmp_path), clipsteer.make_vocabulary(model, ["cat", "a dog", "sea"])
     narrow = Placed(NeuronBasis(8), 1)
     for edit, said in (
-        (clipsteer.set_to(found, [3], float("nan")), "edit: .* embedding is not finite"),
+        (clipsteer.set_to(found, [3], 1e38), "edit: .* embedding is not finite"),
         (clipsteer.ablate(narrow, [3]), "found one of width 8, expected 16"),
     ):
         with pytest.raises(ClipsteerError, match=said):
@@ -267,13 +267,29 @@ def test_files_are_read_as_the_workflow_reads_them(
         clipsteer.classify(model, [tmp_path / "none.png"], head)
     with pytest.raises(ClipsteerError, match="images: found none"):
         clipsteer.classify(model, [], head)
+    p = model.projection_dim
+    for wrong in (head[:, :-1], head[0]):
+        with pytest.raises(ClipsteerError, match=rf"head: found .*, expected \(n, {p}\)"):
+            clipsteer.classify(model, [image], wrong)
+    words = Vocabulary(["a hat", "a bird"], head[:2, :-1])
+    with pytest.raises(ClipsteerError, match=rf"vocabulary: found .*, expected \(n, {p}\)"):
+        clipsteer.top_words(model, [image], words)
+    with pytest.raises(ClipsteerError, match="k: found 0"):
+        clipsteer.top_words(model, [image], words, k=0)
 
 
 def test_what_is_not_there_is_refused(model: Backbone, tmp_path: Path) -> None:
     found = placed(tmp_path / "d")
-    for features in ([48], [-1], [1, 1]):
-        with pytest.raises(ClipsteerError, match="distinct numbers from 0 to 47"):
+    for features, shown in (([48], "48"), ([-1], "-1"), ([*range(9), 1], "0, .*, 7, ...")):
+        said = f"found {shown}, expected distinct numbers from 0 to 47"
+        with pytest.raises(ClipsteerError, match=said):
             clipsteer.ablate(found, features)
+    for edit in (clipsteer.set_to, clipsteer.scale):
+        for value in (float("nan"), float("inf")):
+            with pytest.raises(ClipsteerError, match=f"found {value}, expected a finite number"):
+                edit(found, [3], value)
+    with pytest.raises(ClipsteerError, match="k: found 0, expected at least 1"):
+        clipsteer.top_features(torch.zeros(1, 2, 48), 0)
     counts = GroupCounts((1, 1, 1, 1), (1, 1, 1, 1))
     for place, layer in ((("mlp_out", 1), 1), (("resid_post", 0), 0)):
         there = FeatureSet(np.array([3]), 0.5, counts, *place)
