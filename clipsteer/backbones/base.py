@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # On a CPU, images go through the layers in runs of about this many tokens, so that what a layer
 # holds stays in the core's own cache.
-_RUN_TOKENS = 340
+RUN_TOKENS = 340
 # Attention gives a query the same bits, however many there are, only where they are a multiple of four.
 _QUERIES = 4
 
@@ -202,7 +202,7 @@ class Backbone(ABC):
             return stream
         images, tokens = stream.shape[:2]
         # an image is never divided, and no run is empty
-        runs = min(images, images * tokens // _RUN_TOKENS) if stream.device.type == "cpu" else 1
+        runs = min(images, images * tokens // RUN_TOKENS) if stream.device.type == "cpu" else 1
         parts = []
         for part in stream.tensor_split(max(1, runs)):
             for index in layers:

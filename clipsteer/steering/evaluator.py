@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from clipsteer.backbones.base import RUN_TOKENS
 from clipsteer.backbones.tokens import Tokens
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.errors import ClipsteerError
@@ -63,6 +64,14 @@ class Evaluator:
         """How often ablation goes over the batches: without the error term the resumed pass is one of its own."""
         return 1 if self.error_term == "keep" else 2
 
+    def _images(self, images: int, tokens: int) -> int:
+        """Images of an evaluation batch, of the first batch's n and T: on a CPU it fills a run through the layers.
+
+        With fewer, reading the layers' weights would take as long as using them.
+        """
+        on_cpu = torch.device(self.device).type == "cpu"
+        return max(images, -(-RUN_TOKENS // tokens)) if on_cpu and tokens > 1 else images
+
     def predict(
         self,
         streams: Streams,
@@ -88,7 +97,7 @@ class Evaluator:
                 raise ValueError(f"a batch starts at image {start}, expected {expected}")
             expected = start + len(hook)
             if evaluator is None:
-                evaluator = _FullBatches(self.embed, self.classify, len(hook))
+                evaluator = _FullBatches(self.embed, self.classify, self._images(*hook.shape[:2]))
             images = max(1, min(len(hook), images_at_once(hook.shape[1])))
             for first in range(0, len(hook), images):
                 chunk = slice(first, first + images)

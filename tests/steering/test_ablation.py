@@ -259,7 +259,8 @@ def test_blocks_of_results_leave_predictions(block: int, monkeypatch: pytest.Mon
     assert found.dtype == np.int32
 
 
-def test_untouched_images_are_evaluated_once() -> None:
+def test_untouched_images_are_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipsteer.steering.evaluator.RUN_TOKENS", 1)
     dictionary, x = make("topk", k=1), data()
     code = dictionary.encode(torch.from_numpy(x.astype(np.float32)).reshape(-1, D))
     fires = (code.reshape(N, T, M) > 0).any(dim=1).numpy()
@@ -273,10 +274,32 @@ def test_untouched_images_are_evaluated_once() -> None:
     assert rows == -(-(N + changed) // 8) * 8
 
 
-def test_embedding_batches_all_have_one_shape() -> None:
+@pytest.mark.parametrize(("run", "images"), [(1, 8), (8 * T, 8), (8 * T + 1, 9), (40 * T, 40)])
+def test_embedding_batches_all_have_one_shape(
+    run: int, images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the batches, or as many images as fill a run through the layers; which it is leaves predictions."""
     dictionary, network, x = make("topk"), Network(), data()
-    predict_sets(evaluating(dictionary, network, x), random_features(dictionary))
-    assert {tuple(batch.shape) for batch in network.seen} == {(8, T, D)}
+    of, sets = evaluating(dictionary, network, x), random_features(dictionary)
+    monkeypatch.setattr("clipsteer.steering.evaluator.RUN_TOKENS", run)
+    found = predict_sets(of, sets).edited
+    assert {tuple(batch.shape) for batch in network.seen} == {(images, T, D)}
+    monkeypatch.undo()
+    np.testing.assert_array_equal(found, predict_sets(of, sets).edited)
+
+
+def test_a_single_token_fills_no_run() -> None:
+    """CLS of the last layer goes through no layer any more."""
+    seen = []
+
+    def embed(x: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(x.shape))
+        return x[:, 0]
+
+    of = evaluating(make("topk"), Network(), data()[:, :1])
+    of = replace(of, embed=embed, classify=lambda x: x.argmax(dim=1).numpy())
+    predict_sets(of, random_features(of.dictionary))
+    assert {*seen} == {(8, 1, D)}
 
 
 def test_equal_sets_are_evaluated_once() -> None:

@@ -169,7 +169,8 @@ def test_an_ablated_stream_is_what_apply_gives(
         assert (edited != (x if base is None else base)).any()
 
 
-def test_images_that_no_edit_changes_are_evaluated_once() -> None:
+def test_images_that_no_edit_changes_are_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipsteer.steering.evaluator.RUN_TOKENS", 1)
     x, network = data(n=16), Network()
     predict_edits(evaluating(make("topk"), network, x), [NoEdit(), affine(scale=0.0)])
     assert sum(len(batch) for batch in network.seen) == 16
