@@ -115,14 +115,14 @@ def in_band(dataset: str, found: Json) -> bool:
     return near and min(found["auc"]) >= LEAST_AUC
 
 
+def by_seed(found: Sequence[Json], condition: str, name: str, measure: str) -> list[float]:
+    """`recovery`, `pair_collateral` or another number of one method and balance by seed; 0 where it did nothing."""
+    return [float(row.get(measure) or 0.0) for row in rows_of(found, condition, name)]
+
+
 def recoveries(found: Sequence[Json], condition: str, name: str) -> list[float]:
-    """Of one method and balance by seed; 0 where it did nothing."""
-    return [float(row.get("recovery") or 0.0) for row in rows_of(found, condition, name)]
-
-
-def collaterals(found: Sequence[Json], condition: str, name: str) -> list[float]:
-    """As `recoveries`, of what an edit changes on images without the attribute."""
-    return [float(row.get("pair_collateral") or 0.0) for row in rows_of(found, condition, name)]
+    """What the third criterion compares."""
+    return by_seed(found, condition, name, "recovery")
 
 
 def behind(found: Sequence[Json], condition: str, name: str) -> tuple[float, float, float]:

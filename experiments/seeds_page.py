@@ -22,7 +22,7 @@ from experiments.seeds_criteria import (
     ablates,
     acts,
     behind,
-    collaterals,
+    by_seed,
     complete,
     gain,
     gains,
@@ -39,6 +39,7 @@ from experiments.seeds_criteria import (
 
 _PLACES = ["seed", "condition", "place", "features", "gain", "p", "fall", "recovery", "collateral"]
 _METHODS = ["method", "balance", "recovery", "SAE - it", "collateral", "gain", "fall", "layers"]
+COLLATERAL = "pair_collateral"
 RANDOM = "random_features/none"
 PAPERS_BEST = {"strict": "7 or 8 and 2", "relaxed": "9 and 5"}
 """The layers, of 0 to 11, where the paper's worst groups gain most (Section 7.1)."""
@@ -123,7 +124,7 @@ def verdict(dataset: str, found: Sequence[Json]) -> str:
 def _spilt(found: Sequence[Json], best: str) -> str:
     """Collateral in a sentence: the SAE's, that of the best by recovery, and what lies about them."""
     found_by = {
-        name: interval(collaterals(found, "relaxed", name))
+        name: interval(by_seed(found, "relaxed", name, COLLATERAL))
         for name in (f"{SAE}/none", RANDOM, *rivals(found))
     }
     others = sorted(rivals(found), key=lambda name: found_by[name][0])
@@ -138,8 +139,7 @@ def _spilt(found: Sequence[Json], best: str) -> str:
 def gained(dataset: str, found: Sequence[Json]) -> str:
     """What the worst group gains by the SAE, and by what is simpler, in a sentence."""
     others = {
-        name: mean(row.get("gain") for row in rows_of(found, "relaxed", name))
-        for name in (RANDOM, *rivals(found))
+        name: mean(by_seed(found, "relaxed", name, "gain")) for name in (RANDOM, *rivals(found))
     }
     most = max(rivals(found), key=lambda name: others[name])
     return (
@@ -228,16 +228,15 @@ def closest_rows(found: Sequence[Json], condition: str) -> Iterator[list[str]]:
     """A row for each method and balance: recovery over seeds, the SAE minus it, collateral, gain and fall, places."""
     for name in names_of(found, condition):
         method, _, balance = name.partition("/")
-        here = rows_of(found, condition, name)
         own = balance if f"{SAE}/{balance}" in names_of(found, condition) else "none"
         yield [
             METHODS[method],
             balance,
             text(interval(recoveries(found, condition, name))),
             "" if method == SAE else text(behind(found, condition, f"{method}/{own}"), "+.3f"),
-            text(interval(collaterals(found, condition, name)), ".3f"),
-            f"{mean(row.get('gain') for row in here):+.1f}",
-            f"{mean(row.get('largest_fall') for row in here):.1f}",
+            text(interval(by_seed(found, condition, name, COLLATERAL)), ".3f"),
+            f"{mean(by_seed(found, condition, name, 'gain')):+.1f}",
+            f"{mean(by_seed(found, condition, name, 'largest_fall')):.1f}",
             places(found, condition, name),
         ]
 
