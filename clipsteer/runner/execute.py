@@ -21,7 +21,7 @@ from clipsteer.runner.progress import Log
 from clipsteer.runner.run import Action, Job, Run, Runtime
 from clipsteer.store.actions import ActionStore, Record, complete
 from clipsteer.store.attempts import action_folder, attempt
-from clipsteer.store.locks import advisory_lock, is_locked
+from clipsteer.store.locks import advisory_lock
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 
 Compute = Callable[[Run], None]
@@ -121,12 +121,12 @@ class Executor:
         """
         record = self.lost.maker(digest, self._above)
         lock = action_folder(self.objects.root, record["key"]).with_suffix(".lock")
-        if not wait and is_locked(lock):
-            return False
-        with advisory_lock(lock):
-            if not self.lost.whole(digest) or not complete(record, self.objects, depth=None):
+        with advisory_lock(lock, wait=wait) as mine:
+            if mine and not (
+                self.lost.whole(digest) and complete(record, self.objects, depth=None)
+            ):
                 self._remake(record)
-        return True
+        return mine
 
     def _remake(self, record: Record) -> None:
         step = StepCode.of_record(record, self.project)

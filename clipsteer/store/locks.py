@@ -15,14 +15,21 @@ from typing import IO
 
 
 @contextlib.contextmanager
-def advisory_lock(path: Path) -> Iterator[None]:
-    """Hold a lock while inside, waiting for it; go on without where the file system has none.
+def advisory_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock while inside; go on without where the file system has none.
 
-    It spares two processes the same work, no more. The file goes away afterwards.
+    Gives True; without `wait`, False where another process holds it, and then nothing is held. It
+    spares two processes the same work, no more. The file goes away afterwards.
     """
-    with held_lock(path, fcntl.LOCK_EX) as held:
+    kind = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
+    with contextlib.ExitStack() as stack:
+        held: bool | None
         try:
-            yield
+            held = stack.enter_context(held_lock(path, kind))
+        except BlockingIOError:
+            held = None
+        try:
+            yield held is not None
         finally:
             if held:
                 _remove(path)
@@ -32,15 +39,20 @@ def advisory_lock(path: Path) -> Iterator[None]:
 def held_lock(path: Path, kind: int) -> Iterator[bool]:
     """As `advisory_lock`, shared or exclusive (`kind`), and the file stays; gives whether it is held.
 
-    Who may only read the file can share it.
+    Who may only read the file can share it. Raises BlockingIOError where `kind` has LOCK_NB and
+    another process holds it.
     """
-    mode = os.O_RDONLY if kind == fcntl.LOCK_SH else os.O_RDWR  # as NFS wants it
+    mode = os.O_RDONLY if kind & fcntl.LOCK_SH else os.O_RDWR  # as NFS wants it
     descriptor, held = -1, False
     try:
-        with contextlib.suppress(OSError):
+        try:
             descriptor = _open(path, mode | os.O_CREAT | os.O_CLOEXEC)
             fcntl.flock(descriptor, kind)
             held = True
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass
         yield held
     finally:
         if descriptor >= 0:

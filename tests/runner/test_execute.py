@@ -14,7 +14,7 @@ import pytest
 from clipsteer.errors import ClipsteerError
 from clipsteer.runner.code import StepCode
 from clipsteer.runner.run import Run
-from clipsteer.store.actions import ActionStore
+from clipsteer.store.actions import ActionStore, Record
 from clipsteer.store.attempts import action_folder
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.gc import Options, collect
@@ -304,8 +304,9 @@ def test_two_at_once_share_what_is_lost(bench: Bench) -> None:
     made = {str(i): bench.act("make", text=str(i))["out"] for i in range(4)}
     bench.said("computed")
     bench.lose(*made.values())
-    # nobody gets on unless both are making something
+    # nobody gets on unless both are making something, and both ask for the first one together
     sys.modules["clipsteer_step_make"].MEET = threading.Barrier(2)  # type: ignore[attr-defined]
+    first = threading.Barrier(2)
     done: list[int] = []
 
     def join(run: Run) -> None:
@@ -313,6 +314,14 @@ def test_two_at_once_share_what_is_lost(bench: Bench) -> None:
 
     def work(number: int) -> None:
         executor = bench.executor()
+        maker, waits = executor.lost.maker, [first]
+
+        def together(digest: str, above: list[str]) -> Record:
+            while waits:
+                waits.pop().wait(60)
+            return maker(digest, above)
+
+        executor.lost.maker = together  # type: ignore[method-assign]
         bench.act("read", made, join, executor, number=number)
         done.append(executor.counts.computed - 1)
 
