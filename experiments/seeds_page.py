@@ -59,8 +59,8 @@ CelebA's seeds were run twice from nothing, and every number was the same; on an
    above 0. The gain is the smallest accuracy of any group under the SAE's set, minus the unmodified model's in the
    group that is worst on validation, at the place that validation chose ([method.md](method.md#10-measuring)). A seed
    in which nothing is ablated counts against.
-2. *By the labels*: of {SHUFFLES} shuffles of the labels, at the place of the true ones, how many reach half of the true
-   gain under relaxed. A seed's gain is by its labels if at most one does.
+2. *Due to the labels*: of {SHUFFLES} shuffles of the labels, at the place of the true ones, how many reach half of the
+   true gain under relaxed. A seed's gain counts as due to its labels if at most one does.
 3. *Closest to the true effect*: recovery ([method.md](method.md#14-controls-and-baselines)), averaged over the two
    classes, of each method at its own best place by validation under relaxed. A method for which nothing passes has done
    nothing: its recovery is 0. Reported are the mean over seeds with Student's 95 % interval, and the SAE minus each
@@ -310,10 +310,10 @@ def by_labels(found: Sequence[Json]) -> str:
     ahead = sum(gain(one) > max(one["shuffles"]) for one in known)
     return (
         f"Of {SHUFFLES} shuffles at the true labels' place, {text(interval(halves), '.1f')} reach half of the true gain"
-        f" on average (Student's 95 %) over the {len(halves)} of {len(found)} seeds in which that is above 0; a gain by"
-        f" its labels stands in {few}. The median shuffle gains {medians:+.1f} points on average, the true labels"
-        f" {mean(map(gain, known)):+.1f}, in {ahead} of {len(known)} seeds more than any shuffle. Relaxed gains in"
-        " points:"
+        f" on average (Student's 95 %) over the {len(halves)} of {len(found)} seeds in which that is above 0;"
+        f" by the bar above, {few} of the gains are due to the labels. The median shuffle gains {medians:+.1f} points"
+        f" on average, the true labels {mean(map(gain, known)):+.1f}, in {ahead} of {len(known)} seeds more than any"
+        " shuffle. Relaxed gains in points:"
     )
 
 

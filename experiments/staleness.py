@@ -40,12 +40,12 @@ ABOUT = {
 }
 HEAD = """# What an edit makes stale
 
-`python experiments/staleness.py` writes this page. The pipeline ran once, from nothing. For each row, on a copy of that
-state, something was edited and the same command given again. *Computed* are the actions that ran, *restored* those
-found in the store; nothing else was looked at. `*` matches any name, "`a` to `b`" are these steps and those between
-them, and the number of actions is in parentheses. Unless a row says so, the table came out byte for byte the same.
-Seconds are beside other work. `tests/workflow/test_staleness.py` has the same rows, by the last column. [Why it comes
-out so](how-it-runs.md#2-what-is-up-to-date).
+`python experiments/staleness.py` writes this page. The pipeline ran once, from nothing unless a section
+says otherwise. For each row, on a copy of that state, something was edited and the same command given again. *Computed*
+are the actions that ran, *restored* those found in the store; nothing else was looked at. `*` matches any name, "`a` to
+`b`" are these steps and those between them, and the number of actions is in parentheses. Unless a row says so, the
+table came out byte for byte the same. Seconds are beside other work. `tests/workflow/test_staleness.py` has the same
+rows, by the last column. [Why it comes out so](how-it-runs.md#2-what-is-up-to-date).
 """
 CHECKED = "Where the table changes, it equals that of a run from nothing, byte for byte."
 CHAIN = (
@@ -98,10 +98,10 @@ def section(record: dict[str, Any]) -> str:
     first, rows = record["first"], record["rows"]
     about = [
         ABOUT[record["ground"]],
-        f"The first run, {record['date']}: {first['computed']} actions in",
-    ]
-    about += [
-        f"{first['seconds']:.0f} s; {record['machine']}.",
+        "The first run"
+        if first["computed"]
+        else "The first run, from a store that held its results",
+        f"on {record['date']}: {first['computed']} actions in {first['seconds']:.0f} s; {record['machine']}.",
         CHECKED if record["from_nothing"] else "",
     ]
     lines = [

@@ -34,9 +34,9 @@ def layers_figure(
 ) -> None:
     """Draw one hook point's results, a panel for each condition, into a PNG at `path`.
 
-    `table` from `clipsteer.report.table.results_table`. Lines with 95 % intervals: each SAE
-    (targeted), the neurons (targeted), the mean over SAEs of random features with its interval as a
-    band; the unmodified model is a level line, with `baseline_interval` (low, high in per cent) as
+    `table` from `clipsteer.report.table.results_table`. Lines with 95 % intervals as bars:
+    each SAE (targeted), the neurons (targeted), and random features (means over SAEs, of the bounds
+    too); the unmodified model is a level line, with `baseline_interval` (low, high in per cent) as
     a band. Painted data are named in the title.
     """
     conditions = [c for c in CONDITIONS if c in table["condition"].to_list()]
