@@ -29,12 +29,12 @@ def compute(run: Run) -> None:
     from clipsteer.defences.prefix import prefixed_head
 
     templates, names = run.recipe["templates"], run.json("classes")
-    tower = load_backbone(run.folder("model"), device=run.runtime.device)
-    head = zero_shot_head(tower, names, templates)
+    backbone = load_backbone(run.folder("model"), device=run.runtime.device)
+    head = zero_shot_head(backbone, names, templates)
     run.put_bytes("head", save({"head": head.cpu().contiguous()}))
-    run.put_json("scale", tower.logit_scale)
+    run.put_json("scale", backbone.logit_scale)
     token = load(run.blob("prefix"))["prefix"]
-    prefixed = prefixed_head(tower, names, templates, token)
+    prefixed = prefixed_head(backbone, names, templates, token)
     run.put_bytes("prefixed", save({"head": prefixed.contiguous()}))
 
 

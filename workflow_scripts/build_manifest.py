@@ -33,7 +33,8 @@ def plan(job: Job) -> dict[str, Action]:
 def compute(run: Run) -> None:
     import warnings
 
-    from clipsteer.data.labels import SPLITS, LeftOut
+    from clipsteer.data.files import LeftOut
+    from clipsteer.data.labels import SPLITS
     from clipsteer.data.manifest import build_manifest, check_spurious, group_counts, split_rows
     from clipsteer.errors import ClipsteerError
     from clipsteer.runner.scan import ScannedTree, cached_digests

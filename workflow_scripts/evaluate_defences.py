@@ -46,14 +46,14 @@ def compute(run: Run) -> None:
 
     from clipsteer.defences.evaluating import answers, edits_of
     from clipsteer.defences.setting import Place, has_view
-    from clipsteer.defences.tuning import read_maps
+    from clipsteer.steering.directions import read_maps
     from clipsteer.tables import parquet_bytes, read_parquet
 
     place = Place.of(run, "test")
     maps = read_maps(load(run.blob("maps"))) if "maps" in run.inputs else {}
     edits = edits_of(place.dictionary, run.json("chosen"), maps, run.recipe["architecture"])
     heads = tuple(
-        load(run.blob(name))["head"].to(place.tower.device) for name in ("head", "prefixed")
+        load(run.blob(name))["head"].to(place.backbone.device) for name in ("head", "prefixed")
     )
     labels = read_parquet(run.blob("labels"))
     views = [view for view in ("test", "test_attacked") if has_view(run, view)]
@@ -69,7 +69,7 @@ def compute(run: Run) -> None:
 
 
 def cost(job: Sizes) -> Cost:
-    return job.resumed(2 * job.images("test"), job.config["typographic"]["random_seeds"] + 1)
+    return job.resume_images(2 * job.images("test"), job.config["typographic"]["random_seeds"] + 1)
 
 
 if __name__ == "__main__":

@@ -32,12 +32,12 @@ def compute(run: Run) -> None:
     from clipsteer.defences.setting import has_view, view_images
     from clipsteer.tables import parquet_bytes, read_parquet
 
-    tower = open_backbone(run, crop=run.recipe["crop"])
+    backbone = open_backbone(run, crop=run.recipe["crop"])
     targets = read_parquet(run.blob("labels"))["target"].to_numpy()
     views = {view: view_images(run, view) for view in _VIEWS if has_view(run, view)}
     progress = run.progress(len(views) * len(targets), "images")
-    head = load(run.blob("head"))["head"].to(tower.device)
-    frame = answers(tower, views, head, targets, progress)
+    head = load(run.blob("head"))["head"].to(backbone.device)
+    frame = answers(backbone, views, head, targets, progress)
     progress.finish()
     run.put_bytes("answers", parquet_bytes(frame))
 

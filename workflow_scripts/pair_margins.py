@@ -56,10 +56,10 @@ def compute(run: Run) -> None:
         images = [(digest, path, 0) for digest, path in zip(digests, paths, strict=True)]
         source = ImageSource(run.store, place, images, 0, seed=None)
         progress = run.progress(len(paths), "images")
-        tower = open_backbone(run, crop=run.recipe["crop"])
+        backbone = open_backbone(run, crop=run.recipe["crop"])
         pictures = Images(source.load, 0, len(paths), lambda index: paths[index])
         size = run.recipe["batch_size"]
-        embeddings = embed(tower, pictures, batch_size=size, progress=progress)
+        embeddings = embed(backbone, pictures, batch_size=size, progress=progress)
         progress.finish()
         scores = zero_shot_logits(torch.from_numpy(embeddings), load(run.blob("head"))["head"])
         targets = rows["target"][paired].to_numpy()

@@ -37,7 +37,7 @@ def compute(run: Run) -> None:
 
     from safetensors.torch import load
 
-    from clipsteer.activations.inputs import open_backbone, open_reader
+    from clipsteer.activations.inputs import open_backbone, open_reader, open_stream
     from clipsteer.dictionaries.inputs import open_dictionary
     from clipsteer.dictionaries.spliced import Batch, Network, splice
     from clipsteer.dictionaries.tokens import suited
@@ -47,8 +47,7 @@ def compute(run: Run) -> None:
     recipe = run.recipe
     backbone = open_backbone(run)
     reader, embeddings = open_reader(run), open_reader(run, "embedding")
-    above = any(name.startswith("resid_post/") for name in run.inputs)
-    streams = open_reader(run, "resid_post") if above else None
+    streams = open_stream(run)
     dictionary = suited(open_dictionary(run, reader.width, backbone.device), backbone.cls)
     layer = resumed_behind(recipe["hook_point"], recipe["layer"])
 

@@ -71,12 +71,12 @@ def compute(run: Run) -> None:
         for name in sorted(name for name in run.inputs if name.startswith("shards/"))
         for image in run.json(name)["images"]
     ]
-    tower = open_backbone(run, crop=recipe["crop"])
-    device = tower.device
+    backbone = open_backbone(run, crop=recipe["crop"])
+    device = backbone.device
     source = ImageSource(run.store, run.files(run.runtime.name), images, 0, seed=None)
-    progress = run.progress(len(images), "images", ("tokens", tower.n_tokens))
+    progress = run.progress(len(images), "images", ("tokens", backbone.n_tokens))
     live = LiveActivations(
-        tower, source.load, len(images), set(places.values()), run.scratch / "live", progress
+        backbone, source.load, len(images), set(places.values()), run.scratch / "live", progress
     )
     progress.finish()
     heads = Heads(load(run.blob("head"))["head"].to(device))
@@ -85,10 +85,10 @@ def compute(run: Run) -> None:
     for member, (hook_point, layer) in places.items():
         sets = chosen_sets(run.json(f"selection/{member}"))
         chosen = [found.features for found in sets.values()]
-        dictionary = open_dictionary(run, tower.width, device, f"dictionary/{member}")
+        dictionary = open_dictionary(run, backbone.width, device, f"dictionary/{member}")
         evaluator = resumed_evaluator(
-            tower,
-            suited(dictionary, tower.cls),
+            backbone,
+            suited(dictionary, backbone.cls),
             partial(live.batches, hook_point, layer),
             heads.codes,
             {**recipe, "hook_point": hook_point, "layer": layer},

@@ -36,23 +36,25 @@ def compute(run: Run) -> None:
 
     from clipsteer.backbones.device import one_thread
     from clipsteer.backbones.load import load_backbone
-    from clipsteer.defences.patching import Recipe, Task, fine_tune
+    from clipsteer.defences.patching import PatchingSettings, Task, fine_tune
     from clipsteer.defences.setting import view_images
     from clipsteer.tables import parquet_bytes, read_parquet
 
     recipe = dict(run.recipe)
     seed, crop = recipe.pop("seed"), recipe.pop("crop")
-    tower = load_backbone(run.folder("model"), device=run.runtime.device, crop=crop)
+    backbone = load_backbone(run.folder("model"), device=run.runtime.device, crop=crop)
     targets = read_parquet(run.blob("labels"))["target"].to_numpy().astype("int64")
     clean, attacked = (view_images(run, view) for view in _VIEWS)
     task = Task(
-        *(clean, attacked, torch.from_numpy(targets).to(tower.device)),
-        load(run.blob("head"))["head"].to(tower.device),
+        *(clean, attacked, torch.from_numpy(targets).to(backbone.device)),
+        load(run.blob("head"))["head"].to(backbone.device),
     )
     steps = steps_of(recipe, len(targets))
     progress = run.progress(steps, "steps", ("pairs", recipe["batch_size"]))
     with one_thread():  # sums of gradients in one order
-        weights, losses = fine_tune(tower, task, Recipe(**recipe), seed=seed, progress=progress)
+        weights, losses = fine_tune(
+            backbone, task, PatchingSettings(**recipe), seed=seed, progress=progress
+        )
     progress.finish()
     run.put_bytes("weights", save(weights))
     run.put_bytes("log", parquet_bytes(pl.DataFrame({"loss": losses})))

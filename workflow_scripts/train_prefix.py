@@ -27,22 +27,22 @@ def compute(run: Run) -> None:
 
     from clipsteer.backbones.device import one_thread
     from clipsteer.backbones.load import load_backbone
-    from clipsteer.defences.prefix import Recipe, train_prefix
+    from clipsteer.defences.prefix import PrefixSettings, train_prefix
     from clipsteer.tables import parquet_bytes
 
     recipe = dict(run.recipe)
     seed, templates = recipe.pop("seed"), recipe.pop("templates")
-    tower = load_backbone(run.folder("model"), device=run.runtime.device)
-    pairs = trained_pairs(run, tower.device)
+    backbone = load_backbone(run.folder("model"), device=run.runtime.device)
+    pairs = trained_pairs(run, backbone.device)
     steps = steps_of(recipe, len(pairs.targets))
     progress = run.progress(steps, "steps", ("pairs", recipe["batch_size"]))
     with one_thread():  # sums of gradients in one order
         token, losses = train_prefix(
-            tower,
+            backbone,
             run.json("classes"),
             templates,
             pairs,
-            Recipe(**recipe),
+            PrefixSettings(**recipe),
             seed=seed,
             progress=progress,
         )

@@ -26,7 +26,7 @@ def compute(run: Run) -> None:
     from safetensors.torch import load, save
 
     from clipsteer.backbones.device import one_thread
-    from clipsteer.defences.projection import Recipe, train_projection
+    from clipsteer.defences.projection import ProjectionSettings, train_projection
     from clipsteer.tables import parquet_bytes
 
     recipe = dict(run.recipe)
@@ -39,7 +39,7 @@ def compute(run: Run) -> None:
             load(run.blob("head"))["head"],
             run.json("scale"),
             pairs,
-            Recipe(**recipe),
+            ProjectionSettings(**recipe),
             seed=seed,
             progress=progress,
         )

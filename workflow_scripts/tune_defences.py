@@ -59,6 +59,7 @@ def compute(run: Run) -> None:
     from clipsteer.steering.choose import AttackedUnderCleanDrop
     from clipsteer.steering.controls import random_sets
     from clipsteer.steering.counts import Grouping
+    from clipsteer.steering.directions import named_maps
     from clipsteer.steering.heads import Heads
     from clipsteer.steering.intervention import AffineEdit
     from clipsteer.steering.selection import nested_sets, threshold_grid
@@ -67,7 +68,7 @@ def compute(run: Run) -> None:
 
     recipe, key = run.recipe, "typographic.aggregate"
     place = Place.of(run, "train")
-    refuse_without_cls(key, recipe["aggregate"], place.tower.cls)
+    refuse_without_cls(key, recipe["aggregate"], place.backbone.cls)
     own_basis = recipe["architecture"] == "neurons"
     n_clean = place.reader("train").n_images
     in_a = np.repeat([0, 1], [n_clean, place.reader("train_attacked").n_images])
@@ -79,15 +80,15 @@ def compute(run: Run) -> None:
             in_a,
             Grouping(1, 2),
             aggregate=recipe["aggregate"],
-            device=place.tower.device,
+            device=place.backbone.device,
         ).table
         sweep = nested_sets(
             difference(table, Grouping(1, 2)), threshold_grid(**recipe["thresholds"])
         )
         # neurons are at right angles
         lambdas = [None] if own_basis else recipe["lambdas"]
-        sets = expanded_sets(sweep, place.dictionary, lambdas, place.tower.device)
-    head = Heads(load(run.blob("head"))["head"].to(place.tower.device))
+        sets = expanded_sets(sweep, place.dictionary, lambdas, place.backbone.device)
+    head = Heads(load(run.blob("head"))["head"].to(place.backbone.device))
     targets = read_parquet(run.blob("labels"))["target"].to_numpy()
     progress = run.progress(2 * len(targets), "images", ("sets", len(sets)))
     judge = tuning.Judge(place, head.codes, targets, progress)
@@ -111,8 +112,8 @@ def compute(run: Run) -> None:
     }
     if own_basis:
         with one_thread():
-            maps = tuning.fit_maps(both(run, "train", "train_attacked"), in_a, place.tower.cls)
-        run.put_bytes("maps", save(tuning.named_maps(maps)))
+            maps = tuning.fit_maps(both(run, "train", "train_attacked"), in_a, place.backbone.cls)
+        run.put_bytes("maps", save(named_maps(maps)))
         progress = run.progress(2 * len(targets) * len(maps), "images")
         judge = replace(judge, progress=progress)
         for method, kinds in maps.items():
@@ -135,7 +136,7 @@ def cost(job: Sizes) -> Cost:
     settings = job.config["typographic"]
     sets = settings["thresholds"]["points"] * len(settings["lambdas"])
     read = job.apply(2 * job.images("train"), ways=1)
-    tried = job.resumed(2 * job.images("validation"), sets)
+    tried = job.resume_images(2 * job.images("validation"), sets)
     memory = max(read.memory_mb, tried.memory_mb) + 512
     return job.takes(read.seconds + tried.seconds, memory, 1.0)
 

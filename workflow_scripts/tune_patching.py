@@ -45,14 +45,16 @@ def compute(run: Run) -> None:
     recipe, alphas = run.recipe, run.recipe["alphas"]
     folder, device = run.folder("model"), run.runtime.device
     whole = load_backbone(folder, device="cpu")
-    tower = load_backbone(folder, device=device, dtype=recipe["model_dtype"], crop=recipe["crop"])
+    backbone = load_backbone(
+        folder, device=device, dtype=recipe["model_dtype"], crop=recipe["crop"]
+    )
     weights = patching.vision_weights(whole), load(run.blob("weights"))
     targets = read_parquet(run.blob("labels"))["target"].to_numpy()
-    classify = Heads(load(run.blob("head"))["head"].to(tower.device)).codes
+    classify = Heads(load(run.blob("head"))["head"].to(backbone.device)).codes
     clean, attacked = (view_images(run, view) for view in _VIEWS)
     progress = run.progress(2 * len(targets), "images", ("weights", 1 + len(alphas)))
     trials = patching.try_alphas(
-        tower, weights, alphas, (clean, attacked), (classify, targets), progress
+        backbone, weights, alphas, (clean, attacked), (classify, targets), progress
     )
     progress.finish()
     alpha = choose_scale(alphas, trials, AttackedUnderCleanDrop(recipe["clean_drop"]))

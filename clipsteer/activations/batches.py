@@ -48,14 +48,6 @@ def tokens_per_epoch(source: TokenSource, tokens: Tokens = "all") -> int:
     return (source.stop - source.start) * len(chosen)
 
 
-def batches_per_epoch(
-    source: TokenSource, *, batch_size: int, tokens: Tokens = "all", drop_last: bool = True
-) -> int:
-    """How many batches `token_batches` yields in one epoch."""
-    total = tokens_per_epoch(source, tokens)
-    return total // batch_size if drop_last else -(-total // batch_size)
-
-
 @dataclass(frozen=True)
 class Shuffle:
     """What an order of tokens follows from, beside the number of images, tokens and d.

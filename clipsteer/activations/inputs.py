@@ -32,6 +32,28 @@ def array_inputs(
     }
 
 
+def hook_inputs(
+    job: Job, layer: int, prefix: str = "", activations: str = "activations"
+) -> dict[str, str]:
+    """Digests of a layer at the recipe's hook point; of `mlp_out` also of the stream that its change is added to.
+
+    Their names begin with `<prefix>activations/` and `<prefix>resid_post/`, for `open_reader` and `open_stream`.
+    """
+    hook_point = job.recipe["hook_point"]
+    array = array_name(hook_point, layer)
+    inputs = array_inputs(job, array, f"{prefix}activations", activations)
+    if hook_point == "mlp_out":
+        stream = array_name("resid_post", layer)
+        inputs |= array_inputs(job, stream, f"{prefix}resid_post", activations)
+    return inputs
+
+
+def open_stream(run: Run, prefix: str = "") -> ActivationReader | None:
+    """The layer's `resid_post` beside its hook point, where `hook_inputs` named it."""
+    name = f"{prefix}resid_post"
+    return open_reader(run, name) if any(n.startswith(f"{name}/") for n in run.inputs) else None
+
+
 def open_reader(run: Run, prefix: str = "activations") -> ActivationReader:
     """The shards that `array_inputs` named, in order of their names, as one run of images."""
     from clipsteer.activations.reader import ActivationReader

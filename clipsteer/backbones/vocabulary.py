@@ -41,7 +41,7 @@ def tokenizer_words(tokenizer: Any, where: str) -> list[Entry]:
 
     CLIP's byte pairs mark where a word ends (`cat</w>`), and are numbered in the order in which they were merged,
     which is that of their frequency. A sentencepiece model marks where one begins (`▁cat`); its pieces are
-    numbered likewise.
+    numbered likewise. Raises ClipsteerError where no token is a whole word.
     """
     numbered = sorted((number, token) for token, number in tokenizer.get_vocab().items())
     found = []

@@ -54,9 +54,11 @@ def run_steer(arguments: argparse.Namespace) -> int:
 
     run = Run(Path(), store_root(arguments))
     name = arguments.model or only_model(dictionary)
-    model, vocabulary = run.model(name, crop=arguments.crop), run.vocabulary(name)
+    # the model last: it takes seconds, and what was asked for wrongly is to be said before
+    vocabulary = run.vocabulary(name)
     placed = run.dictionary(dictionary, layer, dataset=arguments.dataset, model=name)
     features = checked_features(placed, [arguments.feature])
+    model = run.model(name, crop=arguments.crop)
     edit = Edit(placed, features, arguments.strength)
     every = len(vocabulary.words)
     lists = [

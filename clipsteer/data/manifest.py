@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 
-from clipsteer.data.labels import ROW_SCHEMA, SPLITS, check_paths, check_unique, few
+from clipsteer.data.files import check_paths
+from clipsteer.data.labels import ROW_SCHEMA, SPLITS, check_unique, few
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FileTree
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Colour = tuple[int, int, int]
 Rng = np.random.Generator
-Box = tuple[int, int, int, int]
 
 _WORD, _LOOK = 21, 22  # first word of a stream's key: what it is for
 
@@ -49,7 +48,7 @@ _LETTERS = 14 / 64  # font size on paper, as a share of the image
 
 
 def draw_word(names: Sequence[str], own: str, seed: int, digest: str) -> str:
-    """One of the names that is not the image's own, by (seed, digest of the image)."""
+    """One of the names that is not the image's own, by (seed, digest of the image). ClipsteerError where none is."""
     others = [name for name in names if name.casefold() != own.casefold()]
     if not others:
         raise ClipsteerError(

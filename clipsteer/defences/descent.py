@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Pairs:
+class AttackedPairs:
     """Unit embeddings of clean images and of the same attacked, (N, p) each, and their classes (N,)."""
 
     clean: Tensor

@@ -105,7 +105,7 @@ def answers(
         rows.append((view, defence, draw, told.tolist(), margins(scores, targets).tolist()))
 
     for view in views:
-        seen = embeddings(place.run, view).to(place.tower.device)
+        seen = embeddings(place.run, view).to(place.backbone.device)
         unmodified = read(seen)
         projected = projected_logits(seen, heads[0], projection).cpu().numpy()
         every = unmodified["plain"], unmodified["prefixed"], projected

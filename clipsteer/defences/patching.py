@@ -44,7 +44,7 @@ Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PatchingSettings:
     """How the vision tower is fine-tuned: the keys of `typographic.patching`, but `alphas`."""
 
     lr: float
@@ -72,7 +72,7 @@ def vision_weights(backbone: Backbone) -> Weights:
 def fine_tune(
     backbone: Backbone,
     task: Task,
-    recipe: Recipe,
+    settings: PatchingSettings,
     *,
     seed: int,
     progress: Callable[[int], None] | None = None,
@@ -90,8 +90,10 @@ def fine_tune(
         pixels = torch.stack([pixels_of(row) for pixels_of in views for row in rows.tolist()])
         return patching_loss(backbone, pixels, task.targets[rows].repeat(2), task.head)
 
-    optimiser = torch.optim.AdamW(weights.values(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    how = Descent(recipe.epochs, recipe.batch_size, recipe.lr, 0.0)
+    optimiser = torch.optim.AdamW(
+        weights.values(), lr=settings.lr, weight_decay=settings.weight_decay
+    )
+    how = Descent(settings.epochs, settings.batch_size, settings.lr, 0.0)
     losses = descend(optimiser, loss_of, task.targets, how, stream(_STREAM, seed), progress)
     return {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, losses
 

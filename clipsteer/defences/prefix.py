@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipsteer.backbones.base import Backbone
-from clipsteer.defences.descent import Descent, Pairs, descend, stream
+from clipsteer.defences.descent import AttackedPairs, Descent, descend, stream
 from clipsteer.errors import ClipsteerError
 
 SPREAD = 0.02
@@ -31,7 +31,7 @@ _STREAM = 31  # first word of the key of what is drawn here
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PrefixSettings:
     """How the token is trained: the keys of `typographic.prefix`."""
 
     optimiser: str
@@ -46,8 +46,8 @@ def train_prefix(
     backbone: Backbone,
     names: Sequence[str],
     templates: Sequence[str],
-    pairs: Pairs,
-    recipe: Recipe,
+    pairs: AttackedPairs,
+    settings: PrefixSettings,
     *,
     seed: int,
     progress: Callable[[int], None] | None = None,
@@ -70,21 +70,21 @@ def train_prefix(
         "sgd": torch.optim.SGD,
         "adam": torch.optim.Adam,
     }
-    optimiser = kinds[recipe.optimiser]([token], lr=recipe.lr)  # type: ignore[call-arg]
+    optimiser = kinds[settings.optimiser]([token], lr=settings.lr)  # type: ignore[call-arg]
 
     def loss_of(rows: Tensor) -> Tensor:
         which = int(rng.integers(len(prompts)))
         with frozen(backbone):
             head = F.normalize(prompts[which].embed(backbone, token), dim=-1)
-        return prefix_loss(pairs, rows, plain[which], head, (backbone.logit_scale, recipe.clean))
+        return prefix_loss(pairs, rows, plain[which], head, (backbone.logit_scale, settings.clean))
 
-    how = Descent(recipe.epochs, recipe.batch_size, recipe.lr, recipe.final_lr)
+    how = Descent(settings.epochs, settings.batch_size, settings.lr, settings.final_lr)
     losses = descend(optimiser, loss_of, pairs.targets, how, rng, progress)
     return token.detach().cpu(), losses
 
 
 def prefix_loss(
-    pairs: Pairs, rows: Tensor, plain: Tensor, head: Tensor, weights: tuple[float, float]
+    pairs: AttackedPairs, rows: Tensor, plain: Tensor, head: Tensor, weights: tuple[float, float]
 ) -> Tensor:
     """The loss of some pairs, `rows`: heads (K, p) of unit rows without and with the token; (logit scale, weight)."""
     scale, clean = weights
@@ -125,7 +125,10 @@ class Prompts:
 
     @classmethod
     def of(cls, backbone: Backbone, names: Sequence[str], template: str) -> Prompts:
-        """Of every class under a template, whose first `{}` the token stands before."""
+        """Of every class under a template, whose first `{}` the token stands before.
+
+        Raises ClipsteerError where a prompt is too long with the token.
+        """
         texts = [template.replace("{}", name) for name in names]
         lengths = [len(ids) for ids in backbone.token_ids(texts)]
         before = template.partition("{}")[0].rstrip()

@@ -20,13 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipsteer.backbones.zero_shot import zero_shot_logits
-from clipsteer.defences.descent import Descent, Pairs, descend, stream
+from clipsteer.defences.descent import AttackedPairs, Descent, descend, stream
 
 _STREAM = 32  # first word of the key of what is drawn here
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ProjectionSettings:
     """How the matrix is trained: the keys of `typographic.projection`."""
 
     lr: float
@@ -39,8 +39,8 @@ class Recipe:
 def train_projection(
     head: Tensor,
     scale: float,
-    pairs: Pairs,
-    recipe: Recipe,
+    pairs: AttackedPairs,
+    settings: ProjectionSettings,
     *,
     seed: int,
     progress: Callable[[int], None] | None = None,
@@ -52,16 +52,21 @@ def train_projection(
     matrix = torch.eye(head.shape[1], device=head.device).requires_grad_(True)
 
     def loss_of(rows: Tensor) -> Tensor:
-        return projection_loss(matrix, head, scale, pairs, rows, recipe)
+        return projection_loss(matrix, head, scale, pairs, rows, settings)
 
-    optimiser = torch.optim.Adam([matrix], lr=recipe.lr)
-    how = Descent(recipe.epochs, recipe.batch_size, recipe.lr, 0.0)
+    optimiser = torch.optim.Adam([matrix], lr=settings.lr)
+    how = Descent(settings.epochs, settings.batch_size, settings.lr, 0.0)
     losses = descend(optimiser, loss_of, pairs.targets, how, stream(_STREAM, seed), progress)
     return matrix.detach().cpu(), losses
 
 
 def projection_loss(
-    matrix: Tensor, head: Tensor, scale: float, pairs: Pairs, rows: Tensor, recipe: Recipe
+    matrix: Tensor,
+    head: Tensor,
+    scale: float,
+    pairs: AttackedPairs,
+    rows: Tensor,
+    settings: ProjectionSettings,
 ) -> Tensor:
     """The loss of some pairs, `rows`."""
     texts = F.normalize(head @ matrix.T, dim=-1)
@@ -73,7 +78,7 @@ def projection_loss(
     kept = F.kl_div(after, before, reduction="batchmean", log_target=True)
     told = F.cross_entropy(scale * attacked @ texts.T, pairs.targets[rows])
     away = matrix.T @ matrix - torch.eye(len(matrix), device=matrix.device)
-    return told + recipe.clean * kept + recipe.orthogonal * away.square().sum()
+    return told + settings.clean * kept + settings.orthogonal * away.square().sum()
 
 
 def projected_logits(embeddings: Tensor, head: Tensor, matrix: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from clipsteer.activations.inputs import array_inputs, array_name, open_reader
+from clipsteer.activations.inputs import EMBEDDING, array_inputs, hook_inputs, open_reader
 from clipsteer.dictionaries.inputs import open_dictionary
 from clipsteer.steering.inputs import resumed_evaluator, stored_batches
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from clipsteer.activations.reader import ActivationReader
     from clipsteer.backbones.base import Backbone
-    from clipsteer.defences.descent import Pairs
+    from clipsteer.defences.descent import AttackedPairs
     from clipsteer.dictionaries.base import Dictionary
     from clipsteer.runner.step import Job, Run
     from clipsteer.steering.evaluator import Evaluator
@@ -31,14 +31,12 @@ Batches = Iterator[tuple[int, "np.ndarray"]]
 
 def view_inputs(job: Job, layer: int, views: Sequence[str]) -> dict[str, str]:
     """Digests of a layer's activations and of the embeddings of each view, the name of an input with shards."""
-    hook_point, found = job.recipe["hook_point"], dict[str, str]()
+    found: dict[str, str] = {}
     for view in views:
         if not job.inputs[view].members:
             continue  # of photographs there is no attacked view besides
-        found |= array_inputs(job, array_name(hook_point, layer), f"{view}/activations", view)
-        found |= array_inputs(job, "embedding", f"{view}/embedding", view)
-        if hook_point == "mlp_out":
-            found |= array_inputs(job, f"resid_post/{layer:02d}", f"{view}/resid_post", view)
+        found |= hook_inputs(job, layer, f"{view}/", view)
+        found |= array_inputs(job, EMBEDDING, f"{view}/embedding", view)
     return found
 
 
@@ -54,22 +52,22 @@ def trained_inputs(job: Job) -> dict[str, str]:
     """Digests of the pairs that a defence is trained on: embeddings of both views, and classes."""
     inputs = {"labels": job.output("classes", "labels_train")}
     for view in _TRAINED:
-        inputs |= array_inputs(job, "embedding", f"{view}/embedding", view)
+        inputs |= array_inputs(job, EMBEDDING, f"{view}/embedding", view)
     return inputs
 
 
-def trained_pairs(run: Run, device: torch.device | str) -> Pairs:
+def trained_pairs(run: Run, device: torch.device | str) -> AttackedPairs:
     """These pairs, on `device`."""
     import torch
 
-    from clipsteer.defences.descent import Pairs
+    from clipsteer.defences.descent import AttackedPairs
     from clipsteer.tables import read_parquet
 
     clean, attacked = (
         torch.nn.functional.normalize(embeddings(run, view).to(device), dim=-1) for view in _TRAINED
     )
     targets = read_parquet(run.blob("labels"))["target"].to_numpy().astype("int64")
-    return Pairs(clean, attacked, torch.from_numpy(targets).to(device))
+    return AttackedPairs(clean, attacked, torch.from_numpy(targets).to(device))
 
 
 def image_inputs(job: Job, views: Sequence[str]) -> dict[str, str]:
@@ -119,11 +117,11 @@ def embeddings(run: Run, view: str) -> torch.Tensor:
     return torch.from_numpy(reader.read(0, reader.n_images).astype("float32"))
 
 
-def chained(*readers: ActivationReader, images: int = BLOCK_IMAGES) -> Batches:
+def chained(*readers: ActivationReader) -> Batches:
     """The images of one reader after the other, as one run of images in batches."""
     start = 0
     for reader in readers:
-        for first, x in reader.batches(images):
+        for first, x in reader.batches(BLOCK_IMAGES):
             yield start + first, x
         start += reader.n_images
 
@@ -133,7 +131,7 @@ class Place:
     """One layer of the model: its dictionary, and an evaluator for each view."""
 
     run: Run
-    tower: Backbone
+    backbone: Backbone
     dictionary: Dictionary
 
     @classmethod
@@ -142,10 +140,10 @@ class Place:
         from clipsteer.activations.inputs import open_backbone
         from clipsteer.dictionaries.tokens import suited
 
-        tower = open_backbone(run)
+        backbone = open_backbone(run)
         reader = open_reader(run, f"{view}/activations")
-        dictionary = suited(open_dictionary(run, reader.width, tower.device), tower.cls)
-        return cls(run, tower, dictionary)
+        dictionary = suited(open_dictionary(run, reader.width, backbone.device), backbone.cls)
+        return cls(run, backbone, dictionary)
 
     def reader(self, view: str) -> ActivationReader:
         """The layer's activations of a view."""
@@ -155,10 +153,10 @@ class Place:
         self, view: str, classify: Callable[[torch.Tensor], np.ndarray], reads: Any = None
     ) -> Evaluator:
         """What predicts a view's images under edits here."""
-        batches = stored_batches(self.run, self.tower, self.reader(view), f"{view}/")
+        batches = stored_batches(self.run, self.backbone, self.reader(view), f"{view}/")
         settings = {**self.run.recipe, "error_term": "keep"}
         found = resumed_evaluator(
-            self.tower, self.dictionary, batches, classify, settings, "typographic.tokens"
+            self.backbone, self.dictionary, batches, classify, settings, "typographic.tokens"
         )
         return found if reads is None else replace(found, reads=reads)
 

@@ -18,12 +18,11 @@ from clipsteer.defences.setting import Batches, Place
 from clipsteer.steering.ablation import predict_edits, predict_sets
 from clipsteer.steering.choose import AttackedUnderCleanDrop, Candidate, choose
 from clipsteer.steering.counts import GroupCounts
-from clipsteer.steering.directions import leace, mean_difference
+from clipsteer.steering.directions import closed_forms
 from clipsteer.steering.intervention import Affine, AffineEdit, TokenKind
 from clipsteer.steering.moments import cell_weights, cells_of, contrast, token_moments
 
 VIEWS = ("validation", "validation_attacked")
-DIRECTIONS = ("mean_difference", "leace")
 
 
 @dataclass(frozen=True)
@@ -130,31 +129,4 @@ def fit_maps(
     fitted = token_moments(batches, cells, cls=cls)
     weights = cell_weights(np.bincount(cells, minlength=fitted.n_cells), "none")
     contrasts = {kind: contrast(moments, weights) for kind, moments in fitted.kinds.items()}
-    return {
-        "mean_difference": {kind: mean_difference(found) for kind, found in contrasts.items()},
-        "leace": {kind: leace(found) for kind, found in contrasts.items()},
-    }
-
-
-def named_maps(maps: Mapping[str, Mapping[TokenKind, Affine]]) -> dict[str, torch.Tensor]:
-    """The maps as tensors by name, such as `leace/cls/mu`; `read_maps` gives them back."""
-    return {
-        f"{method}/{kind}/{name}": tensor.contiguous().clone()
-        for method, kinds in maps.items()
-        for kind, affine in kinds.items()
-        for name, tensor in affine._asdict().items()
-    }
-
-
-def read_maps(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[TokenKind, Affine]]:
-    """Method -> kind of token -> map."""
-    kinds: tuple[TokenKind, TokenKind] = ("cls", "spatial")
-    return {
-        method: {
-            kind: Affine(*(tensors[f"{method}/{kind}/{name}"] for name in Affine._fields))
-            for kind in kinds
-            if f"{method}/{kind}/mu" in tensors
-        }
-        for method in DIRECTIONS
-        if f"{method}/spatial/mu" in tensors
-    }
+    return closed_forms(contrasts)

@@ -111,7 +111,10 @@ def directions(folder: Path) -> Tensor:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """The checked content of `dictionary.json`, without opening the tensors (see `load`)."""
+    """The content of `dictionary.json`, without opening the tensors (see `load`).
+
+    Raises ClipsteerError where the file is missing, no JSON, or not what `save` writes.
+    """
     path = folder / DESCRIPTION
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

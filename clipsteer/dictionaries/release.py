@@ -57,6 +57,16 @@ class Release:
     by_norm: bool = False
 
 
+def gated_release(found: dict[str, Tensor]) -> Release:
+    """Of our tensors, but `r_mag` and `b_mag` (m,) in place of gain and shift.
+
+    Magnitudes are the gate's without its bias, times exp(r_mag), plus b_mag (`clipsteer.dictionaries.gated`).
+    """
+    gain = found.pop("r_mag").double().exp()
+    shift = found.pop("b_mag").double() - gain * found["b_enc"].double()
+    return Release("gated", {**found, "gain": gain.float(), "shift": shift.float()})
+
+
 def check_shapes(tensors: Mapping[str, Tensor], where: str) -> tuple[int, int]:
     """(d, m) of tensors by our names.
 

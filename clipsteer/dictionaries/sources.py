@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from clipsteer.backbones.weights import first_line
 from clipsteer.dictionaries.published import FAMILIES
 from clipsteer.errors import ClipsteerError, close_match
 
@@ -331,10 +332,9 @@ def _only_one(source: Hub, key: str) -> str:
 
 
 def _unreachable(source: Hub, key: str, error: Exception) -> ClipsteerError:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
     at = f" at revision {source.revision}" if source.revision else ""
     return ClipsteerError(
-        f"{key}: {source.repo}{at} is not in the hub's cache on this machine and could not be fetched ({line}). Where "
-        f"there is no network, download it elsewhere (`hf download {source.repo} --local-dir DIR`), copy the folder "
-        f"here and set {key} to its path."
+        f"{key}: {source.repo}{at} is not in the hub's cache on this machine and could not be fetched "
+        f"({first_line(error)}). Where there is no network, download it elsewhere (`hf download {source.repo} "
+        f"--local-dir DIR`), copy the folder here and set {key} to its path."
     )

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
+from clipsteer.backbones.weights import first_line
 from clipsteer.errors import ClipsteerError
 from clipsteer.lookalikes import check_content
 
@@ -169,7 +170,7 @@ def _head(path: Path) -> bytes:
 
 
 def _unreadable(path: Path, error: Exception) -> ClipsteerError:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return ClipsteerError(
-        f"{path}: cannot be read as {path.suffix} ({line}), expected the weights of a dictionary. Download it again."
+        f"{path}: cannot be read as {path.suffix} ({first_line(error)}), expected the weights of a dictionary. "
+        "Download it again."
     )

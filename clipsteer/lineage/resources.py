@@ -278,15 +278,15 @@ class Sizes:
 
     def resume(self, split: str, times: int) -> Cost:
         """The same on a split, and to resume the CLIP from each layer so many times for each image."""
-        images = self.images(split)
-        above = self.vision["layers"] / 2
-        cost = self.apply(images, flop=images * times * above * self.layer_flop)
-        return Cost(cost.seconds, cost.memory_mb + 3 * self.weights_mb + 100, cost.disk_mb)
+        return self._resumed(self.images(split), times, self.vision["layers"] / 2)
 
-    def resumed(self, images: int, times: int) -> Cost:
+    def resume_images(self, images: int, times: int) -> Cost:
         """The same of so many images, by the layers that there truly are above those of the block."""
         layers, last = self._layers_of_block(), self.vision["layers"] - 1
-        above = sum(last - layer for layer in layers) / len(layers)
+        return self._resumed(images, times, sum(last - layer for layer in layers) / len(layers))
+
+    def _resumed(self, images: int, times: int, above: float) -> Cost:
+        """With so many layers above the edited one."""
         cost = self.apply(images, flop=images * times * above * self.layer_flop)
         return Cost(cost.seconds, cost.memory_mb + 3 * self.weights_mb + 100, cost.disk_mb)
 

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from clipsteer.report.top_images_figure import Panel, rows_of
+from clipsteer.steering.selection import by_difference
 
 
 class Tuned(NamedTuple):
@@ -30,9 +31,7 @@ def ranked(difference: np.ndarray, among: Sequence[int], count: int) -> pl.DataF
 
     Columns `feature`, `difference` and `rank` (from 1, by falling difference, of all m).
     """
-    order = np.argsort(-difference, kind="stable")
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(1, len(order) + 1)
+    order, rank = by_difference(difference)
     shown = order[np.isin(order, among)] if among else order
     shown = shown[:count]
     return pl.DataFrame(

@@ -38,14 +38,14 @@ class Shown(NamedTuple):
         """The place of CLS among its tokens."""
         return None if self.sparsity["cls"] is None else int(self.sparsity["cls"])
 
-    def spatial(self, key: str = "mean") -> NDArray[np.float64]:
-        """Values of the patches (P, ...), row by row; of a dictionary that is for CLS alone there are none."""
-        values = np.array(self.sparsity[key])
+    def spatial(self) -> NDArray[np.float64]:
+        """Mean L0 of the patches (P,), row by row; of a dictionary that is for CLS alone there are none."""
+        values = np.array(self.sparsity["mean"])
         return values if self.cls is None else np.delete(values, self.cls, axis=0)
 
     @property
     def patches(self) -> NDArray[np.float64]:
-        """Mean L0 of the patches (rows, columns)."""
+        """The same as (rows, columns)."""
         return self.spatial().reshape(self.sparsity["grid"])
 
 

@@ -49,7 +49,7 @@ SCHEMA = {
     **dict.fromkeys(("attacked_low", "attacked_high"), pl.Float64),
     **{"n_clean": pl.Int64, "clean": pl.Float64},
     **dict.fromkeys(("clean_low", "clean_high", "clean_change", "fooled"), pl.Float64),
-    **dict.fromkeys(("p_none", "p_prefix", "recovery", "collateral", "paper"), pl.Float64),
+    **dict.fromkeys(("p_none", "p_prefix", "recovery", "pair_collateral", "paper"), pl.Float64),
 }
 COLUMNS = tuple(SCHEMA)
 _PER_CENT = (
@@ -114,7 +114,7 @@ def table(places: Sequence[Answered], model: str, tuned: str) -> pl.DataFrame:
     )
     return pl.DataFrame(found, SCHEMA, orient="row").with_columns(
         *(pl.col(name).round(2) for name in _PER_CENT),
-        *(pl.col(name).round(4) for name in ("random_cosine", "recovery", "collateral")),
+        *(pl.col(name).round(4) for name in ("random_cosine", "recovery", "pair_collateral")),
     )
 
 
@@ -151,7 +151,7 @@ def _rows(place: Answered, model: str) -> Iterator[dict[str, Any]]:
             "fooled": 100 * float((predictions[:, in_attacked] == words[in_attacked]).mean())
             if in_attacked.any()
             else None,
-            **{"p_none": None, "p_prefix": None, "recovery": None, "collateral": None},
+            **{"p_none": None, "p_prefix": None, "recovery": None, "pair_collateral": None},
             "paper": _paper(place, defence),
             "clean_change": None,
         }
@@ -204,10 +204,10 @@ def _effect(
     """
     effect = float(np.mean((plain[1] - plain[0]) ** 2))
     if effect < LEAST_EFFECT:
-        return {"recovery": None, "collateral": None}
+        return {"recovery": None, "pair_collateral": None}
     return {
         "recovery": 1 - float(np.mean((attacked - plain[0]) ** 2)) / effect,
-        "collateral": float(np.mean((clean - plain[0]) ** 2)) / effect,
+        "pair_collateral": float(np.mean((clean - plain[0]) ** 2)) / effect,
     }
 
 

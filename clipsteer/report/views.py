@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_CONDITIONS = ("strict", "relaxed")
+from clipsteer.steering.choose import CONDITIONS
 
 
 class Viewed(NamedTuple):
@@ -66,7 +66,7 @@ def _of_place(view: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "s": [
             [sets[name]["firing"], shares(sets[name]["probabilities"])] if name in sets else None
-            for name in _CONDITIONS
+            for name in CONDITIONS
         ],
         "f": [
             [

@@ -107,9 +107,9 @@ class Job:
             if name.startswith(f"{output}/") and pointer.members
         }
 
-    def facts(self, name: str, member: str = "all") -> Mapping[str, Json]:
-        """Facts of one member of the input `name`."""
-        return self.inputs[name].members[member].facts
+    def facts(self, name: str) -> Mapping[str, Json]:
+        """Facts of the input `name`, which has no members but `all`."""
+        return self.inputs[name].members["all"].facts
 
 
 class Run:

@@ -88,11 +88,12 @@ def predict_prefixes(
     sizes: Sequence[int] | np.ndarray,
     progress: Progress | None = None,
 ) -> Predicted:
-    """Predictions with `order[:size]` zero-ablated, for ascending sizes.
+    """Predictions with `order[:size]` of `order` (k,) zero-ablated, for ascending sizes within 0..k: a row a size.
 
     The same as `predict_sets` with those prefixes as sets, to the bit of each edited activation,
     but whole blocks of a prefix's sum are handed on to the next, and an image is evaluated again
-    only where a longer prefix changes it.
+    only where a longer prefix changes it. Raises ValueError for other sizes, and for features that are
+    not there or named twice.
     """
     sizes = [int(size) for size in sizes]
     if sizes != sorted(sizes) or (sizes and not 0 <= sizes[0] <= sizes[-1] <= len(order)):

@@ -56,7 +56,10 @@ def along(
     groups: NDArray[np.integer],
     baseline: GroupCounts,
 ) -> Iterator[Candidate[Bias]]:
-    """All that moving one class's bias can do, the others held: a candidate between each two images."""
+    """All that moving one class's bias can do, the others held: a candidate between each two images.
+
+    Scores (N, K), bias (K,), targets and groups (N,). A candidate's cost is (|b|, b) of the free class's bias b.
+    """
     rest = scores + bias
     rest[:, free] = -np.inf
     rival = rest.argmax(axis=1)

@@ -36,6 +36,8 @@ def random_sets(
       (`frequency` (m,) above 0) of like firing frequency, drawn among the eight nearest in log
       frequency that are left; never a targeted one. Where fewer than `size` living features are
       left, all of them are taken, so the set can be smaller.
+
+    Raises ValueError for a size beyond m, another pool, and for `alive` without both arrays.
     """
     if not 0 <= size <= m:
         raise ValueError(f"a set of {size} features out of {m}")
@@ -66,7 +68,8 @@ def random_orders(
 ) -> list[np.ndarray]:
     """One order of features per seed, int64, whose prefixes are nested random sets.
 
-    `pool="all"`: of all m features; `"alive"`: of those whose `frequency` (m,) is above 0.
+    `pool="all"`: of all m features; `"alive"`: of those whose `frequency` (m,) is above 0;
+    ValueError without it.
     """
     if pool == "alive" and frequency is None:
         raise ValueError("pool 'alive' needs frequency (m,)")

@@ -120,7 +120,10 @@ def number_of_groups(groups: np.ndarray) -> int:
 def count_groups(
     predictions: np.ndarray, targets: np.ndarray, groups: np.ndarray, n_groups: int
 ) -> GroupCounts:
-    """Counts of one prediction vector (N,) against the targets (N,), by group (N,) 0..n_groups-1."""
+    """Counts of one prediction vector (N,) against the targets (N,), by group (N,) 0..n_groups-1.
+
+    Raises ClipsteerError for no images, ValueError for arrays of different length or a group beyond `n_groups`.
+    """
     if not len(predictions) == len(targets) == len(groups):
         raise ValueError("predictions, targets and groups differ in length")
     if not len(groups):

@@ -16,7 +16,8 @@ from clipsteer.steering.logistic import fit_probe
 from clipsteer.steering.moments import Contrast, Fitted, cell_weights, contrast
 from clipsteer.steering.statistics import Balance
 
-DIRECTIONS = ("mean_difference", "leace", "probe")
+CLOSED_FORMS = ("mean_difference", "leace")
+DIRECTIONS = (*CLOSED_FORMS, "probe")
 
 
 def mean_difference(found: Contrast) -> Affine:
@@ -56,30 +57,57 @@ def probe(image_means: torch.Tensor, cells: np.ndarray, weights: np.ndarray, see
     return Affine(outside @ image_means / outside.sum(), u, u)
 
 
-def fit_directions(
-    fitted: Fitted, cells: np.ndarray, balance: Balance, seed: int
+def closed_forms(
+    contrasts: Mapping[TokenKind, Contrast],
 ) -> dict[str, Mapping[TokenKind, Affine]]:
-    """The maps of every direction in DIRECTIONS, by kind of token, under one balance."""
-    weights = cell_weights(np.bincount(cells, minlength=fitted.n_cells), balance)
-    contrasts = {kind: contrast(moments, weights) for kind, moments in fitted.kinds.items()}
-    same = probe(fitted.image_means, cells, weights, seed)
+    """The maps of the directions that follow from a contrast alone, CLOSED_FORMS, by kind of token."""
     return {
         "mean_difference": {kind: mean_difference(found) for kind, found in contrasts.items()},
         "leace": {kind: leace(found) for kind, found in contrasts.items()},
-        "probe": dict.fromkeys(contrasts, same),
+    }
+
+
+def fit_directions(
+    fitted: Fitted, cells: np.ndarray, balance: Balance, seed: int
+) -> dict[str, Mapping[TokenKind, Affine]]:
+    """The maps of every direction in DIRECTIONS, by kind of token, under one balance; `cells` (N,) of the images."""
+    weights = cell_weights(np.bincount(cells, minlength=fitted.n_cells), balance)
+    contrasts = {kind: contrast(moments, weights) for kind, moments in fitted.kinds.items()}
+    same = probe(fitted.image_means, cells, weights, seed)
+    return {**closed_forms(contrasts), "probe": dict.fromkeys(contrasts, same)}
+
+
+def named_maps(maps: Mapping[str, Mapping[TokenKind, Affine]]) -> dict[str, torch.Tensor]:
+    """The maps as tensors by name, such as `leace/cls/mu`; `read_maps` gives them back."""
+    return {
+        f"{method}/{kind}/{name}": tensor.contiguous().clone()
+        for method, kinds in maps.items()
+        for kind, affine in kinds.items()
+        for name, tensor in affine._asdict().items()
+    }
+
+
+def read_maps(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[TokenKind, Affine]]:
+    """Direction -> kind of token -> map, of those in DIRECTIONS that are there, in their order."""
+    return {
+        method: {
+            kind: Affine(*(tensors[f"{method}/{kind}/{name}"] for name in Affine._fields))
+            for kind in TOKEN_KINDS
+            if f"{method}/{kind}/mu" in tensors
+        }
+        for method in DIRECTIONS
+        if any(name.startswith(f"{method}/") for name in tensors)
     }
 
 
 def named_tensors(
     found: Mapping[Balance, Mapping[str, Mapping[TokenKind, Affine]]],
 ) -> dict[str, torch.Tensor]:
-    """The maps as tensors by name, such as `group/leace/cls/mu`; `read_tensors` gives them back."""
+    """`named_maps` of each balance, such as `group/leace/cls/mu`; `read_tensors` gives them back."""
     return {
-        f"{balance}/{method}/{kind}/{name}": tensor.contiguous().clone()
-        for balance, methods in found.items()
-        for method, maps in methods.items()
-        for kind, affine in maps.items()
-        for name, tensor in affine._asdict().items()
+        f"{balance}/{name}": tensor
+        for balance, maps in found.items()
+        for name, tensor in named_maps(maps).items()
     }
 
 
@@ -88,18 +116,15 @@ def read_tensors(
 ) -> dict[Balance, dict[str, dict[TokenKind, Affine]]]:
     """Balance -> direction -> kind of token -> map, balances and directions in their own order."""
     balances: tuple[Balance, ...] = ("none", "group")
-    return {
+    found: dict[Balance, dict[str, torch.Tensor]] = {
         balance: {
-            method: {
-                kind: Affine(*(tensors[f"{balance}/{method}/{kind}/{n}"] for n in Affine._fields))
-                for kind in TOKEN_KINDS
-                if f"{balance}/{method}/{kind}/mu" in tensors
-            }
-            for method in DIRECTIONS
+            name.removeprefix(f"{balance}/"): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(f"{balance}/")
         }
         for balance in balances
-        if any(name.startswith(f"{balance}/") for name in tensors)
     }
+    return {balance: read_maps(own) for balance, own in found.items() if own}
 
 
 def _unit(vector: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,8 @@ class Evaluator:
     - `batches`, called once for each pass: (start, hook, base), in order and without gaps from any first start.
       `hook` (n, T, d), of any float type, is what edits read and change. `base` is None where the hook
       point is `resid_post`; for `mlp_out` it is the layer's resid_post, to which the change of `hook` is
-      added. On the last layer only CLS reaches the embedding, so batches may be cut to (n, 1, d).
+      added. Batches may be cut to the tokens that the embedding depends on
+      (`Backbone.tokens_read`): of a CLIP's last layer CLS alone, (n, 1, d).
     - `embed`: edited resid_post (n, T, d) -> image embeddings (n, p), e.g. the rest of the network.
     - `classify`: embeddings (n, p) -> class indices (n,), or codes of several heads; or what else is read off an
       embedding, of the type `reads`.
@@ -89,15 +90,15 @@ class Evaluator:
         not finite.
         """
         device = torch.device(self.device)
-        evaluator: _FullBatches | None = None
+        queue: _FullBatches | None = None
         owners, results = _Columns(n_edits, _CLASS), _Columns(1 + n_edits, self.reads)
         expected: int | None = None
         for start, hook, base in self.batches():
             if start != (start if expected is None else expected):
                 raise ValueError(f"a batch starts at image {start}, expected {expected}")
             expected = start + len(hook)
-            if evaluator is None:
-                evaluator = _FullBatches(self.embed, self.classify, self._images(*hook.shape[:2]))
+            if queue is None:
+                queue = _FullBatches(self.embed, self.classify, self._images(*hook.shape[:2]))
             images = max(1, min(len(hook), images_at_once(hook.shape[1])))
             for first in range(0, len(hook), images):
                 chunk = slice(first, first + images)
@@ -105,15 +106,15 @@ class Evaluator:
                     x = _tensor(hook[chunk], device)
                     origin, edited = streams(x, x if base is None else _tensor(base[chunk], device))
                     _evaluate(
-                        origin, edited, nested, evaluator,
+                        origin, edited, nested, queue,
                         owner=owners.take(len(x)), result=results.take(len(x)),
                     )  # fmt: skip
             if progress is not None:
                 progress(len(hook))
-        if evaluator is None:
+        if queue is None:
             return np.zeros((n_edits, 0), dtype=self.reads)
         with torch.inference_mode():
-            evaluator.flush()
+            queue.flush()
         return np.take_along_axis(results.all(), owners.all(), axis=0)
 
 
@@ -121,7 +122,7 @@ def _evaluate(
     origin: torch.Tensor,
     streams: Iterator[torch.Tensor],
     nested: bool,
-    evaluator: _FullBatches,
+    queue: _FullBatches,
     *,
     owner: np.ndarray,
     result: np.ndarray,
@@ -129,7 +130,7 @@ def _evaluate(
     """Queues what must be evaluated for one chunk of images.
 
     Fills `owner` (n_edits, n): the row of `result` (1 + n_edits, n) that holds each prediction once
-    the evaluator is flushed. Row 0 of `result` is the unedited origin, row 1 + i edit i.
+    the queue is flushed. Row 0 of `result` is the unedited origin, row 1 + i edit i.
     """
     before = origin
     inherited = np.zeros(len(origin), dtype=owner.dtype)
@@ -137,12 +138,12 @@ def _evaluate(
         changed = (edited != before).flatten(1).any(dim=1)
         fresh = changed.cpu().numpy()
         owner[row] = np.where(fresh, 1 + row, inherited)
-        evaluator.add(edited[changed], result[1 + row], np.flatnonzero(fresh))
+        queue.add(edited[changed], result[1 + row], np.flatnonzero(fresh))
         if nested:
             before, inherited = edited, owner[row]
     untouched = (owner == 0).any(axis=0)
     index = torch.from_numpy(np.flatnonzero(untouched)).to(origin.device)
-    evaluator.add(origin[index], result[0], np.flatnonzero(untouched))
+    queue.add(origin[index], result[0], np.flatnonzero(untouched))
 
 
 class _Columns:

@@ -7,7 +7,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from clipsteer.activations.inputs import array_inputs, open_reader
+from clipsteer.activations.inputs import (
+    EMBEDDING,
+    array_inputs,
+    hook_inputs,
+    open_reader,
+    open_stream,
+)
 from clipsteer.dictionaries.inputs import dictionary_inputs, open_dictionary
 
 if TYPE_CHECKING:
@@ -45,23 +51,21 @@ def ablation_inputs(
 
     `activations` is the name of the job's input that holds the split's shards.
     """
-    hook_point = job.recipe["hook_point"]
-    inputs = {
+    return {
         "model": job.output("model", "model"),
         "head": job.output("head", "head"),
         "labels": job.output("manifest", f"labels_{split}"),
         **dictionary_inputs(job, layer),
-        **array_inputs(job, f"{hook_point}/{layer:02d}", activations=activations),
-        **array_inputs(job, "embedding", "embedding", activations=activations),
+        **hook_inputs(job, layer, activations=activations),
+        **array_inputs(job, EMBEDDING, "embedding", activations=activations),
     }
-    if hook_point == "mlp_out":  # the edit's change is added to the residual stream above it
-        array = f"resid_post/{layer:02d}"
-        inputs |= array_inputs(job, array, "resid_post", activations=activations)
-    return inputs
 
 
 def resumed_behind(hook_point: str, layer: int) -> int:
-    """The layer behind which the forward pass resumes once a hook point of `layer` is edited."""
+    """The layer behind which the forward pass resumes once a hook point of `layer` is edited.
+
+    Alike for both hook points: what an MLP gives is only ever added to the stream.
+    """
     return layer
 
 
@@ -101,9 +105,7 @@ def stored_batches(
     Beside those of `reader` resid_post, where the action has inputs of it whose names begin with `prefix`.
     """
     read = backbone.tokens_read(resumed_behind(run.recipe["hook_point"], run.recipe["layer"]))
-    base = f"{prefix}resid_post"
-    beside = any(name.startswith(f"{base}/") for name in run.inputs)
-    stream = open_reader(run, base) if beside else None
+    stream = open_stream(run, prefix)
 
     def batches() -> Iterator[Batch]:
         for start, x in reader.batches(BATCH_IMAGES):

@@ -158,7 +158,7 @@ def edit(
     tokens: Tokens = "all",
     error_term: ErrorTerm = "keep",
 ) -> torch.Tensor:
-    """x (n, T, d), CLS first -> x' (n, T, d), with the features F set to `strength` on `tokens`.
+    """x (n, T, d), CLS first where there is one -> x' (n, T, d), with the features F set to `strength` on `tokens`.
 
     `features` (|F|,): distinct indices below m. `strength`: a number, or a tensor (|F|,). Other
     tokens pass unchanged. With F empty and the error term kept, x itself comes back.
@@ -230,7 +230,10 @@ def add_block(
 
 
 def feature_index(features: Features, m: int, device: torch.device) -> torch.Tensor:
-    """Checked feature indices as a LongTensor on `device`."""
+    """Feature numbers as a LongTensor (|F|,) on `device`.
+
+    Raises ValueError for numbers that are no integers, repeated, or not in 0..m-1.
+    """
     if isinstance(features, torch.Tensor):
         features = features.cpu().numpy()
     index = np.asarray(features).reshape(-1)

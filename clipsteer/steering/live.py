@@ -32,27 +32,27 @@ class LiveActivations:
 
     def __init__(
         self,
-        tower: Backbone,
+        backbone: Backbone,
         load: Callable[[int], Image],
         n_images: int,
         places: Collection[tuple[str, int]],
         folder: Path,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        self._folder, self._read = folder, tower.tokens_read
+        self._folder, self._read = folder, backbone.tokens_read
         self.n_images = n_images
         # the change of an MLP's output is added to the residual stream behind it
         bases = {("resid_post", layer) for hook_point, layer in places if hook_point == "mlp_out"}
         kept = {*places, *bases}
-        shape = (n_images, tower.n_tokens, tower.width)
+        shape = (n_images, backbone.n_tokens, backbone.width)
         folder.mkdir(parents=True)
         files = {place: self._file(*place, shape) for place in sorted(kept)}
         hook_points = sorted({hook_point for hook_point, _ in kept})
         for start in range(0, n_images, BATCH_IMAGES):
             stop = min(n_images, start + BATCH_IMAGES)
             images = [load(index) for index in range(start, stop)]
-            pixels = tower.pixels([*images, *[images[-1]] * (BATCH_IMAGES - len(images))])
-            _, found = tower.run(pixels, hook_points)
+            pixels = backbone.pixels([*images, *[images[-1]] * (BATCH_IMAGES - len(images))])
+            _, found = backbone.run(pixels, hook_points)
             for (hook_point, layer), file in files.items():
                 file[start:stop] = found[hook_point][layer][: stop - start].float().cpu().numpy()
             if progress is not None:

@@ -109,7 +109,7 @@ def cell_weights(counts: np.ndarray, balance: Balance) -> np.ndarray:
     `none`: as many as there are. `group`: every cell the same, among target classes that have images,
     so that target and attribute are independent; the mean of A less that of notA is then the mean over
     target classes of the difference within the class, as in Eq. 9's `balance`. Raises ClipsteerError
-    where one side has no image.
+    where one side has no image, ValueError for another balance.
     """
     counts = np.asarray(counts, dtype=np.float64)
     by_target = counts.reshape(-1, 2)

@@ -30,6 +30,14 @@ def threshold_grid(low: float, high: float, points: int) -> np.ndarray:
     return np.asarray(np.geomspace(low, high, points), dtype=np.float64)
 
 
+def by_difference(difference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features by falling difference (m,), of equals the lower number first, and each one's rank from 1; (m,) int64."""
+    order = np.argsort(-np.asarray(difference), kind="stable").astype(np.int64)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(1, len(order) + 1)
+    return order, rank
+
+
 class Sweep(NamedTuple):
     """The nested sets of a threshold grid: F_tau is `order[:size]`.
 
@@ -61,11 +69,11 @@ def nested_sets(difference: np.ndarray, thresholds: np.ndarray) -> Sweep:
             f"feature selection: the difference of feature {bad} is {difference[bad]}; expected "
             "finite numbers. Look for NaN in the activations or in the dictionary."
         )
-    order = np.argsort(-difference, kind="stable")
+    order, _ = by_difference(difference)
     ascending = np.sort(difference)
     sizes = len(ascending) - np.searchsorted(ascending, thresholds, side="right")
     largest = int(sizes.max()) if len(sizes) else 0
-    return Sweep(order[:largest].astype(np.int64), thresholds, sizes.astype(np.int64))
+    return Sweep(order[:largest], thresholds, sizes.astype(np.int64))
 
 
 def ranking_frame(sweep: Sweep, difference: np.ndarray) -> pl.DataFrame:
@@ -90,6 +98,7 @@ def sweep_frame(
 
     Columns: `threshold`, `n_features`, `overall`, `acc_<group>` (null for a group without images),
     `worst` (all in per cent), and the counts behind them, `correct_<group>`, `images_<group>`.
+    Raises ValueError for another number of predictions.
     """
     distinct = sweep.distinct
     if len(predictions) != len(distinct):

@@ -76,17 +76,17 @@ def clopper_pearson(correct: int, n: int, tail: float = TAIL) -> tuple[float, fl
     return low, float(betaincinv(correct + 1, n - correct, 1 - tail)) if correct < n else 1.0
 
 
-def minimum_interval(counts: GroupCounts, tail: float = TAIL) -> tuple[float, float]:
+def minimum_interval(counts: GroupCounts) -> tuple[float, float]:
     """Interval of the smallest group accuracy: [min_g L_g, min_g U_g], of Clopper and Pearson's bounds.
 
-    L_g are lower bounds at `tail`: the minimum is the accuracy of some group, and the smallest L is no
-    larger than that group's. U_g are upper bounds at `tail` / G for G groups: all of them hold at once with
+    L_g are lower bounds at TAIL: the minimum is the accuracy of some group, and the smallest L is no
+    larger than that group's. U_g are upper bounds at TAIL / G for G groups: all of them hold at once with
     the probability wanted (Bonferroni), and then the smallest holds for the minimum. With these exact
     bounds so does the whole; with Wilson's, groups near 100 % would miss more often (docs/intervals.md).
     """
     present = [(right, n) for right, n in zip(counts.correct, counts.images, strict=True) if n]
-    low = min(clopper_pearson(right, n, tail)[0] for right, n in present)
-    return low, min(clopper_pearson(right, n, tail / len(present))[1] for right, n in present)
+    low = min(clopper_pearson(right, n)[0] for right, n in present)
+    return low, min(clopper_pearson(right, n, TAIL / len(present))[1] for right, n in present)
 
 
 # ------------------------------------------------------------------------ two accuracies, and a gain
@@ -172,15 +172,13 @@ class Gain:
     p: float
 
 
-def gain(
-    before: Bools, after: Bools, groups: NDArray[np.integer], hardest: int, tail: float = TAIL
-) -> Gain:
+def gain(before: Bools, after: Bools, groups: NDArray[np.integer], hardest: int) -> Gain:
     """min_g after(g) - before(k) with its interval, by intersection and union, k = `hardest`.
 
     Correctness (N,) before and after, groups (N,). The gain is above a value if all its parts
-    after(g) - before(k) are, so its lower bound is their smallest, each at `tail`, and its p-value (of no
-    gain, one-sided) their largest (Berger 1982): below `tail` exactly where the lower bound is above 0. It
-    is at most any one part, so its upper bound is their smallest, each at `tail` / G for G groups. The part
+    after(g) - before(k) are, so its lower bound is their smallest, each at TAIL, and its p-value (of no
+    gain, one-sided) their largest (Berger 1982): below TAIL exactly where the lower bound is above 0. It
+    is at most any one part, so its upper bound is their smallest, each at TAIL / G for G groups. The part
     of k itself is paired, the others compare different images.
 
     k is to be chosen without these images. Where it is not the group that is worst before, the smallest
@@ -198,13 +196,13 @@ def gain(
             parts.append(unpaired((int(after[here].sum()), int(here.sum())), known))
     gap = Gap(
         min(part.estimate for part in parts),
-        min(part.low(tail) for part in parts),
-        min(part.high(tail / len(parts)) for part in parts),
+        min(part.low(TAIL) for part in parts),
+        min(part.high(TAIL / len(parts)) for part in parts),
     )
     return Gain(gap, max(part.p for part in parts))
 
 
-def mean_difference(differences: Floats, tail: float = TAIL) -> Gap:
+def mean_difference(differences: Floats) -> Gap:
     """Mean of one number per image (n,) with Student's interval over images.
 
     For differences between averages of several models' correctness on the same images.
@@ -214,7 +212,7 @@ def mean_difference(differences: Floats, tail: float = TAIL) -> Gap:
     n, mean = len(differences), float(differences.mean())
     if n < 2:
         return Gap(mean, -1.0, 1.0)
-    half = float(stdtrit(n - 1, 1 - tail) * differences.std(ddof=1) / math.sqrt(n))
+    half = float(stdtrit(n - 1, 1 - TAIL) * differences.std(ddof=1) / math.sqrt(n))
     return Gap(mean, mean - half, mean + half)
 
 
@@ -224,7 +222,8 @@ def mean_difference(differences: Floats, tail: float = TAIL) -> Gap:
 def mcnemar_exact(before: Bools, after: Bools) -> float:
     """Two-sided exact McNemar p-value of two models' correctness (N,) on the same images.
 
-    A binomial test of the discordant images against one half; 1 where the two never differ.
+    A binomial test of the discordant images against one half; 1 where the two never differ. Raises
+    ValueError for arrays of different shapes.
     """
     from scipy.stats import binomtest
 

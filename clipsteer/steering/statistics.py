@@ -149,7 +149,7 @@ def difference(
 
 
 def label_differences(statistics: Statistics, *, balance: Balance = "none") -> np.ndarray:
-    """The same difference under each of the extra labellings, (S, m) float64."""
+    """The same difference under each of the extra labellings, (S, m) float64. ValueError where there are none."""
     if statistics.labels is None:
         raise ValueError("these statistics were taken without extra_labels")
     n_spurious = statistics.grouping.n_spurious
@@ -174,7 +174,10 @@ def firing_frequency(table: pl.DataFrame) -> np.ndarray:
 
 
 def group_means(table: pl.DataFrame, grouping: Grouping = BINARY) -> tuple[np.ndarray, np.ndarray]:
-    """The table's means as (G, m) float64, 0 for an empty group, and its image counts (G,)."""
+    """The table's means as (G, m) float64, 0 for an empty group, and its image counts (G,).
+
+    Raises ValueError where a group lacks rows, ClipsteerError for a mean that is not finite.
+    """
     table, n_groups = table.sort("group", "feature"), grouping.n_groups
     if table.height == 0 or table["group"].unique().to_list() != list(range(n_groups)):
         raise ValueError(f"expected {n_groups} rows per feature, found {table.height} rows")
@@ -228,8 +231,7 @@ class _Sums:
 
     def __init__(self, m: int, n_groups: int, n_rows: int, device: torch.device) -> None:
         self.n_groups = n_groups
-        # MPS has no float64, so there the sums live on the CPU.
-        self.device = device if device.type == "cuda" else torch.device("cpu")
+        self.device = device
         self.total = torch.zeros(n_rows, m, dtype=torch.float64, device=self.device)
         self.squares, self.images_fired, self.tokens_fired, self.largest = torch.zeros(
             4, n_groups, m, dtype=torch.float64, device=self.device
@@ -321,6 +323,11 @@ def _label_matrix(
     return np.stack(rows)
 
 
+def images_per_block(n_tokens: int, m: int) -> int:
+    """How many images are encoded at a time, so that codes (images, `n_tokens`, `m`) in float32 take bounded memory."""
+    return max(1, min(_MAX_BLOCK_IMAGES, _BLOCK_BYTES // max(1, n_tokens * m * 4)))
+
+
 def _aligned_blocks(
     batches: Iterable[tuple[int, np.ndarray]], m: int
 ) -> Iterator[tuple[int, np.ndarray]]:
@@ -329,8 +336,7 @@ def _aligned_blocks(
     first = next(batches, None)
     if first is None:
         return
-    per_image = max(1, first[1].shape[1] * m * 4)
-    size = max(1, min(_MAX_BLOCK_IMAGES, _BLOCK_BYTES // per_image))
+    size = images_per_block(first[1].shape[1], m)
     held: list[np.ndarray] = []
     start = n_held = 0
     for begin, batch in chain([first], batches):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from clipsteer.activations.inputs import array_inputs, array_name, open_backbone, open_reader
+from clipsteer.activations.inputs import hook_inputs, open_backbone, open_reader, open_stream
 from clipsteer.sampled import sampled
 
 if TYPE_CHECKING:
@@ -21,15 +21,11 @@ if TYPE_CHECKING:
 
 def steerable_inputs(job: Job, layer: int) -> dict[str, str]:
     """Digests of all that the steerability of one layer depends on, but for a dictionary."""
-    hook_point = job.recipe["hook_point"]
-    inputs = {
+    return {
         "model": job.output("model", "model"),
         "vocabulary": job.output("vocabulary", "embeddings"),
-        **array_inputs(job, array_name(hook_point, layer)),
+        **hook_inputs(job, layer),
     }
-    if hook_point == "mlp_out":  # the edit's change is added to the residual stream above it
-        inputs |= array_inputs(job, array_name("resid_post", layer), "resid_post")
-    return inputs
 
 
 def measure_place(
@@ -121,9 +117,7 @@ def _batches(run: Run, images: NDArray[np.int64]) -> Iterator[Activations]:
 
     from clipsteer.steering.steered import BATCH
 
-    reader, base = open_reader(run), None
-    if any(name.startswith("resid_post/") for name in run.inputs):
-        base = open_reader(run, "resid_post")
+    reader, base = open_reader(run), open_stream(run)
 
     def read(of: ActivationReader, few: list[int]) -> NDArray[np.floating]:
         return np.concatenate([of.read(image, image + 1) for image in few])

@@ -39,7 +39,7 @@ def span(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def second_moment(evaluator: Evaluator) -> torch.Tensor:
-    """Sum of x x^T (d, d) float64 over the edited tokens of all images."""
+    """Sum of x x^T (d, d) float64 over the edited tokens of all images. Raises ValueError for none."""
     total: torch.Tensor | None = None
     for _, hook, _ in evaluator.batches():
         x = torch.from_numpy(np.asarray(hook, dtype=np.float64))

@@ -25,6 +25,8 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.steering.choose import CONDITIONS
 from clipsteer.steering.controls import random_orders, random_sets
 from clipsteer.steering.directions_beside import closest
+from clipsteer.steering.selection import by_difference
+from clipsteer.steering.statistics import images_per_block
 
 EDGES = 2.0 ** (np.arange(-32, 33) / 2)
 """Edges of the histogram, two an octave; its first and last bin are open."""
@@ -33,9 +35,6 @@ KINDS = ("top", "quantile", "random")
 
 # Images that are drawn for the parts, for each that is shown of them: a part of few images says little.
 _DRAWN = 4
-# One block's codes (images, tokens, m) in float32 stay below this.
-_BLOCK_BYTES = 128 * 2**20
-_MAX_BLOCK_IMAGES = 64
 
 
 class Reader(Protocol):
@@ -106,9 +105,7 @@ def looked_at(
         each condition (`strict`, `relaxed`), one of the controls (`control`), or at an end of Eq. 9 (`end`).
     """
     m = len(difference)
-    order = np.argsort(-np.asarray(difference), kind="stable")
-    rank = np.empty(m, np.int64)
-    rank[order] = np.arange(1, m + 1)
+    order, rank = by_difference(difference)
     targeted = np.unique([j for name in CONDITIONS for j in list(sets[name])[:selected]])
     targeted = targeted.astype(np.int64)
     (controls,) = random_sets(
@@ -161,8 +158,7 @@ def top_images(
     drawn_as = np.argsort(order, kind="stable")  # each image's place in the order
     keeper = _Keeper(len(features), reader.n_tokens, numbers, n_groups)
     # Every architecture may compute all m codes on its way to a few.
-    per_image = max(1, reader.n_tokens * dictionary.m * 4)
-    size = max(1, min(_MAX_BLOCK_IMAGES, _BLOCK_BYTES // per_image))
+    size = images_per_block(reader.n_tokens, dictionary.m)
     done = 0
     for start, block in reader.batches(size):
         if done + len(block) > n_images:

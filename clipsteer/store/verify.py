@@ -18,12 +18,11 @@ from typing import Any
 
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.actions import ActionStore
-from clipsteer.store.durable import write_atomic
 from clipsteer.store.entries import TREE
 from clipsteer.store.index import RecordIndex
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from clipsteer.store.peek import PeekObjects
-from clipsteer.store.pointers import DamagedPointerError, Pointer, pointer_bytes, read_pointer
+from clipsteer.store.pointers import DamagedPointerError, Pointer, read_pointer, write_pointer
 from clipsteer.store.reach import Trees
 from clipsteer.store.roots import Root, pointer_of, pointers_of, read_or_heal, roots
 from clipsteer.store.state import read_note, write_note
@@ -186,7 +185,7 @@ class _Run:
             if root.host != socket.gethostname():
                 raise FileNotFoundError(root.host)
             found = read_pointer(pointer)
-            write_atomic(copy, pointer_bytes(found))
+            write_pointer(copy, found)
         except (ClipsteerError, OSError):
             self.result.faults.append(
                 f"{copy}: found a damaged copy of the pointer {root.host}:{pointer}, which is not "

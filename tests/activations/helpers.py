@@ -109,10 +109,3 @@ def filled(out: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
     """`out`, which now holds the values: what a source does that is given an array to fill."""
     out[:] = values
     return out
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below `folder` by relative path."""
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
-    }

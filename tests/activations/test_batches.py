@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -19,7 +20,6 @@ from numpy.typing import NDArray
 
 from clipsteer.activations.batches import (
     Shuffle,
-    batches_per_epoch,
     shuffle_report,
     token_batches,
     tokens_per_epoch,
@@ -78,7 +78,7 @@ def test_every_token_once_an_epoch(
         return token_batches(source, shuffle, epochs=epochs, drop_last=drop_last, **options)
 
     got = [rows[:, 0].astype(int) for rows in batches(epochs)]
-    steps = batches_per_epoch(source, batch_size=batch_size, tokens=tokens, drop_last=drop_last)
+    steps = (math.floor if drop_last else math.ceil)(tokens_per_epoch(source, tokens) / batch_size)
     assert len(got) == steps * epochs
     ids = np.arange(start * (n_tokens + 1), (start + images) * (n_tokens + 1))
     place = ids % (n_tokens + 1)

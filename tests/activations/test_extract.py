@@ -16,7 +16,8 @@ from clipsteer.activations import extract
 from clipsteer.activations.reader import ActivationReader
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FolderTree
-from tests.activations.helpers import FakeClip, contents, picture
+from tests.activations.helpers import FakeClip, picture
+from tests.folders import contents
 
 HOOKS = ("resid_post", "mlp_out")
 

@@ -17,8 +17,8 @@ from clipsteer.backbones.base import Backbone
 from clipsteer.backbones.load import load_backbone
 from clipsteer.backbones.shaped import Family, write_shaped
 from clipsteer.store.trees import FolderTree
-from tests.activations.helpers import contents
 from tests.backbones.hooked import hooked
+from tests.folders import contents
 
 HOOKS = ("resid_post", "mlp_out")
 IMAGES = 40

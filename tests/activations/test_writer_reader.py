@@ -21,7 +21,8 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.number_formats import DTYPES, stored_dtype
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
 from clipsteer.store.trees import FolderTree, StoreTree, put_tree
-from tests.activations.helpers import activations, as_stored, contents, sharded, write_array
+from tests.activations.helpers import activations, as_stored, sharded, write_array
+from tests.folders import contents
 
 TORCH = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 

@@ -22,14 +22,10 @@ from clipsteer.store.pointers import Member, Output, Pointer, read_pointer, writ
 from clipsteer.store.roots import REFS
 from clipsteer.store.state import note_store
 from clipsteer.store.trees import StoreTree, put_tree_entries
+from tests.folders import contents
 
 BASE = Path(__file__).parents[2]
 Files = dict[str, bytes]
-
-
-def contents(folder: Path) -> Files:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 class Copy:

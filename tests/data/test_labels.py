@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsteer.data import labels
+from clipsteer.data import files, labels
 from clipsteer.errors import ClipsteerError
 
 
@@ -21,17 +21,17 @@ def test_check_paths_agrees_with_the_parts(parts: list[str]) -> None:
     path = "/".join(parts)
     fine = not {"", ".", ".."} & set(parts)
     if fine:
-        labels.check_paths(pl.Series([path]), "here")
+        files.check_paths(pl.Series([path]), "here")
     else:
         with pytest.raises(ClipsteerError, match="here: row 1"):
-            labels.check_paths(pl.Series([path]), "here")
+            files.check_paths(pl.Series([path]), "here")
 
 
 def test_find_file_takes_the_shallowest_then_the_first_name() -> None:
     listing = ["a/b/t.csv", "a/t.csv", "a/t.txt", "t.csv.bak", "xt.csv"]
-    assert labels.find_file(listing, ("t.txt", "t.csv")) == "a/t.txt"
-    assert labels.find_file([*listing, "t.csv"], ("t.txt", "t.csv")) == "t.csv"
-    assert labels.find_file(listing, ("u.csv",)) is None
+    assert files.find_file(listing, ("t.txt", "t.csv")) == "a/t.txt"
+    assert files.find_file([*listing, "t.csv"], ("t.txt", "t.csv")) == "t.csv"
+    assert files.find_file(listing, ("u.csv",)) is None
 
 
 def test_read_table_strips_and_refuses_ragged_rows() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from clipsteer.data import labels
-from clipsteer.data.labels import LeftOut, keep_existing
+from clipsteer.data import files
+from clipsteer.data.files import LeftOut, keep_existing
 from clipsteer.data.layouts import celeba, folder, imagenet, waterbirds
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FolderTree
@@ -131,4 +131,4 @@ def test_waterbirds_with_names_from_macos(tmp_path: Path) -> None:
 
 def test_a_label_file_in_capitals_is_named() -> None:
     with pytest.raises(ClipsteerError, match=r"no metadata\.csv.*There is 'Metadata\.CSV': rename"):
-        labels.need_file(["Metadata.CSV"], ("metadata.csv",), "a table")
+        files.need_file(["Metadata.CSV"], ("metadata.csv",), "a table")

@@ -25,7 +25,7 @@ from clipsteer.steering.pairs import margins
 from tests.workflow.real_trees import make_model
 
 N, K = 6, 3
-RECIPE = patching.Recipe(lr=0.01, epochs=2, batch_size=4, weight_decay=0.1)
+SETTINGS = patching.PatchingSettings(lr=0.01, epochs=2, batch_size=4, weight_decay=0.1)
 RNG = np.random.default_rng(5)
 TARGETS = np.array([0, 1, 2, 2, 0, 1])
 
@@ -108,13 +108,13 @@ def test_fine_tuning_is_that_of_a_re_statement(folder: Path) -> None:
     }
     task = patching.Task(images(CLEAN), images(ATTACKED), torch.from_numpy(TARGETS), rows_of_head)
     steps: list[int] = []
-    got, losses = patching.fine_tune(backbone, task, RECIPE, seed=7, progress=steps.append)
+    got, losses = patching.fine_tune(backbone, task, SETTINGS, seed=7, progress=steps.append)
 
     rng = np.random.Generator(np.random.Philox(key=np.array([33, 7], dtype=np.uint64)))
     mean = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     square = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     step = 0
-    for _ in range(RECIPE.epochs):
+    for _ in range(SETTINGS.epochs):
         order = np.argsort(rng.random(N), kind="stable")
         for rows in (order[:4], order[4:]):
             leaves = {name: w.clone().requires_grad_(True) for name, w in weights.items()}
@@ -128,13 +128,13 @@ def test_fine_tuning_is_that_of_a_re_statement(folder: Path) -> None:
             loss = torch.stack(entropies).mean()
             gradients = torch.autograd.grad(loss, list(leaves.values()))
             assert losses[step] == pytest.approx(loss.item(), rel=1e-9)
-            rate = RECIPE.lr * 0.5 * (1 + math.cos(math.pi * step / 3))
+            rate = SETTINGS.lr * 0.5 * (1 + math.cos(math.pi * step / 3))
             step += 1
             for name, gradient in zip(leaves, gradients, strict=True):
                 mean[name] = 0.9 * mean[name] + 0.1 * gradient
                 square[name] = 0.999 * square[name] + 0.001 * gradient**2
                 aside = (square[name] / (1 - 0.999**step)).sqrt() + 1e-8
-                kept = weights[name] * (1 - rate * RECIPE.weight_decay)
+                kept = weights[name] * (1 - rate * SETTINGS.weight_decay)
                 weights[name] = kept - rate * mean[name] / (1 - 0.9**step) / aside
     assert steps == [1] * 4
     assert got.keys() == weights.keys()
@@ -149,7 +149,7 @@ def test_the_text_tower_stands(folder: Path) -> None:
     task = patching.Task(
         images(CLEAN), images(ATTACKED), torch.from_numpy(TARGETS), head(backbone).float()
     )
-    weights, _ = patching.fine_tune(backbone, task, RECIPE, seed=0)
+    weights, _ = patching.fine_tune(backbone, task, SETTINGS, seed=0)
     after = backbone.model.state_dict()
     assert {name for name in before if not torch.equal(before[name], after[name])} == {*weights}
     assert all("text" not in name and "logit" not in name for name in weights)

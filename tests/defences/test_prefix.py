@@ -13,7 +13,7 @@ from clipsteer.backbones.base import Backbone
 from clipsteer.backbones.load import load_backbone
 from clipsteer.backbones.zero_shot import zero_shot_head
 from clipsteer.defences import prefix
-from clipsteer.defences.descent import Pairs
+from clipsteer.defences.descent import AttackedPairs
 from clipsteer.errors import ClipsteerError
 from tests.workflow.real_trees import make_model
 
@@ -61,12 +61,6 @@ def norm(module: torch.nn.LayerNorm, x: torch.Tensor) -> torch.Tensor:
     return F.layer_norm(x, (x.shape[-1],), module.weight.double(), module.bias.double(), module.eps)
 
 
-def head_by_hand(backbone: Backbone, template: str, token: torch.Tensor | None) -> torch.Tensor:
-    place = {"a photo of a {}.": 5, "{}": 1}[template]
-    rows = [by_hand(backbone, template.replace("{}", name), place, token) for name in NAMES]
-    return F.normalize(torch.stack(rows), dim=-1)
-
-
 def test_the_place_is_before_the_name(backbone: Backbone) -> None:
     """The start of the text and the template's four words stand before it, whatever they are cut into."""
     for template, before in zip(TEMPLATES, ("a photo of a", ""), strict=True):
@@ -111,13 +105,15 @@ def test_training_is_that_of_a_re_statement(backbone: Backbone, optimiser: str) 
         F.normalize(torch.from_numpy(rng.normal(size=(n, p))), dim=-1) for _ in range(2)
     )
     targets = torch.from_numpy(rng.integers(0, 3, n))
-    pairs = Pairs(clean.float(), attacked.float(), targets)
-    recipe = prefix.Recipe(optimiser, lr=0.05, final_lr=0.01, epochs=5, batch_size=7, clean=3.0)
+    pairs = AttackedPairs(clean.float(), attacked.float(), targets)
+    settings = prefix.PrefixSettings(
+        optimiser, lr=0.05, final_lr=0.01, epochs=5, batch_size=7, clean=3.0
+    )
     template = TEMPLATES[0]
-    got, losses = prefix.train_prefix(backbone, NAMES, [template], pairs, recipe, seed=4)
+    got, losses = prefix.train_prefix(backbone, NAMES, [template], pairs, settings, seed=4)
     first, _ = prefix.train_prefix(
         *(backbone, NAMES, [template], pairs),
-        prefix.Recipe(optimiser, lr=1e-30, final_lr=0.0, epochs=1, batch_size=7, clean=3.0),
+        prefix.PrefixSettings(optimiser, lr=1e-30, final_lr=0.0, epochs=1, batch_size=7, clean=3.0),
         seed=4,
     )
     assert first.std() == pytest.approx(prefix.SPREAD, rel=0.5)

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from clipsteer.defences.descent import Pairs
+from clipsteer.defences.descent import AttackedPairs
 from clipsteer.defences.projection import (
-    Recipe,
+    ProjectionSettings,
     projected_logits,
     projection_loss,
     train_projection,
 )
 
 P, K, N, SCALE = 5, 3, 8, 7.0
-RECIPE = Recipe(lr=0.02, epochs=4, batch_size=N, clean=3.0, orthogonal=0.5)
+SETTINGS = ProjectionSettings(lr=0.02, epochs=4, batch_size=N, clean=3.0, orthogonal=0.5)
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -29,9 +29,9 @@ CLEAN, ATTACKED, HEAD = (unit(RNG.normal(size=(n, P))) for n in (N, N, K))
 TARGETS = RNG.integers(0, K, N)
 
 
-def pairs(dtype: torch.dtype) -> Pairs:
+def pairs(dtype: torch.dtype) -> AttackedPairs:
     clean, attacked = (torch.from_numpy(x).to(dtype) for x in (CLEAN, ATTACKED))
-    return Pairs(clean, attacked, torch.from_numpy(TARGETS))
+    return AttackedPairs(clean, attacked, torch.from_numpy(TARGETS))
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ def loss(matrix: np.ndarray) -> float:
         ]
     )
     away = ((matrix.T @ matrix - np.eye(P)) ** 2).sum()
-    return float(entropy + RECIPE.clean * kept + RECIPE.orthogonal * away)
+    return float(entropy + SETTINGS.clean * kept + SETTINGS.orthogonal * away)
 
 
 def test_the_loss_is_what_is_written() -> None:
@@ -66,7 +66,7 @@ def test_the_loss_is_what_is_written() -> None:
         SCALE,
         pairs(torch.float64),
         torch.arange(N),
-        RECIPE,
+        SETTINGS,
     )
     assert float(found) == pytest.approx(loss(matrix), rel=1e-9)
 
@@ -74,7 +74,7 @@ def test_the_loss_is_what_is_written() -> None:
 def test_training_is_that_of_a_re_statement() -> None:
     """Four steps of Adam written out, with gradients by central differences of the written loss."""
     got, losses = train_projection(
-        torch.from_numpy(HEAD).float(), SCALE, pairs(torch.float32), RECIPE, seed=0
+        torch.from_numpy(HEAD).float(), SCALE, pairs(torch.float32), SETTINGS, seed=0
     )
     matrix, mean, square = np.eye(P), np.zeros((P, P)), np.zeros((P, P))
     for step in range(4):
@@ -86,7 +86,7 @@ def test_training_is_that_of_a_re_statement() -> None:
             gradient[at] = (loss(matrix + aside) - loss(matrix - aside)) / 2e-5
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         corrected = mean / (1 - 0.9 ** (step + 1)), square / (1 - 0.999 ** (step + 1))
-        rate = RECIPE.lr * 0.5 * (1 + math.cos(math.pi * step / 3))
+        rate = SETTINGS.lr * 0.5 * (1 + math.cos(math.pi * step / 3))
         matrix = matrix - rate * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
     assert np.allclose(got.numpy(), matrix, atol=2e-4)
 

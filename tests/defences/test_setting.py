@@ -32,11 +32,11 @@ def test_tokens_that_the_model_has_not_are_told_by_their_own_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(setting, "open_reader", lambda run, name: None)
-    tower = SimpleNamespace(cls=None, tokens_read=lambda layer: slice(None), resume=id)
+    backbone = SimpleNamespace(cls=None, tokens_read=lambda layer: slice(None), resume=id)
     run = SimpleNamespace(
         inputs={}, recipe={"hook_point": "resid_post", "layer": 1, "tokens": "cls"}
     )
-    place = setting.Place(cast(Run, run), cast(Any, tower), cast(Any, None))
+    place = setting.Place(cast(Run, run), cast(Any, backbone), cast(Any, None))
     with pytest.raises(ClipsteerError, match=r"^typographic\.tokens: found cls, .* no CLS token"):
         place.evaluator("train", cast(Any, None))
 

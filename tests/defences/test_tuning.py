@@ -8,6 +8,7 @@ import torch
 
 from clipsteer.defences import evaluating, tuning
 from clipsteer.dictionaries.neurons import NeuronBasis
+from clipsteer.steering.directions import CLOSED_FORMS, named_maps, read_maps
 from clipsteer.steering.intervention import AffineEdit, FeatureEdit, NoEdit
 
 N, T, D = 12, 4, 5
@@ -41,8 +42,8 @@ def test_directions_make_attacked_images_look_clean() -> None:
 
 def test_maps_come_back_from_their_tensors() -> None:
     found = maps()
-    back = tuning.read_maps(tuning.named_maps(found))  # type: ignore[arg-type]
-    assert back.keys() == found.keys() == set(tuning.DIRECTIONS)
+    back = read_maps(named_maps(found))  # type: ignore[arg-type]
+    assert back.keys() == found.keys() == set(CLOSED_FORMS)
     for method, kinds in back.items():
         for kind, affine in kinds.items():
             for name, tensor in affine._asdict().items():
@@ -53,7 +54,7 @@ def chosen(features: list[int], scale: float | None) -> dict[str, object]:
     drawn = [[0] * len(features), [1] * len(features)]
     return {
         **{"features": features, "random": drawn},
-        "scales": dict.fromkeys(tuning.DIRECTIONS, scale),
+        "scales": dict.fromkeys(CLOSED_FORMS, scale),
     }
 
 
@@ -70,7 +71,7 @@ def test_what_was_chosen_becomes_edits(architecture: str) -> None:
     assert tried[0].prefixed == (own == "sae")
     assert isinstance(tried[0].edit, FeatureEdit)
     assert tried[0].edit.features.tolist() == [3]
-    assert [one.defence for one in tried[3:]] == (list(tuning.DIRECTIONS) if kinds else [])
+    assert [one.defence for one in tried[3:]] == (list(CLOSED_FORMS) if kinds else [])
     assert all(isinstance(one.edit, AffineEdit) and one.edit.scale == 2.0 for one in tried[3:])
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clipsteer.activations.batches import Shuffle, batches_per_epoch, token_batches
+from clipsteer.activations.batches import Shuffle, token_batches, tokens_per_epoch
 from clipsteer.dictionaries.state import TrainState
 from clipsteer.dictionaries.train import Data, train
 from clipsteer.snapshots import Snapshots
@@ -41,7 +41,7 @@ class Source:
         return out
 
 
-STEPS = EPOCHS * batches_per_epoch(Source(), batch_size=BATCH)
+STEPS = EPOCHS * (tokens_per_epoch(Source()) // BATCH)
 
 
 class Training(Keeper):

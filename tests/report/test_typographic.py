@@ -92,12 +92,12 @@ def test_every_number_is_that_of_a_plain_count() -> None:
             left = ((margins[0] - plain["test"][1][0]) ** 2).sum()
             assert row["recovery"] == pytest.approx(1 - left / effect, abs=6e-5)
             moved = ((kept[0] - plain["test"][1][0]) ** 2).sum()
-            assert row["collateral"] == pytest.approx(moved / effect, abs=6e-5)
+            assert row["pair_collateral"] == pytest.approx(moved / effect, abs=6e-5)
         if name in (PREFIX, BOTH, RANDOM, PATCHING):
             assert row["recovery"] is None
         assert row["scale"] == {"leace": 1.5, PATCHING: 0.4}.get(name)
     none = found.filter(benchmark="bench", defence=NONE).row(0, named=True)
-    assert (none["recovery"], none["collateral"], none["p_none"]) == (0.0, 0.0, None)
+    assert (none["recovery"], none["pair_collateral"], none["p_none"]) == (0.0, 0.0, None)
 
 
 def test_photographs_are_parted_by_whether_they_have_a_word() -> None:

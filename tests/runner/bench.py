@@ -13,6 +13,7 @@ from clipsteer.runner.progress import Log
 from clipsteer.runner.run import Action, Run, Runtime
 from clipsteer.store.durable import remove
 from clipsteer.store.objects import ObjectStore
+from tests.folders import contents
 from tests.toy import Toy
 
 
@@ -70,8 +71,7 @@ class Bench(Toy):
         return [words[1] for words in lines if words[0] == how]
 
     def files(self, folder: str) -> dict[str, bytes]:
-        root = self.store / folder
-        return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+        return contents(self.store / folder)
 
     def chain(self) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
         made = self.act("make", text="one ")

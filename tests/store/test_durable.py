@@ -19,6 +19,7 @@ from clipsteer.store.durable import write_atomic
 from clipsteer.store.layout import LOCK
 from clipsteer.store.locks import held_lock
 from clipsteer.store.objects import ObjectStore
+from tests.folders import files_below
 from tests.store.places import quick_folder
 
 FORK = multiprocessing.get_context("fork")
@@ -27,10 +28,6 @@ FORK = multiprocessing.get_context("fork")
 @pytest.fixture
 def store(tmp_path: Path) -> ObjectStore:
     return ObjectStore(tmp_path / "store")
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def clean(store: ObjectStore) -> bool:
@@ -295,5 +292,5 @@ def test_write_atomic_replaces_whole(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(ClipsteerError, match=str(path)):
             write_atomic(path, b"newer")
     assert path.read_bytes() == b"new"
-    assert files(tmp_path) == [path]
+    assert files_below(tmp_path) == [path]
     shutil.rmtree(tmp_path / "a")

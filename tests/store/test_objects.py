@@ -16,6 +16,7 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.store.digest import digest_bytes
 from clipsteer.store.layout import FOLDERS, FORMAT_FILE, check_shared, open_root, share
 from clipsteer.store.objects import DamagedObjectError, MissingObjectError, ObjectStore
+from tests.folders import files_below
 from tests.store.places import quick_folder
 
 FORK = multiprocessing.get_context("fork")
@@ -24,10 +25,6 @@ FORK = multiprocessing.get_context("fork")
 @pytest.fixture
 def store(tmp_path: Path) -> ObjectStore:
     return ObjectStore(tmp_path / "store")
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def clean(store: ObjectStore) -> bool:
@@ -63,7 +60,7 @@ def test_another_format_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / FORMAT_FILE).write_text(text)
     with pytest.raises(ClipsteerError, match=FORMAT_FILE):
         ObjectStore(tmp_path)
-    assert files(tmp_path) == [tmp_path / FORMAT_FILE]
+    assert files_below(tmp_path) == [tmp_path / FORMAT_FILE]
 
 
 def test_a_lost_format_file_is_not_guessed(store: ObjectStore) -> None:
@@ -263,7 +260,9 @@ def test_any_changed_byte_is_found(data: bytes, where: int, flip: int) -> None:
             store.get_bytes(digest)
         assert caught.value.digest == digest
         assert not store.exists(digest)
-        assert [path.read_bytes() for path in files(store.root / "quarantine")] == [bytes(bad)]
+        assert [path.read_bytes() for path in files_below(store.root / "quarantine")] == [
+            bytes(bad)
+        ]
         assert store.put_bytes(data) == digest
         assert store.get_bytes(digest) == data
 
@@ -292,14 +291,14 @@ def test_putting_over_a_torn_object_mends_it(store: ObjectStore, tmp_path: Path,
     }
     puts[way]()
     assert store.get_bytes(digest) == b"data"
-    assert [path.read_bytes() for path in files(store.root / "quarantine")] == [b"da"]
+    assert [path.read_bytes() for path in files_below(store.root / "quarantine")] == [b"da"]
 
 
 def test_a_sound_object_is_not_quarantined(store: ObjectStore) -> None:
     digest = store.put_bytes(b"data")
     assert store.quarantine(digest) is None
     assert store.get_bytes(digest) == b"data"
-    assert not files(store.root / "quarantine")
+    assert not files_below(store.root / "quarantine")
 
 
 def test_an_unreadable_sector_counts_as_damage(
@@ -343,4 +342,4 @@ def test_concurrent_writers_of_the_same_objects(tmp_path: Path) -> None:
     for digest in store.digests():
         store.verify(digest)
     assert clean(store)
-    assert not files(root / "quarantine")
+    assert not files_below(root / "quarantine")

@@ -16,6 +16,7 @@ from clipsteer.store.layout import open_root
 from clipsteer.store.objects import ObjectStore
 from clipsteer.store.pointers import Member, Output, Pointer, pointer_bytes
 from clipsteer.store.roots import ROOT_FILE, copy_of, forget, keep_pointer, root_id, stale, sync
+from tests.folders import contents
 
 
 @pytest.fixture
@@ -41,11 +42,6 @@ def place(clone: Path, name: str = "celeba/head.json", data: bytes = b"x") -> Pa
     return path
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
-
-
 def old(path: Path) -> None:
     os.utime(path, (0, time.time() - 7200))
 
@@ -58,7 +54,7 @@ def test_a_copy_has_the_bytes_and_says_whose_it_is(store: Path, clone: Path) -> 
     keep_pointer(store, clone, path, pointer())
     name = digest_bytes(f"{socket.gethostname()}:{clone}".encode()).partition(":")[2][:16]
     assert root_id(clone) == name
-    kept = files(store / "roots")
+    kept = contents(store / "roots")
     about = json.loads(kept.pop(f"{name}/{ROOT_FILE}"))
     assert about == {"host": socket.gethostname(), "path": str(clone)}
     assert kept == {f"{name}/celeba/head.json": pointer()}
@@ -113,7 +109,7 @@ def test_a_pointer_elsewhere_in_the_working_copy_has_a_place_of_its_own(
 def test_a_pointer_outside_is_refused(store: Path, clone: Path, name: str) -> None:
     with pytest.raises(ClipsteerError, match="outside its working copy"):
         keep_pointer(store, clone, clone / name, pointer())
-    assert not files(store / "roots")
+    assert not contents(store / "roots")
 
 
 def test_a_link_out_of_the_working_copy_is_refused(store: Path, clone: Path) -> None:
@@ -166,7 +162,7 @@ def test_a_store_that_we_may_only_read_is_left_as_it_is(
         keep_pointer(store, clone, place(clone), pointer())
     monkeypatch.setattr(roots.os, "access", lambda path, mode: False)
     keep_pointer(store, clone, place(clone), pointer())
-    assert not files(store / "roots")
+    assert not contents(store / "roots")
 
 
 def test_a_full_disk_is_an_error(store: Path, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +191,7 @@ def test_sync_adds_mends_and_drops(store: Path, clone: Path) -> None:
     place(clone, "celeba/from_elsewhere.json", b"not in this store")
     sync(store, clone)
     base = store / "roots" / root_id(clone)
-    kept = files(base)
+    kept = contents(base)
     del kept[ROOT_FILE]
     # What has just gone may belong to a step that is about to write the pointer.
     names = ["celeba/new.json", "celeba/other.json", "celeba/same.json", "just_gone.json"]

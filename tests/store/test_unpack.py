@@ -20,6 +20,7 @@ from clipsteer.store.pointers import Output
 from clipsteer.store.trees import FolderTree, StoreTree, put_tree, put_tree_entries
 from clipsteer.store.unpack import unpack
 from clipsteer.tables import parquet_bytes
+from tests.folders import contents
 
 FILES = {"list.txt": b"a b\n", "img/1.jpg": b"one", "img/deep/2.jpg": b"two", "in/3": b"one"}
 
@@ -38,11 +39,6 @@ def tree(objects: ObjectStore, tmp_path: Path) -> Output:
         path.write_bytes(data)
     digest = put_tree(objects, tmp_path / "source", ["in"])
     return Output(digest, sum(map(len, FILES.values())), "tree")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def left(place: Path) -> set[str]:

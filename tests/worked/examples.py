@@ -207,7 +207,7 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.data import labels
+from clipsteer.data import files, labels
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FileTree
 
@@ -218,7 +218,7 @@ def read(tree: FileTree, *, class_names: Sequence[str] = ("0", "1")) -> pl.DataF
     Raises:
         ClipsteerError: a name has no split and two labels, or a label is not 0 or 1.
     """
-    listing = sorted(labels.listing_of(tree))
+    listing = sorted(files.listing_of(tree))
     names = labels.class_list(class_names)
     parts = [path.rpartition("/")[2].split("_") for path in listing]
     for path, part in zip(listing, parts, strict=True):
@@ -241,7 +241,7 @@ def read(tree: FileTree, *, class_names: Sequence[str] = ("0", "1")) -> pl.DataF
         },
         schema=labels.ROW_SCHEMA,
     )
-    return labels.fill_text(rows, tree, listing)
+    return files.fill_text(rows, tree, listing)
 
 
 def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, Any]) -> pl.Series:

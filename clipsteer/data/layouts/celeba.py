@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.data import labels
+from clipsteer.data import files, labels
 from clipsteer.data.forms import (
     NAMES,
     SPURIOUS,
@@ -52,7 +52,7 @@ def read(
         ClipsteerError: a file is missing or malformed, an attribute is unknown, a value is neither
             -1, 0 nor 1, or an image is absent.
     """
-    listing = labels.listing_of(tree)
+    listing = files.listing_of(tree)
     if target == spurious:
         raise ClipsteerError(
             f"options 'target' and 'spurious': found {target!r} for both; expected two attributes."
@@ -70,7 +70,7 @@ def read(
         .alias("class"),
         pl.lit("").alias("text"),
     )
-    return labels.fill_text(rows, tree, listing)
+    return files.fill_text(rows, tree, listing)
 
 
 def attributes(
@@ -80,7 +80,7 @@ def attributes(
 
     Raises ClipsteerError as `read` does.
     """
-    listing = labels.listing_of(tree)
+    listing = files.listing_of(tree)
     return _rows(tree, listing, {name: name for name in names}, missing_images).drop("split")
 
 
@@ -93,10 +93,10 @@ def _rows(
     found = _read_attributes(tree.read(attributes_file), attributes_file, wanted)
     partition = _read_partition(tree.read(partition_file), partition_file)
     rows = _join(partition, found, partition_file, attributes_file)
-    folder = _image_folder(listing, labels.folder_of(attributes_file))
+    folder = _image_folder(listing, files.folder_of(attributes_file))
     rows = rows.select((pl.lit(folder) + pl.col("image")).alias("path"), "split", *wanted)
-    labels.check_paths(rows["path"], partition_file)
-    return labels.keep_existing(rows, listing, partition_file, missing_images)
+    files.check_paths(rows["path"], partition_file)
+    return files.keep_existing(rows, listing, partition_file, missing_images)
 
 
 def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, Any]) -> pl.Series:
@@ -113,7 +113,7 @@ def _default_names(target: str) -> tuple[str, ...]:
 
 def _label_file(listing: Sequence[str], stem: str) -> str:
     expected = "CelebA's tables beside its images"
-    return labels.need_file(listing, (f"{stem}.txt", f"{stem}.csv"), expected)
+    return files.need_file(listing, (f"{stem}.txt", f"{stem}.csv"), expected)
 
 
 def _text_table(data: bytes, file: str) -> tuple[int | None, bytes]:
@@ -219,7 +219,7 @@ def _image_folder(listing: Sequence[str], beside: str) -> str:
 
     Without one, the folder of the attribute file, so that the message on missing images names it.
     """
-    folders = Counter(labels.folder_of(path) for path in listing)
+    folders = Counter(files.folder_of(path) for path in listing)
     named = [f for f in folders if f"/{f}".lower().endswith(f"/{_IMAGES}/")]
     if not named:
         return f"{beside}{_IMAGES}/"

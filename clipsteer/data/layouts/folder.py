@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.data import labels
+from clipsteer.data import files, labels
 from clipsteer.errors import ClipsteerError, close_match
 from clipsteer.lookalikes import check_content
 from clipsteer.store.clutter import in_clutter
@@ -50,11 +50,11 @@ def read(
         ClipsteerError: the manifest is missing or malformed, a row's path is absolute or has `..`,
             a label is neither a number nor a name, a split is unknown, or an image is absent.
     """
-    listing = labels.listing_of(tree)
+    listing = files.listing_of(tree)
     file = _manifest_file(tree, listing, manifest)
     table, images = _read(tree, file)
     columns = {
-        "path": labels.folder_of(file) + images,
+        "path": files.folder_of(file) + images,
         "split": labels.splits(table["split"], file, images),
     }
     empty = pl.repeat(None, table.height, dtype=pl.String(), eager=True)
@@ -87,12 +87,12 @@ def read(
     has_pairs = "pair" in table.columns and not table["pair"].is_null().all()
     if has_pairs:
         rows = rows.with_columns(_paired(table["pair"], images, file)).with_row_index("row")
-    rows = labels.keep_existing(rows, [*listing, *hidden], file, missing_images)
+    rows = files.keep_existing(rows, [*listing, *hidden], file, missing_images)
     if has_pairs:  # by the paths that the images have, which may be spelt otherwise
         there = dict(rows.select("row", "path").iter_rows())
         pair = pl.Series("pair", [there.get(row) for row in rows["pair"]], pl.String())
         rows = rows.drop("row").with_columns(pair)
-    return labels.fill_text(rows, tree, listing)
+    return files.fill_text(rows, tree, listing)
 
 
 def _paired(pair: pl.Series, images: pl.Series, file: str) -> pl.Series:
@@ -121,23 +121,23 @@ def attributes(
 
     Raises ClipsteerError as `read` does.
     """
-    listing = labels.listing_of(tree)
+    listing = files.listing_of(tree)
     file = _manifest_file(tree, listing, manifest)
     table, images = _read(tree, file, names)
     rows = pl.DataFrame(
         {
-            "path": labels.folder_of(file) + images,
+            "path": files.folder_of(file) + images,
             "split": labels.splits(table["split"], file, images),
             **{name: labels.binary(table[name.casefold()], file, images) for name in names},
         }
     )
     hidden = [path for path in rows["path"] if in_clutter(path) and tree.exists(path)]
-    return labels.keep_existing(rows, [*listing, *hidden], file, missing_images).drop("split")
+    return files.keep_existing(rows, [*listing, *hidden], file, missing_images).drop("split")
 
 
 def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, Any]) -> pl.Series:
     """The paths as the manifest has them, relative to its own folder."""
-    folder = labels.folder_of(options.get("manifest") or labels.find_file(listing, _NAMES) or "")
+    folder = files.folder_of(options.get("manifest") or files.find_file(listing, _NAMES) or "")
     # In a hidden folder nobody would look for them.
     return paths if in_clutter(folder) else paths.str.strip_prefix(folder)
 
@@ -146,7 +146,7 @@ def hidden_images(root: Path, manifest: str | None) -> list[str]:
     """Paths in hidden or system folders that the manifest of a user's folder names."""
     tree = FolderTree(root, whole=False)
     file = _manifest_file(tree, tree.paths(), manifest)
-    paths = labels.folder_of(file) + _read(tree, file)[1]
+    paths = files.folder_of(file) + _read(tree, file)[1]
     return [path for path in paths if in_clutter(path)]
 
 
@@ -154,9 +154,9 @@ def _manifest_file(tree: FileTree, listing: Sequence[str], manifest: str | None)
     tables = [path for path in listing if path.lower().endswith(_TABLES)]
     if manifest is None:
         expected = "a table with the columns path and split, or its path in the option 'manifest'"
-        if tables and labels.find_file(listing, _NAMES) is None:
+        if tables and files.find_file(listing, _NAMES) is None:
             expected += f" (there are {labels.few(tables)})"
-        return labels.need_file(listing, _NAMES, expected)
+        return files.need_file(listing, _NAMES, expected)
     if not tree.exists(manifest):
         raise ClipsteerError(
             f"option 'manifest': found no file {manifest!r} under the data set's root; expected "
@@ -203,7 +203,7 @@ def _read(tree: FileTree, file: str, more: Sequence[str] = ()) -> tuple[pl.DataF
     )
     table = labels.known_columns(table, used, file, needed=("path", "split", *needed))
     images = table["path"].str.strip_prefix("./")
-    labels.check_paths(images, file)
+    files.check_paths(images, file)
     labels.check_unique(images, file)
     return table, images
 

@@ -20,12 +20,12 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.data import labels
+from clipsteer.data import files, labels
 from clipsteer.data.forms import NAME_FILES, VAL_FILES
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FileTree
 
-_IMAGE = rf"(?i)(^|/)[^./][^/]*{labels.IMAGE_ENDING}"
+_IMAGE = rf"(?i)(^|/)[^./][^/]*{files.IMAGE_ENDING}"
 _TABLE = r"(?i)\.(txt|csv|tsv|json|xml|md|mat|npy|parquet)$"
 _WNID = r"^n\d{8}$"
 _FOLDER = r"train(?:\.X\d+)?|val(?:\.X\d*)?|validation|test"
@@ -62,7 +62,7 @@ def read(
         ClipsteerError: there is no training image, none is left for validation, or a label file is malformed or lacks
             an image.
     """
-    listing = labels.listing_of(tree)
+    listing = files.listing_of(tree)
     images = pl.DataFrame({"path": listing}, schema={"path": pl.String()}).filter(
         pl.col("path").str.contains(_IMAGE)
     )
@@ -73,7 +73,7 @@ def read(
             f"found no image under train/<class>/ among {len(listing)} files; expected class "
             "folders such as train/n01440764/ (or train.X1/n01440764/). "
             + (
-                labels.archive_hint(listing)
+                files.archive_hint(listing)
                 or "Check that the data set's root points at the folder that holds train."
             )
         )
@@ -100,7 +100,7 @@ def read(
         )
     if len(untold):
         warnings.warn(
-            f"{labels.folder_of(untold[0])}: {len(untold)} images of test have no class and are left "
+            f"{files.folder_of(untold[0])}: {len(untold)} images of test have no class and are left "
             "out",
             stacklevel=2,
         )
@@ -129,7 +129,7 @@ def read(
     )
     if held_out is not None:
         rows = _holding_out(rows, held_out)
-    return labels.fill_text(rows, tree, listing)
+    return files.fill_text(rows, tree, listing)
 
 
 def _holding_out(rows: pl.DataFrame, every: int) -> pl.DataFrame:
@@ -157,7 +157,7 @@ def _warn_of_others(listing: Sequence[str]) -> None:
     others = others.filter(others.str.contains(_CLASSED))
     if len(others):
         warnings.warn(
-            f"{labels.folder_of(others[0])}: {len(others)} files of class folders are not read as images and "
+            f"{files.folder_of(others[0])}: {len(others)} files of class folders are not read as images and "
             f"are left out: {labels.few(others)}; expected .jpg, .png, .webp, .bmp, .gif, .tif, .avif or .ppm",
             stacklevel=3,
         )
@@ -214,7 +214,7 @@ def class_names(tree: FileTree) -> dict[str, str]:
 
     Names are not unique. Raises ClipsteerError where the file is malformed.
     """
-    file = labels.find_file(tree.paths(), NAME_FILES)
+    file = files.find_file(tree.paths(), NAME_FILES)
     if file is None:
         return {}
     text = labels.decode_text(tree.read(file), file)
@@ -239,10 +239,10 @@ def _flat_rows(
             f"option 'val_labels': found no file {val_labels!r} under the data set's root; "
             "expected the path of a label file there."
         )
-    label_file = val_labels or labels.find_file(listing, VAL_FILES)
-    folder = labels.folder_of(flat["path"][0])
+    label_file = val_labels or files.find_file(listing, VAL_FILES)
+    folder = files.folder_of(flat["path"][0])
     if label_file is None:
-        numbers = labels.find_file(listing, (_NUMBERS,))
+        numbers = files.find_file(listing, (_NUMBERS,))
         warnings.warn(
             f"{flat['path'][0]}: {flat.height} images lie flat in "
             f"{folder[folder.lower().find('val') :]} and no label file is there "

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.data import labels
+from clipsteer.data import files, labels
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FileTree
 
@@ -26,8 +26,8 @@ def read(tree: FileTree) -> pl.DataFrame:
 
     Raises ClipsteerError where annotations.json is missing or malformed, or an image that it names is not there.
     """
-    listing = labels.listing_of(tree)
-    file = labels.need_file(listing, ("annotations.json",), "what is on which image")
+    listing = files.listing_of(tree)
+    file = files.need_file(listing, ("annotations.json",), "what is on which image")
     annotations = _json(tree, file)
     if (
         not isinstance(annotations, dict)
@@ -37,7 +37,7 @@ def read(tree: FileTree) -> pl.DataFrame:
         raise ClipsteerError(
             f"{file}: found other JSON; expected an entry an image, such as {_FORM}."
         )
-    folder, there = labels.folder_of(file), set(listing)
+    folder, there = files.folder_of(file), set(listing)
     rows = []
     for name, said in sorted(annotations.items()):
         path = next((p for p in (f"{folder}images/{name}", folder + name) if p in there), None)
@@ -52,7 +52,7 @@ def read(tree: FileTree) -> pl.DataFrame:
 
 def class_names(tree: FileTree) -> dict[str, str]:
     """The names in classes.json, each by itself; empty without one. Raises ClipsteerError for another content."""
-    file = labels.find_file(tree.paths(), ("classes.json",))
+    file = files.find_file(tree.paths(), ("classes.json",))
     if file is None:
         return {}
     found = _json(tree, file)

@@ -15,12 +15,12 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.data import labels
+from clipsteer.data import files, labels
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FileTree
 
 _NAME = re.compile(r"label=(?P<label>.+?)_text=(?P<text>.+)", re.DOTALL)
-_IMAGE = re.compile(rf"(?i){labels.IMAGE_ENDING}")
+_IMAGE = re.compile(rf"(?i){files.IMAGE_ENDING}")
 
 
 def read(tree: FileTree, *, compatibility: str | None = None) -> pl.DataFrame:
@@ -28,12 +28,12 @@ def read(tree: FileTree, *, compatibility: str | None = None) -> pl.DataFrame:
 
     Raises ClipsteerError for an image whose name is of another form, and where there is none.
     """
-    images = [path for path in labels.listing_of(tree) if _IMAGE.search(path)]
+    images = [path for path in files.listing_of(tree) if _IMAGE.search(path)]
     if not images:
         raise ClipsteerError(
             "found no image; expected files such as label=alarm clock_text=pizza.jpg. "
             + (
-                labels.archive_hint(tree.paths())
+                files.archive_hint(tree.paths())
                 or "Check that the data set's root points at the folder that holds them."
             )
         )

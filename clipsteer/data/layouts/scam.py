@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from clipsteer.data import labels
+from clipsteer.data import files, labels
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FileTree
 
@@ -46,13 +46,13 @@ def read(tree: FileTree, *, attack: str = "real") -> pl.DataFrame:
     Raises ClipsteerError where metadata.jsonl is missing or malformed, an image is not there, or an attacked one has no
     clean one.
     """
-    listing = labels.listing_of(tree)
-    if labels.find_file(listing, (_FILE,)) is None and any(p.endswith(".parquet") for p in listing):
+    listing = files.listing_of(tree)
+    if files.find_file(listing, (_FILE,)) is None and any(p.endswith(".parquet") for p in listing):
         raise ClipsteerError(
             f"found Parquet files and no {_FILE}; expected it and the images that it names as files of their own. "
             "Images within Parquet are not read: download SCAM's images.zip and unpack it."
         )
-    file = labels.need_file(listing, (_FILE,), "what is on which image")
+    file = files.need_file(listing, (_FILE,), "what is on which image")
     found = list(_lines(labels.decode_text(tree.read(file), file), file))
     kinds = _TYPES[attack], _CLEAN
     images = {kind: [one for one in found if one.kind == kind] for kind in kinds}
@@ -62,7 +62,7 @@ def read(tree: FileTree, *, attack: str = "real") -> pl.DataFrame:
                 f'{file}: found no image of "type": "{kind}" among {len(found)}; expected some.'
             )
     _check_triplets(images[kinds[0]], images[_CLEAN], file)
-    folder, there = labels.folder_of(file), set(listing)
+    folder, there = files.folder_of(file), set(listing)
     rows = []
     for kind, of_kind in images.items():
         for one in of_kind:
@@ -78,9 +78,9 @@ def read(tree: FileTree, *, attack: str = "real") -> pl.DataFrame:
 
 def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, Any]) -> pl.Series:
     """The paths below the folder of metadata.jsonl, wherever it lies."""
-    file = labels.find_file(listing, (_FILE,))
+    file = files.find_file(listing, (_FILE,))
     assert file is not None
-    return paths.str.strip_prefix(labels.folder_of(file))
+    return paths.str.strip_prefix(files.folder_of(file))
 
 
 def _lines(text: str, file: str) -> Iterator[_Image]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from clipsteer.data import labels
+from clipsteer.data import files, labels
 from clipsteer.data.forms import NAMES
 from clipsteer.store.trees import FileTree
 
@@ -35,18 +35,18 @@ def read(
         ClipsteerError: metadata.csv is missing or malformed, a path leaves its folder, a value is
             unknown, or an image is absent.
     """
-    listing = labels.listing_of(tree)
+    listing = files.listing_of(tree)
     names = labels.class_list(class_names)
     file = _table(listing)
     table = labels.read_table(tree.read(file), file)
     table = labels.known_columns(table, _COLUMNS, file, needed=_COLUMNS)
     images = table["img_filename"]
-    labels.check_paths(images, file)
+    files.check_paths(images, file)
     labels.check_unique(images, file)
     y = labels.binary(table["y"], file, images)
     rows = pl.DataFrame(
         {
-            "path": labels.folder_of(file) + images,
+            "path": files.folder_of(file) + images,
             "split": labels.splits(table["split"], file, images),
             "target": y,
             "spurious": labels.binary(table["place"], file, images),
@@ -55,14 +55,14 @@ def read(
         },
         schema=labels.ROW_SCHEMA,
     )
-    rows = labels.keep_existing(rows, listing, file, missing_images)
-    return labels.fill_text(rows, tree, listing)
+    rows = files.keep_existing(rows, listing, file, missing_images)
+    return files.fill_text(rows, tree, listing)
 
 
 def canonical(paths: pl.Series, listing: Sequence[str], options: Mapping[str, Any]) -> pl.Series:
     """The paths from the folder of metadata.csv on."""
-    return paths.str.strip_prefix(labels.folder_of(_table(listing)))
+    return paths.str.strip_prefix(files.folder_of(_table(listing)))
 
 
 def _table(listing: Sequence[str]) -> str:
-    return labels.need_file(listing, ("metadata.csv",), "Waterbirds' table beside its images")
+    return files.need_file(listing, ("metadata.csv",), "Waterbirds' table beside its images")

@@ -20,7 +20,7 @@ from clipsteer.dictionaries.formats.reading import (
     text,
     whole,
 )
-from clipsteer.dictionaries.release import Claims, Release
+from clipsteer.dictionaries.release import Claims, Release, gated_release
 from clipsteer.errors import ClipsteerError
 
 if TYPE_CHECKING:
@@ -93,10 +93,7 @@ def _gated(tensors: Mapping[str, Tensor], where: str) -> Release:
         "r_mag": "r_mag",
         "b_mag": "mag_bias",
     }
-    found = _linear(tensors, names, where)
-    gain = found.pop("r_mag").double().exp()
-    shift = found.pop("b_mag").double() - gain * found["b_enc"].double()
-    return Release("gated", {**found, "gain": gain.float(), "shift": shift.float()})
+    return gated_release(_linear(tensors, names, where))
 
 
 def _thresholded(found: dict[str, Tensor], tensors: Mapping[str, Tensor], where: str) -> Release:

@@ -20,7 +20,7 @@ from clipsteer.dictionaries.formats.reading import (
     text,
     whole,
 )
-from clipsteer.dictionaries.release import Claims, Release
+from clipsteer.dictionaries.release import Claims, Release, gated_release
 from clipsteer.errors import ClipsteerError
 
 if TYPE_CHECKING:
@@ -103,7 +103,4 @@ def _k(config: Config, where: str) -> int:
 def gated(tensors: Mapping[str, Tensor], where: str) -> Release:
     """A gated dictionary by the names that ViT-Prisma and SAELens share; its b_enc, where it has one, is not used."""
     names = {**PLAIN, "b_enc": "b_gate"} | {name: name for name in ("r_mag", "b_mag")}
-    found = taken(tensors, names, where)
-    gain = found.pop("r_mag").double().exp()
-    shift = found.pop("b_mag").double() - gain * found["b_enc"].double()
-    return Release("gated", {**found, "gain": gain.float(), "shift": shift.float()})
+    return gated_release(taken(tensors, names, where))
