@@ -117,11 +117,13 @@ def zero_shot_head(
     """Class names as a linear head: unit rows (classes, p), the mean of each name's prompts.
 
     Raises:
-        ClipsteerError: no names, or a template without `{}`.
+        ClipsteerError: no names, a template without `{}`, or a prompt of more tokens than the model takes.
     """
     from clipsteer.backbones.zero_shot import zero_shot_head
+    from clipsteer.front.given import texts
 
-    return zero_shot_head(model, class_names, templates, key="templates")
+    names = texts("class_names", class_names)
+    return zero_shot_head(model, names, texts("templates", templates), key="templates")
 
 
 def activations_of(
@@ -198,18 +200,22 @@ def set_to(
     error_term: ErrorTerm = "keep",
 ) -> Edit:
     """Set features to a strength, a finite number, on every token; else as `ablate`."""
+    from clipsteer.front.given import finite
     from clipsteer.front.placed import Edit, checked_features
 
-    return Edit(placed, checked_features(placed, features), strength, error_term=error_term)
+    number = finite("strength", strength)
+    return Edit(placed, checked_features(placed, features), number, error_term=error_term)
 
 
 def scale(
     placed: Placed, features: Features | FeatureSet, by: float, *, error_term: ErrorTerm = "keep"
 ) -> Edit:
     """Multiply features by a factor: 0 ablates, 1 leaves them, 2 doubles them; else as `ablate`."""
+    from clipsteer.front.given import finite
     from clipsteer.front.placed import Edit, checked_features
 
-    return Edit(placed, checked_features(placed, features), None, by, error_term)
+    number = finite("by", by)
+    return Edit(placed, checked_features(placed, features), None, number, error_term)
 
 
 def classify(
@@ -253,8 +259,13 @@ def make_vocabulary(
     from clipsteer.backbones.vocabulary import Entry, distinct
     from clipsteer.backbones.zero_shot import zero_shot_head
     from clipsteer.errors import ClipsteerError
+    from clipsteer.front import given
     from clipsteer.front.placed import Vocabulary
 
+    template = given.template("template", template)
+    words = given.texts("words", words)
+    if len(words) < 2:
+        raise ClipsteerError(f"words: found {len(words)}, expected at least two.")
     found = distinct(model, [Entry(word) for word in words], template, len(words), key="words")
     if found.repeated:
         raise ClipsteerError(
@@ -262,7 +273,7 @@ def make_vocabulary(
             "them out, as each would take a part of the other's probability."
         )
     rows = zero_shot_head(model, words, [template], key="template")
-    return Vocabulary(list(words), rows)
+    return Vocabulary(words, rows)
 
 
 def top_words(

@@ -35,7 +35,8 @@ def zero_shot_head(
         (classes, p) float32 on the CPU, rows of norm 1, in the order of `class_names`.
 
     Raises:
-        ClipsteerError: no classes, no templates, or a template without `{}`.
+        ClipsteerError: no classes, no templates, a template without `{}`, or a prompt of more tokens than the
+            model takes.
     """
     if not class_names:
         raise ClipsteerError(f"{key}: there are no class names to make a zero-shot head for.")
@@ -46,6 +47,13 @@ def zero_shot_head(
         )
     # replace, not format: a class name or a template may hold other braces.
     prompts = [template.replace("{}", name) for name in class_names for template in templates]
+    lengths = [len(ids) for ids in backbone.token_ids(prompts)]
+    if max(lengths) > backbone.context:
+        longest = prompts[lengths.index(max(lengths))]
+        raise ClipsteerError(
+            f"{key}: found the prompt {longest!r} of {max(lengths)} tokens, expected at most {backbone.context}: the "
+            "model would see a part of it. Shorten the template or the class name."
+        )
     rows = backbone.text(prompts)
     # numpy in float64 sums in one fixed order, whatever torch's number of threads.
     units = _unit(rows.double().numpy()).reshape(len(class_names), len(templates), -1)

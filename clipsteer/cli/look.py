@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from clipsteer.cli.common import add_store, store_root
-from clipsteer.cli.places import add_images, add_model, only_model, place_of
+from clipsteer.cli.places import add_images, add_model, only_model, place_of, writable
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.durable import write_atomic
 from clipsteer.store.roots import REFS
 
 
@@ -54,6 +55,7 @@ def run_look(arguments: argparse.Namespace) -> int:
     places = [place_of(word) for word in dict.fromkeys(arguments.place)]
     if arguments.features < 1:
         raise ClipsteerError(f"--features: found {arguments.features}, expected at least 1.")
+    out = writable(arguments.out, ".html")
     dataset = arguments.dataset or _only_dataset()
     # they load torch
     from clipsteer.front.looked import Asked, looked_page
@@ -63,8 +65,8 @@ def run_look(arguments: argparse.Namespace) -> int:
     model = arguments.model or only_model(places[0][0])
     asked = Asked(dataset, model, arguments.crop, arguments.features)
     page = looked_page(run, arguments.images, places, asked)
-    arguments.out.write_text(page, encoding="utf-8")
-    print(arguments.out)
+    write_atomic(out, page.encode())
+    print(out)
     return 0
 
 

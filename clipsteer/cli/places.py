@@ -42,6 +42,17 @@ def add_chosen(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def writable(out: Path, ending: str) -> Path:
+    """The file that --out names. Raises ClipsteerError, before anything is computed, where it cannot be one."""
+    if out.suffix.lower() != ending or out.is_dir():
+        raise ClipsteerError(f"--out: found {out}, expected a file that ends in {ending}.")
+    if not out.parent.is_dir():
+        raise ClipsteerError(
+            f"--out: found no folder {out.parent}; make it, or name another place."
+        )
+    return out
+
+
 def place_of(word: str) -> tuple[str, int]:
     """Dictionary and layer of `topk/2`. Raises ClipsteerError for another word."""
     place = _PLACE.fullmatch(word)

@@ -81,8 +81,11 @@ def sort_words(arguments: argparse.Namespace) -> None:
     """Take the targets out of what follows --configfile and --config, which take all words they get.
 
     After --config a target is a word that is no NAME=VALUE, after the first file of --configfile one
-    that is no config file. Raises ClipsteerError for a config file that is not there.
+    that is no config file. Raises ClipsteerError for a config file that is not there, and where no NAME=VALUE
+    follows --config.
     """
+    if arguments.config and not _VALUE.match(arguments.config[0]):
+        raise ClipsteerError(f"--config: found {arguments.config[0]!r}, expected NAME=VALUE.")
     first, rest = arguments.configfile[:1], arguments.configfile[1:]
     files = first + [word for word in rest if _is_config_file(word)]
     values = [word for word in arguments.config if _VALUE.match(word)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsteer.cli.common import add_store, store_root
-from clipsteer.cli.places import add_chosen, add_images, add_model, only_model, place_of
+from clipsteer.cli.places import add_chosen, add_images, add_model, only_model, place_of, writable
 from clipsteer.errors import ClipsteerError
+from clipsteer.store.durable import write_atomic
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,6 +49,7 @@ def run_steer(arguments: argparse.Namespace) -> int:
     dictionary, layer = place_of(arguments.place)
     if arguments.words < 1:
         raise ClipsteerError(f"--words: found {arguments.words}, expected at least 1.")
+    out = writable(arguments.out, ".png") if arguments.out else None
     # they load torch
     from clipsteer.front.passes import top_words
     from clipsteer.front.placed import Edit, checked_features
@@ -75,8 +78,8 @@ def run_steer(arguments: argparse.Namespace) -> int:
         )
         words = dict.fromkeys([*list(before)[: arguments.words], *list(after)[: arguments.words]])
         shown.append([(word, before[word], after[word]) for word in words])
-    if arguments.out:
-        _draw(arguments.images, shown, arguments.out, what)
+    if out:
+        _draw(arguments.images, shown, out, what)
     return 0
 
 
@@ -95,11 +98,14 @@ def _draw(
     out: Path,
     title: str,
 ) -> None:
-    from clipsteer.front.passes import picture
+    from clipsteer.front.given import picture
     from clipsteer.report.steered_figure import Steered, steered_figure
 
     found = [
         Steered(path.name, picture(path), listed) for path, listed in zip(paths, words, strict=True)
     ]
-    steered_figure(found, out, title)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = Path(folder, "steered.png")
+        steered_figure(found, drawn, title)
+        write_atomic(out, drawn.read_bytes())
     print(out)

@@ -118,7 +118,7 @@ def describe(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise _missing(path) from None
     except (ValueError, OSError) as error:
         raise ClipsteerError(

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from clipsteer.backbones.tokens import tokens_meant
 from clipsteer.dictionaries.tokens import edited, suited
-from clipsteer.front.passes import check_fits, picture
+from clipsteer.front.given import picture
+from clipsteer.front.passes import check_fits
 from clipsteer.front.runs import Run
 from clipsteer.report.look_page import Looked, LookedPlace, look_page
 from clipsteer.report.thumbnails import thumbnail

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import polars as pl
 import torch
-from PIL import Image
 from torch import Tensor
 
-from clipsteer.activations.extract import HOOK_POINTS
 from clipsteer.backbones.base import Backbone
-from clipsteer.backbones.device import check_layer
 from clipsteer.backbones.tokens import Tokens, token_span, tokens_meant
-from clipsteer.data.images import decode
 from clipsteer.dictionaries.tokens import edited as edited_tokens
 from clipsteer.dictionaries.tokens import suited
 from clipsteer.errors import ClipsteerError
+from clipsteer.front import given
+from clipsteer.front.given import Pictures
 from clipsteer.front.placed import Edit, Placed, Vocabulary
 from clipsteer.steering.intervention import in_stream
 from clipsteer.steering.steerability import probabilities
 
-Pictures = Sequence[Image.Image | str | Path]
 # Images of one forward pass.
 _BATCH = 32
 
@@ -53,7 +49,12 @@ def features_of(model: Backbone, placed: Placed, images: Pictures) -> Tensor:
 
 def top_features(codes: Tensor, k: int) -> pl.DataFrame:
     """See `clipsteer.top_features`."""
-    _check_k(k)
+    k = given.whole("k", k, 1)
+    codes = given.of_type("codes", codes, Tensor, "a tensor, of features_of").detach()
+    if codes.ndim != 3:
+        raise ClipsteerError(
+            f"codes: found shape {tuple(codes.shape)}, expected (images, tokens, m)."
+        )
     mean = codes.mean(dim=1)
     values, numbers = mean.topk(min(k, codes.shape[2]), dim=1)
     image = torch.arange(len(codes))[:, None].expand_as(numbers)
@@ -73,7 +74,7 @@ def classify(
     model: Backbone, images: Pictures, head: Tensor, edit: Edit | None, tokens: Tokens
 ) -> Tensor:
     """See `clipsteer.classify`."""
-    _check_rows(head, model, "head")
+    head = given.text_rows("head", head, model.projection_dim)
     return torch.cat(
         [
             model.probabilities(embeddings, head).cpu()
@@ -91,8 +92,9 @@ def top_words(
     tokens: Tokens,
 ) -> pl.DataFrame:
     """See `clipsteer.top_words`."""
-    _check_k(k)
-    _check_rows(vocabulary.embeddings, model, "vocabulary")
+    k = given.whole("k", k, 1)
+    given.of_type("vocabulary", vocabulary, Vocabulary, "one of make_vocabulary or of a run")
+    given.text_rows("vocabulary", vocabulary.embeddings, model.projection_dim)
     rows = []
     number = 0
     for embeddings in _embeddings(model, images, edit, tokens):
@@ -115,6 +117,9 @@ def _embeddings(
 
     Raises ClipsteerError where one is not finite: no probability follows from it.
     """
+    tokens = tokens_meant(given.tokens_word(tokens), model.cls, "tokens")
+    if edit is not None:
+        given.of_type("edit", edit, Edit, "one of ablate, set_to or scale")
     for pixels in _batches(model, images):
         if edit is None:
             embeddings, _ = model.run(pixels, [])
@@ -138,7 +143,7 @@ def _edited(model: Backbone, pixels: Tensor, edit: Edit, tokens: Tokens) -> Tens
     dictionary = suited(edit.placed.dictionary, model.cls)
     edit = replace(edit, placed=replace(edit.placed, dictionary=dictionary))
     # one that is for CLS or spatial tokens alone stays on them
-    meant = edited_tokens(tokens_meant(tokens, model.cls, "tokens"), dictionary, "tokens")
+    meant = edited_tokens(tokens, dictionary, "tokens")
     _, kept = model.run(pixels, sorted({hook_point, "resid_post"}))
     x = kept[hook_point][layer].float()
     stream = x if hook_point == "resid_post" else kept["resid_post"][layer].float()
@@ -157,46 +162,11 @@ def check_fits(model: Backbone, placed: Placed) -> None:
 
 
 def _batches(model: Backbone, images: Pictures) -> Iterator[Tensor]:
-    if not len(images):
-        raise ClipsteerError("images: found none, expected at least one.")
+    images = given.pictures(images)
     for start in range(0, len(images), _BATCH):
-        yield model.pixels([picture(image) for image in images[start : start + _BATCH]])
-
-
-def picture(image: Image.Image | str | Path) -> Image.Image:
-    """An image in RGB, of a file or as it is. Raises ClipsteerError for one of another mode, or none."""
-    if isinstance(image, Image.Image):
-        if image.mode != "RGB":  # what becomes of transparency, say, is not ours to guess
-            raise ClipsteerError(
-                f"images: found one in mode {image.mode}, expected RGB; convert it, or give its file."
-            )
-        return image
-    path = Path(image)
-    try:
-        return decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise ClipsteerError(
-            f"{path}: cannot be read ({error.strerror}); expected an image file."
-        ) from error
+        yield model.pixels([given.picture(image) for image in images[start : start + _BATCH]])
 
 
 def _check(layer: int, hook_point: str, model: Backbone) -> None:
-    check_layer(layer, model.n_layers)
-    if hook_point not in HOOK_POINTS:
-        raise ClipsteerError(
-            f"hook_point: found {hook_point!r}, expected {' or '.join(HOOK_POINTS)}."
-        )
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise ClipsteerError(f"k: found {k}, expected at least 1.")
-
-
-def _check_rows(rows: Tensor, model: Backbone, name: str) -> None:
-    """Raises ClipsteerError for embeddings of texts that are not of the model's own shared space."""
-    if rows.ndim != 2 or rows.shape[1] != model.projection_dim:
-        raise ClipsteerError(
-            f"{name}: found rows of shape {tuple(rows.shape)}, expected (n, {model.projection_dim}), as the model's "
-            "image embeddings are; make it with the same model."
-        )
+    given.whole("layer", layer, 0, model.n_layers - 1)
+    given.hook_point_word(hook_point)

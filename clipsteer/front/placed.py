@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
 
 from clipsteer.backbones.tokens import Tokens, token_span
 from clipsteer.dictionaries.base import Dictionary
-from clipsteer.dictionaries.files import describe, load
+from clipsteer.dictionaries.files import DESCRIPTION, describe, load
 from clipsteer.dictionaries.tokens import edited
 from clipsteer.errors import ClipsteerError
+from clipsteer.front import given
 from clipsteer.steering.feature_set import FeatureSet
 from clipsteer.steering.intervention import ErrorTerm, Features, edit, feature_index
 
@@ -40,7 +41,7 @@ class Edit:
     """Features of a placed dictionary, set to `strength` or, where that is None, to `by` times what they are.
 
     x' = x + sum over j in F of (s_j - f_j(x)) n_j; the code is taken once, from x. Raises ClipsteerError for a
-    number that is not finite.
+    number that is not finite, and for another error term than `keep` or `drop`.
     """
 
     placed: Placed
@@ -51,9 +52,9 @@ class Edit:
 
     def __post_init__(self) -> None:
         for name in ("strength", "by"):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise ClipsteerError(f"{name}: found {value}, expected a finite number.")
+            if getattr(self, name) is not None:
+                given.finite(name, getattr(self, name))
+        given.error_term_word(self.error_term)
 
     def apply(self, x: torch.Tensor, tokens: Tokens = "all") -> torch.Tensor:
         """Activations x (n, T, d) at the hook point -> x' (n, T, d); other tokens pass unchanged.
@@ -79,6 +80,9 @@ class Edit:
 
 def checked_features(placed: Placed, features: Features | FeatureSet) -> np.ndarray:
     """Feature numbers (|F|,) int64, of a set too; ClipsteerError where the dictionary or the place has no such ones."""
+    given.of_type(
+        "placed", placed, Placed, "a dictionary at its place, of load_dictionary or a run"
+    )
     if isinstance(features, FeatureSet):
         of, at = (features.hook_point, features.layer), (placed.hook_point, placed.layer)
         if None not in of and of != at:
@@ -89,13 +93,15 @@ def checked_features(placed: Placed, features: Features | FeatureSet) -> np.ndar
         features = features.features
     try:
         return feature_index(features, placed.dictionary.m, torch.device("cpu")).numpy()
-    except ValueError as error:
-        found = np.asarray(features).reshape(-1).tolist()
-        shown = ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")
+    except (ValueError, TypeError) as error:
         raise ClipsteerError(
-            f"features: {error}; found {shown}, expected distinct numbers from 0 to {placed.dictionary.m - 1}, "
-            "as the dictionary has them."
+            f"features: {error}; found {reprlib.repr(_listed(features))}, expected distinct numbers from 0 to "
+            f"{placed.dictionary.m - 1}, as the dictionary has them."
         ) from error
+
+
+def _listed(features: Any) -> Any:
+    return features.tolist() if isinstance(features, np.ndarray | torch.Tensor) else features
 
 
 def read_placed(folder: Path, layer: int | None, hook_point: str | None) -> Placed:
@@ -104,10 +110,16 @@ def read_placed(folder: Path, layer: int | None, hook_point: str | None) -> Plac
     ClipsteerError where neither says the layer, or the folder holds no dictionary.
     """
     about: dict[str, Any] = describe(folder)["metadata"]
+    if about.get("tokens") is not None:
+        given.word(f"{folder / DESCRIPTION}: metadata.tokens", about["tokens"], get_args(Tokens))
     layer = about.get("layer") if layer is None else layer
     hook_point = hook_point or about.get("hook_point") or "resid_post"
-    if not isinstance(layer, int):
+    if layer is None:
         raise ClipsteerError(
             f"{folder}: its description names no layer; say for which it is: layer=6."
         )
-    return Placed(load(folder), layer, hook_point)
+    try:
+        place = given.whole("layer", layer, 0), given.hook_point_word(hook_point)
+    except ClipsteerError as error:
+        raise ClipsteerError(f"{folder}: {error}") from None
+    return Placed(load(folder), *place)

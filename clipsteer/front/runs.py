@@ -24,6 +24,7 @@ from clipsteer.data.source import ImageSource
 from clipsteer.data.words import load_attacked
 from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.errors import ClipsteerError
+from clipsteer.front.given import hook_point_word, whole
 from clipsteer.front.placed import Placed, Vocabulary, read_placed
 from clipsteer.front.refs import Refs
 from clipsteer.steering.choose import CONDITIONS
@@ -59,8 +60,10 @@ class Activations:
         return (self.reader.n_images, *self.reader.item)
 
     def numpy(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Images [start, stop) as float32, (n, tokens, d)."""
+        """Images [start, stop) as float32, (n, tokens, d). Raises ClipsteerError where there are no such images."""
+        start = whole("start", start, 0, self.reader.n_images)
         stop = self.reader.n_images if stop is None else stop
+        stop = whole("stop", stop, start, self.reader.n_images)
         return np.asarray(self.reader.read(start, stop), dtype=np.float32)
 
     def torch(self, start: int = 0, stop: int | None = None) -> torch.Tensor:
@@ -159,10 +162,17 @@ class Run:
         """
         about = self._about(name)
         if about.get("architecture") == "neurons":
-            width = read_shape(self._model_folder(model or about.get("model", "model"))).width
-            return Placed(NeuronBasis(width), layer, hook_point or about["hook_point"])
+            shape = read_shape(self._model_folder(model or about.get("model", "model")))
+            layer = whole("layer", layer, 0, shape.n_layers - 1)
+            place = hook_point_word(hook_point or about["hook_point"])
+            return Placed(NeuronBasis(shape.width), layer, place)
         member = self._refs.dictionary(name, layer, dataset)
-        return read_placed(self._unfolded(member, "dictionary"), None, None)
+        placed = read_placed(self._unfolded(member, "dictionary"), None, None)
+        if hook_point not in (None, placed.hook_point):
+            raise ClipsteerError(
+                f"hook_point: found {hook_point!r}, but {name} was trained on {placed.hook_point}; leave it out."
+            )
+        return placed
 
     def dictionaries(self) -> pl.DataFrame:
         """Every dictionary that was trained, imported or chosen, a row a layer; not the neuron basis.
@@ -256,10 +266,7 @@ class Run:
         """
         listings = self._listings(dataset, split)
         count = sum(len(listing["images"]) for listing in listings)
-        if not 0 <= index < count:
-            raise ClipsteerError(
-                f"image: found {index}; {split} of {dataset} has 0 to {count - 1}."
-            )
+        index = whole(f"index of {split} of {dataset}", index, 0, count - 1)
         listing = next(one for one in reversed(listings) if one["start"] <= index)
         _, path, copy = listing["images"][index - listing["start"]]
         if copy:

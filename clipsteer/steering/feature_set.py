@@ -11,8 +11,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from clipsteer.errors import ClipsteerError
 from clipsteer.steering.choose import CONDITIONS, Condition
 from clipsteer.steering.counts import GroupCounts
+
+_KEYS = ("features", "threshold", "counts", "hook_point", "layer", "how")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +55,18 @@ class FeatureSet:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
+        """What `as_dict` gave. Raises ClipsteerError where a key is missing or a feature is no whole number."""
+        if missing := [name for name in _KEYS if name not in found]:
+            raise ClipsteerError(
+                f"feature set: found no {', '.join(missing)}, expected what FeatureSet.as_dict gives."
+            )
+        features = np.asarray(found["features"])
+        if features.ndim != 1 or (features.size and features.dtype.kind not in "iu"):
+            raise ClipsteerError(
+                f"feature set: features: found {found['features']!r}, expected a list of whole numbers."
+            )
         return cls(
-            np.asarray(found["features"], dtype=np.int64),
+            features.astype(np.int64),
             found["threshold"],
             GroupCounts.from_dict(found["counts"]),
             found["hook_point"],

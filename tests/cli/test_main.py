@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from clipsteer.__main__ import main
+
 BASE = Path(__file__).parents[2]
 
 
@@ -60,3 +62,28 @@ def test_both_say_the_same(
     assert found == (done.returncode, *expected)
     usage = f"usage: {name} "
     assert (usage in done.stdout + done.stderr) == ("help" in words or words == "nonsense")
+
+
+@pytest.mark.parametrize(
+    ("words", "ending"),
+    [
+        ("look p.png --place topk/2 --dataset celeba", "html"),
+        ("steer p.png --place topk/2 --feature 1 --strength 2", "png"),
+    ],
+)
+def test_where_nothing_can_be_written_nothing_is_computed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    ending: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"folder.{ending}").mkdir()
+    for out, said in (
+        (f"nodir/x.{ending}", "found no folder nodir"),
+        (f"folder.{ending}", f"expected a file that ends in .{ending}"),
+        ("x.pdf", f"found x.pdf, expected a file that ends in .{ending}"),
+    ):
+        assert main([*words.split(), "--out", out]) == 1
+        assert said in capsys.readouterr().err

@@ -266,5 +266,7 @@ def test_an_attacked_image_is_shown_with_its_word(copy: Copy) -> None:
         expected = attacked(image, words[n], digest=digests[n], **how)  # type: ignore[arg-type]
         np.testing.assert_array_equal(shown, np.asarray(expected))
         assert (shown != plain).any()
-    with pytest.raises(ClipsteerError, match="test_attacked of signs has 0 to 2"):
+    with pytest.raises(
+        ClipsteerError, match=r"index of test_attacked of signs: found 3, expected .* 0 to 2"
+    ):
         copy.run.image("signs", "test_attacked", 3)
