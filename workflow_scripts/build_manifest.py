@@ -34,7 +34,7 @@ def compute(run: Run) -> None:
     import warnings
 
     from clipsteer.data.files import LeftOut
-    from clipsteer.data.labels import SPLITS
+    from clipsteer.data.labels import SPLITS, Note
     from clipsteer.data.manifest import build_manifest, check_spurious, group_counts, split_rows
     from clipsteer.errors import ClipsteerError
     from clipsteer.runner.scan import ScannedTree, cached_digests
@@ -67,7 +67,8 @@ def compute(run: Run) -> None:
             ) from None
         finally:
             for warning in said:
-                run.say(f"warning: {warning.message}")
+                kind = "" if isinstance(warning.message, Note) else "warning: "
+                run.say(f"{kind}{warning.message}")
     for warning in said:
         if isinstance(warning.message, LeftOut):  # tables say so
             run.fact("left_out", warning.message.counts)

@@ -22,6 +22,7 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.sections.check import filled
 
 # Folders beside the data sets' in artifacts/refs.
+_OF_ANOTHER = "_steerability"
 _RESERVED = {"typographic", "model", "raw", "dictionaries", "vocabulary"}
 
 
@@ -53,6 +54,12 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
         yield f"vocabulary.source: found no file {words}, expected `model` or a file with an entry a line."
     for name in _RESERVED & set(config["datasets"]):
         yield f"datasets.{name}: this name is taken (artifacts/refs/{name}); choose another."
+    for name in config["datasets"]:
+        if f"{name}{_OF_ANOTHER}" in config["datasets"]:
+            yield (
+                f"datasets.{name}{_OF_ANOTHER}: its figure of layers would have the name of one of {name}'s "
+                f"(results/{name}{_OF_ANOTHER}_layers.png); choose another name."
+            )
     for table, names in config["tables"].items():
         if names:  # not switched off
             yield from table_faults(config, table)

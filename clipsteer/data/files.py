@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import polars as pl
 
 from clipsteer.data.forms import CAPTIONS, MISSING_IMAGES
-from clipsteer.data.labels import check_unique, few, known_columns, one_of, read_table
+from clipsteer.data.labels import check_unique, few, fold, known_columns, one_of, read_table
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.clutter import in_clutter
 from clipsteer.store.trees import FileTree
@@ -88,11 +87,6 @@ def archive_hint(listing: Sequence[str]) -> str:
     if not archives:
         return ""
     return f"The folder holds {few(archives)}: unpack the images where the archive lies."
-
-
-def fold(name: str) -> str:
-    """What names that differ only in case or in Unicode's form (macOS writes NFD) have in common."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def folder_of(path: str) -> str:

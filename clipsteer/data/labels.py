@@ -7,6 +7,8 @@ fraction of a second, and are converted only after each value has been looked at
 from __future__ import annotations
 
 import re
+import unicodedata
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -41,6 +43,10 @@ ROW_SCHEMA = pl.Schema(
 _AGAIN = re.compile(r"_duplicated_\d+$")
 
 
+class Note(UserWarning):
+    """What a layout has decided about labels that are in order: said, but no fault."""
+
+
 def few(items: Iterable[object], limit: int = 3) -> str:
     """The first items in quotes, and how many more there are."""
     found = [repr(str(item)) for item in items]
@@ -68,6 +74,11 @@ def class_list(names: Sequence[str], number: int | None = 2) -> tuple[str, ...]:
             "that of target 0, that of target 1 and so on."
         )
     return found
+
+
+def fold(name: str) -> str:
+    """What names that differ only in case or in Unicode's form (macOS writes NFD) have in common."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def decode_text(data: bytes, file: str) -> str:
@@ -209,9 +220,9 @@ def categories(
 ) -> pl.Series:
     """Labels of any number of values as Int8, counted from 0.
 
-    Numbers and false and true stand for themselves. Names are numbered in the order of `known`, where those are
-    the only ones, else in alphabetical order. Raises ClipsteerError where a value is missing, or numbers and
-    names are mixed.
+    Numbers and false and true stand for themselves. Names are numbered in the order of `known`, which have them
+    all, case aside; where there are none, in alphabetical order, with a `Note` of it. Raises ClipsteerError where a
+    value is missing, numbers and names are mixed, a name is not known, or two differ in case alone.
     """
     plain = values.str.to_lowercase().str.strip_suffix(".0")
     words = {word: str(number) for word, number in _TRUTH.items()}
@@ -219,14 +230,9 @@ def categories(
     forms: dict[str, int] = {str(number): number for number in range(_MOST)}
     expected = f"a whole number from 0 to {_MOST - 1}"
     if not numbers.drop_nulls().str.contains(r"^-?[0-9.]+$|^nan$").any():
-        found = values.drop_nulls().unique().to_list()
-        order = list(known) if set(found) <= set(known) else sorted(found)
-        forms, numbers = {name: number for number, name in enumerate(order)}, values
-        expected = f"one of {few(order)}"
-        if len(order) > _MOST:
-            raise ClipsteerError(
-                f"{file}: column {values.name!r}: found {len(order)} different names; expected at most {_MOST}."
-            )
+        found = values.drop_nulls().unique().sort().to_list()
+        forms, numbers = _numbered(found, known, f"{file}: column {values.name!r}"), values
+        expected = f"one of {few(known or found)}"
     mapped = numbers.replace_strict(forms, default=None, return_dtype=pl.Int8())
     if mapped.is_null().any():
         where = mapped.is_null().arg_true()[0]
@@ -235,6 +241,35 @@ def categories(
             f"expected {expected} on every row."
         )
     return mapped
+
+
+def _numbered(found: Sequence[str], known: Sequence[str], where: str) -> dict[str, int]:
+    """Names that were found, sorted, by number: see `categories`."""
+    if len(found) > _MOST:
+        raise ClipsteerError(
+            f"{where}: found {len(found)} different names; expected at most {_MOST}."
+        )
+    if set(found) <= set(known):
+        return {name: known.index(name) for name in found}
+    alike = defaultdict(list)
+    for name in found:
+        alike[fold(name)].append(name)
+    if twice := next((names for names in alike.values() if len(names) > 1), None):
+        raise ClipsteerError(
+            f"{where}: found {few(twice)}; expected one spelling of a name. Write them alike."
+        )
+    if not known:
+        said = ", ".join(f"{name!r} is {number}" for number, name in enumerate(found))
+        warnings.warn(Note(f"{where}: names are numbered by the alphabet: {said}"), stacklevel=3)
+        return {name: number for number, name in enumerate(found)}
+    places = {fold(name): number for number, name in enumerate(known)}
+    if strange := [name for name in found if fold(name) not in places]:
+        raise ClipsteerError(
+            f"{where}: found {few(strange)}; expected the names of class_names, {few(known, len(known))}. Write them "
+            "alike (what prompts say around a name goes into templates), or number the targets from 0 in the order of "
+            "class_names."
+        )
+    return {name: places[fold(name)] for name in found}
 
 
 def splits(values: pl.Series, file: str, names: pl.Series) -> pl.Series:

@@ -134,11 +134,11 @@ class Dataset(Section):
         default={},
         allowed="words by name",
     )
-    class_names: Annotated[list[Text], Field(min_length=2)] = key(
+    class_names: Annotated[list[SomeText], Field(min_length=2), Once()] = key(
         "of [targets](#other-attributes) 0, 1, ... in prompts; not for `imagenet`",
         "build_manifest, build_head",
         default=Absent,
-        allowed="two; more for layout `folder`",
+        allowed="two, different; more for layout `folder`",
     )
     group_names: Annotated[list[Text], Field(min_length=4), Once()] = key(
         "of target 0 with each spurious value, then of 1, ...",

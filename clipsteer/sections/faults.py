@@ -20,6 +20,8 @@ _KINDS = {
     "object": "keys with values",
     "null": "null",
 }
+# Of a value that is the list among alternatives.
+_OF_LISTS = ("too_short", "too_long", "each_once")
 # pydantic's types of errors -> what was expected; a text in braces is from its context.
 _EXPECTED = {
     "int_type": "a whole number",
@@ -104,7 +106,7 @@ def _sentence(fault: _Fault) -> str:
         allowed = list(part["properties"])
         meant = _meant_key(str(fault.path[-1]), allowed)
         return f"{key}: unknown key; allowed here: {', '.join(allowed)}.{meant}"
-    if fault.several:
+    if fault.several and kind not in _OF_LISTS:
         return f"{key}: found {_shown(found)}, expected {_alternatives(part)}.{_hint(found, kind)}"
     if kind == "literal_error":
         words = list(dict.fromkeys("off" if word is False else str(word) for word in part["enum"]))

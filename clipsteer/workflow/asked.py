@@ -1,4 +1,4 @@
-"""What a run is asked for: of a result that no rule makes the name that was meant is said, before the DAG is built."""
+"""What a run is asked for: of a file that no rule makes the one that was meant is said, before the DAG is built."""
 
 from __future__ import annotations
 
@@ -8,24 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from clipsteer.errors import ClipsteerError, close_match
+from clipsteer.store.roots import REFS
 
 _RESULTS = "results/"
 
 
 def check_asked(targets: Iterable[str], rules: Iterable[Any], datasets: Iterable[str]) -> None:
-    """Raises ClipsteerError for the first result that none of Snakemake's rules makes."""
+    """Raises ClipsteerError for the first target, pointers aside, that none of Snakemake's rules makes."""
     rules = list(rules)
     for target in sorted(targets):
         made = any(rule.is_producer(target) for rule in rules)
-        if made or not target.startswith(_RESULTS) or Path(target).exists():
+        if made or Path(target).is_file() or Path(target).is_relative_to(Path(REFS).parts[0]):
             continue
         names = set(_names(rules, list(datasets)))
-        why = close_match(target, names)
+        meant = [name for name in sorted(names) if _same(target, name)]
+        why = f" Did you mean {meant[0]}?" if meant else close_match(target, names)
         if target in names:
             why = " The configuration lacks what it is made of."
         raise ClipsteerError(
             f"No rule to produce {target}.{why} docs/configuration.md, What is written to `results/`, has every name."
         )
+
+
+def _same(target: str, name: str) -> bool:
+    """Whether a target is a result's name but for its folder or its ending, the first of which is meant."""
+    path = Path(name)
+    return Path(target).name.casefold() in (path.name.casefold(), path.stem.casefold())
 
 
 def _names(rules: Iterable[Any], datasets: Iterable[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +35,15 @@ class Description:
 
     def write(self, place: Path) -> None:
         """Write it, unless Snakemake has failed before there was a DAG."""
+        from snakemake.exceptions import RuleException
+
         dag = self._workflow.dag
         if dag is not None and self._workflow.dryrun:
-            levels = ([self._job(job) for job in level] for level in dag.toposorted())
-            jobs = [job for level in levels for job in sorted(level, key=json.dumps)]
-            place.write_text(json.dumps({"jobs": jobs}), encoding="utf-8")
+            # of a run that was refused there is a part of a DAG, in which wildcards have no values yet
+            with suppress(RuleException):
+                levels = ([self._job(job) for job in level] for level in dag.toposorted())
+                jobs = [job for level in levels for job in sorted(level, key=json.dumps)]
+                place.write_text(json.dumps({"jobs": jobs}), encoding="utf-8")
 
     def _job(self, job: Any) -> dict[str, Any]:
         return {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clipsteer.store.pointers import read_pointer
+from clipsteer.store.pointers import DamagedPointerError, read_pointer
 from clipsteer.store.roots import REFS
 from clipsteer.workflow.derived import Derived
 from clipsteer.workflow.outline import Outline
@@ -39,7 +39,10 @@ def _images(folder: Path, dataset: str, split: str) -> str:
     pointer = folder / REFS / dataset / "manifest.json"
     if not pointer.is_file():
         return f"{split} images of {dataset}"
-    number = read_pointer(pointer).members["all"].facts.get(f"images_{split}")
+    try:
+        number = read_pointer(pointer).members["all"].facts.get(f"images_{split}")
+    except DamagedPointerError:  # this very run restores it
+        number = None
     return (
         f"{split} images of {dataset}"
         if number is None

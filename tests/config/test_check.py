@@ -192,6 +192,20 @@ def test_slack_of_another_rule_is_refused(config: dict[str, Any]) -> None:
             {"datasets": {"celeba": {"class_names": ["no", True]}}},
             "found true, expected text. YAML reads yes",
         ),
+        ({"datasets": {"celeba": {"class_names": ["a", "a"]}}}, "expected each once"),
+        ({"datasets": {"celeba": {"class_names": ["a", ""]}}}, "expected text that is not empty"),
+        (
+            {"datasets": {"celeba": {"unconcerned": {"Smiling": ["a"]}}}},
+            "unconcerned.Smiling: found ['a'], expected at least 2 of them.",
+        ),
+        (
+            {"datasets": {"celeba": {"unconcerned": {"Smiling": ["a", "a"]}}}},
+            "expected each once.",
+        ),
+        (
+            {"datasets": {"celeba": {"unconcerned": {"Smiling": 3}}}},
+            "found 3, expected a list or null.",
+        ),
         ({"model": {"revision": 1234567}}, 'text or null. In quotes it is text: "1234567".'),
         ({"model": {"name": ""}}, "expected text that is not empty"),
         ({"raw": {"watch": True}}, "found true, expected one of files, labels, off."),
@@ -208,6 +222,11 @@ def test_slack_of_another_rule_is_refused(config: dict[str, Any]) -> None:
 )
 def test_advice_fits(config: dict[str, Any], overlay: dict[str, Any], expected: str) -> None:
     assert expected in faults(merge(config, overlay))
+
+
+def test_a_name_under_which_two_figures_would_be_one(config: dict[str, Any]) -> None:
+    config["datasets"]["celeba_steerability"] = config["datasets"]["celeba"]
+    assert "datasets.celeba_steerability: its figure of layers" in faults(config)
 
 
 KEYS = {  # of each kind of number, with its value in words that people use for it

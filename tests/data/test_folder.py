@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from clipsteer.data.labels import Note
 from clipsteer.data.layouts import folder
 from clipsteer.errors import ClipsteerError
 from clipsteer.store.trees import FolderTree
@@ -311,6 +312,52 @@ def test_names_and_more_than_two_values(root: Path) -> None:
     assert rows["class"].to_list() == ["z", "x", "y"]
     with pytest.raises(ClipsteerError, match="found the target 2, but class_names has 2 names"):
         folder.read(FolderTree(root), class_names=("x", "y"))
+
+
+def named(root: Path, *target: str, **more: list[str]) -> None:
+    frame = pl.DataFrame({**FULL, **more}).with_columns(target=pl.Series(target))
+    write(root / "manifest.csv", frame.drop("class").write_csv())
+
+
+def test_names_are_those_of_the_classes_case_aside(root: Path) -> None:
+    """A name that is not known is no reason to number all of them by the alphabet, which swaps classes."""
+    named(root, "Waterbird", "Landbird", "Waterbird")
+    rows = folder.read(FolderTree(root), class_names=("waterbird", "landbird"))
+    assert rows["target"].to_list() == [0, 1, 0]
+    assert rows["class"].to_list() == ["waterbird", "landbird", "waterbird"]
+    named(root, "man", "woman", "man")
+    with pytest.raises(
+        ClipsteerError,
+        match=r"column 'target': found 'man', 'woman'; expected the names of class_names, 'a woman', 'a man'",
+    ):
+        folder.read(FolderTree(root), class_names=("a woman", "a man"))
+    named(root, "cat", "dog", "Cat")
+    with pytest.raises(ClipsteerError, match=r"found 'Cat', 'cat'; expected one spelling"):
+        folder.read(FolderTree(root))
+    assert folder.read(FolderTree(root), class_names=("dog", "cat", "Cat"))["target"].to_list() == [
+        1, 0, 2,
+    ]  # fmt: skip
+
+
+def test_it_is_said_how_names_are_numbered(root: Path) -> None:
+    named(root, "0", "1", "1", spurious=["water", "land", "water"])
+    with pytest.warns(Note, match=r"column 'spurious': names are .*: 'land' is 0, 'water' is 1"):
+        assert folder.read(FolderTree(root))["spurious"].to_list() == [1, 0, 1]
+
+
+def test_blank_text_is_no_value_in_a_parquet_file_either(root: Path) -> None:
+    """As pandas' fillna("") leaves it."""
+
+    def read(**columns: list[str]) -> pl.DataFrame:
+        buffer = io.BytesIO()
+        pl.DataFrame({**FULL, **columns}).write_parquet(buffer)
+        write(root / "manifest.parquet", buffer.getvalue())
+        return folder.read(FolderTree(root))
+
+    with pytest.raises(ClipsteerError, match="found None; expected"):
+        read(spurious=["", "water", "water"])
+    assert "pair" not in read(pair=["", " ", ""]).columns
+    assert read(target=[""] * 3)["target"].is_null().all()
 
 
 def test_a_row_may_name_its_pair(root: Path, tmp_path: Path) -> None:

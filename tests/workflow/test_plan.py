@@ -167,6 +167,20 @@ def test_what_snakemake_refuses_is_passed_on(fresh: WorkingCopy) -> None:
     ask(fresh, "results/celebra_table.csv").refused("Did you mean results/celeba_table.csv?")
     ask(fresh, "results/celeba_sweep.csv").refused("The configuration lacks what it is made of.")
     ask(fresh, config={"sede": 1}).refused("sede: unknown key", "Did you mean seed?")
+    for target in (
+        "celeba_table.csv",
+        "celeba_table",
+        "result/celeba_table.csv",
+        "Celeba_Table.csv",
+    ):
+        outcome = ask(fresh, target)
+        outcome.refused(f"No rule to produce {target}. Did you mean results/celeba_table.csv?")
+    # a DAG that is built in part is not described: other targets were resolved first, or not
+    outcome = ask(fresh, "nonsense", "results/celeba_table.csv")
+    outcome.refused("No rule to produce nonsense.")
+    assert "Traceback" not in outcome.text
+    outcome = fresh.asked("plan", "--config", "seed", "results/celeba_table.csv")
+    outcome.refused("--config: found 'seed', expected NAME=VALUE")
 
 
 def test_the_same_words_as_for_snakemake(twin: WorkingCopy) -> None:

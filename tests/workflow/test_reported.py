@@ -9,6 +9,8 @@ import pytest
 from jinja2 import Environment, StrictUndefined
 
 from clipsteer.__main__ import main
+from clipsteer.store.pointers import Member, Pointer, write_pointer
+from clipsteer.store.roots import REFS
 from clipsteer.workflow.reported import about, in_report
 from tests.workflow.outlines import RESULTS, RULES, outline, wildcards
 from tests.workflow.runs import BASE
@@ -59,6 +61,15 @@ def test_images_are_counted_where_they_are_known(tmp_path: Path) -> None:
     assert about(made, "validation")(wildcards(dataset="celeba")) == (
         "Source: real; model: tiny-clip; validation images of celeba."
     )
+    place = tmp_path / REFS / "celeba/manifest.json"
+    place.parent.mkdir(parents=True)
+    for facts, said in (({"images_test": 1234}, "1,234 test images"), ({}, "test images")):
+        write_pointer(place, Pointer("build_manifest", {"all": Member({}, facts)}))
+        assert about(made)(wildcards(dataset="celeba")).endswith(f"tiny-clip; {said} of celeba.")
+    # the run that reads the rules is the one that restores it
+    for damaged in (b"", b"garbage", place.read_bytes()[:-9]):
+        place.write_bytes(damaged)
+        assert about(made)(wildcards(dataset="celeba")).endswith("; test images of celeba.")
 
 
 def test_labels_have_the_same_columns_everywhere() -> None:

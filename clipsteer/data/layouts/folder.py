@@ -229,5 +229,5 @@ def _parquet(data: bytes, file: str, wanted: Sequence[str]) -> pl.DataFrame:
 
 
 def _as_string(column: pl.Series) -> pl.Series:
-    """Whether a value is a label is left to the checks."""
-    return column.cast(pl.String()).str.strip_chars()
+    """Blank as null; whether a value is a label is left to the checks."""
+    return column.cast(pl.String()).str.strip_chars().replace("", None)
