@@ -138,7 +138,7 @@ def activations_of(
         hook_point: `resid_post` or `mlp_out`.
 
     Raises:
-        ClipsteerError: the model has no such layer, or a file is no image.
+        ClipsteerError: the model has no such layer or hook point, or a file is no image.
     """
     from clipsteer.front.passes import activations_of
 
@@ -169,7 +169,7 @@ def top_features(codes: Tensor, k: int = 10) -> pl.DataFrame:
         Columns `image`, `feature`, `mean` and `max` over tokens, and `tokens`, on how many it fires.
 
     Raises:
-        ClipsteerError: `k` is below 1.
+        ClipsteerError: `k` is no whole number from 1, or `codes` are not (images, tokens, m).
     """
     from clipsteer.front.passes import top_features
 

@@ -38,6 +38,7 @@ ABOUT = {
     "tiny": "`config/tiny.yaml`: painted worlds, and a CLIP that is trained on them.",
     "default": "The embedded default, `config.yaml`: six layers, three trained dictionaries and the neurons.",
 }
+HELD = ", from a store that already held its results"
 HEAD = """# What an edit makes stale
 
 `python experiments/staleness.py` writes this page. The pipeline ran once, from nothing unless a section
@@ -98,10 +99,8 @@ def section(record: dict[str, Any]) -> str:
     first, rows = record["first"], record["rows"]
     about = [
         ABOUT[record["ground"]],
-        "The first run"
-        if first["computed"]
-        else "The first run, from a store that held its results",
-        f"on {record['date']}: {first['computed']} actions in {first['seconds']:.0f} s; {record['machine']}.",
+        f"The first run ({record['date']}{'' if first['computed'] else HELD}): {first['computed']} actions in",
+        f"{first['seconds']:.0f} s; {record['machine']}.",
         CHECKED if record["from_nothing"] else "",
     ]
     lines = [

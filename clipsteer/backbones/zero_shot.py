@@ -51,8 +51,8 @@ def zero_shot_head(
     if max(lengths) > backbone.context:
         longest = prompts[lengths.index(max(lengths))]
         raise ClipsteerError(
-            f"{key}: found the prompt {longest!r} of {max(lengths)} tokens, expected at most {backbone.context}: the "
-            "model would see a part of it. Shorten the template or the class name."
+            f"{key}: found the prompt {longest[:60]!r}, of {max(lengths)} tokens, expected at most "
+            f"{backbone.context}: the model would see a part of it. Shorten the template or the class name."
         )
     rows = backbone.text(prompts)
     # numpy in float64 sums in one fixed order, whatever torch's number of threads.

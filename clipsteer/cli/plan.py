@@ -81,8 +81,8 @@ def sort_words(arguments: argparse.Namespace) -> None:
     """Take the targets out of what follows --configfile and --config, which take all words they get.
 
     After --config a target is a word that is no NAME=VALUE, after the first file of --configfile one
-    that is no config file. Raises ClipsteerError for a config file that is not there, and where no NAME=VALUE
-    follows --config.
+    that is no config file. Raises ClipsteerError for a config file that is not there, or a
+    --config that no NAME=VALUE follows.
     """
     if arguments.config and not _VALUE.match(arguments.config[0]):
         raise ClipsteerError(f"--config: found {arguments.config[0]!r}, expected NAME=VALUE.")

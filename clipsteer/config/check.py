@@ -22,8 +22,9 @@ from clipsteer.errors import ClipsteerError
 from clipsteer.sections.check import filled
 
 # Folders beside the data sets' in artifacts/refs.
-_OF_ANOTHER = "_steerability"
 _RESERVED = {"typographic", "model", "raw", "dictionaries", "vocabulary"}
+# results/<dataset>_steerability_layers.png is a figure of <dataset>, too.
+_STEERABILITY = "_steerability"
 
 
 def validate(config: Config, base: Path) -> dict[str, Any]:
@@ -55,10 +56,10 @@ def _meaning(config: Config, base: Path) -> Iterator[str]:
     for name in _RESERVED & set(config["datasets"]):
         yield f"datasets.{name}: this name is taken (artifacts/refs/{name}); choose another."
     for name in config["datasets"]:
-        if f"{name}{_OF_ANOTHER}" in config["datasets"]:
+        if f"{name}{_STEERABILITY}" in config["datasets"]:
             yield (
-                f"datasets.{name}{_OF_ANOTHER}: its figure of layers would have the name of one of {name}'s "
-                f"(results/{name}{_OF_ANOTHER}_layers.png); choose another name."
+                f"datasets.{name}{_STEERABILITY}: its figure of layers would have the name of one of {name}'s "
+                f"(results/{name}{_STEERABILITY}_layers.png); choose another name."
             )
     for table, names in config["tables"].items():
         if names:  # not switched off

@@ -222,7 +222,7 @@ def categories(
 
     Numbers and false and true stand for themselves. Names are numbered in the order of `known`, which have them
     all, case aside; where there are none, in alphabetical order, with a `Note` of it. Raises ClipsteerError where a
-    value is missing, numbers and names are mixed, a name is not known, or two differ in case alone.
+    value is missing, numbers and names are mixed, a name is not known, or two that nobody knows differ in case alone.
     """
     plain = values.str.to_lowercase().str.strip_suffix(".0")
     words = {word: str(number) for word, number in _TRUTH.items()}
@@ -251,25 +251,28 @@ def _numbered(found: Sequence[str], known: Sequence[str], where: str) -> dict[st
         )
     if set(found) <= set(known):
         return {name: known.index(name) for name in found}
-    alike = defaultdict(list)
-    for name in found:
-        alike[fold(name)].append(name)
-    if twice := next((names for names in alike.values() if len(names) > 1), None):
-        raise ClipsteerError(
-            f"{where}: found {few(twice)}; expected one spelling of a name. Write them alike."
-        )
     if not known:
+        alike = defaultdict(list)
+        for name in found:
+            alike[fold(name)].append(name)
+        if twice := next((names for names in alike.values() if len(names) > 1), None):
+            raise ClipsteerError(
+                f"{where}: found {few(twice)}; expected one spelling of a name. Write them alike."
+            )
         said = ", ".join(f"{name!r} is {number}" for number, name in enumerate(found))
         warnings.warn(Note(f"{where}: names are numbered by the alphabet: {said}"), stacklevel=3)
         return {name: number for number, name in enumerate(found)}
-    places = {fold(name): number for number, name in enumerate(known)}
-    if strange := [name for name in found if fold(name) not in places]:
+    folded = [fold(name) for name in known]
+    exact = {name: number for number, name in enumerate(known)}
+    alone = {one: number for number, one in enumerate(folded) if folded.count(one) == 1}
+    forms = {name: exact.get(name, alone.get(fold(name))) for name in found}
+    if strange := [name for name, number in forms.items() if number is None]:
         raise ClipsteerError(
             f"{where}: found {few(strange)}; expected the names of class_names, {few(known, len(known))}. Write them "
             "alike (what prompts say around a name goes into templates), or number the targets from 0 in the order of "
             "class_names."
         )
-    return {name: places[fold(name)] for name in found}
+    return {name: number for name, number in forms.items() if number is not None}
 
 
 def splits(values: pl.Series, file: str, names: pl.Series) -> pl.Series:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -26,7 +26,7 @@ T = TypeVar("T")
 def _refused(name: str, found: object, expected: str) -> ClipsteerError:
     shown = repr(found)
     return ClipsteerError(
-        f"{name}: found {shown if len(shown) < 80 else type(found).__name__}, expected {expected}."
+        f"{name}: found {shown if len(shown) < 80 else _kind(found)}, expected {expected}."
     )
 
 
@@ -38,7 +38,7 @@ def of_type(name: str, found: object, kind: type[T], expected: str) -> T:
 
 
 def whole(name: str, found: Any, low: int, high: int | None = None) -> int:
-    """A whole number from `low` to `high`, of Python's or numpy's."""
+    """A whole number from `low` to `high`, of Python's, numpy's or torch's."""
     expected = f"a whole number {f'of at least {low}' if high is None else f'from {low} to {high}'}"
     try:
         number = operator.index(found)
@@ -50,9 +50,10 @@ def whole(name: str, found: Any, low: int, high: int | None = None) -> int:
 
 
 def finite(name: str, found: Any) -> float:
-    """A finite number, of Python's or numpy's."""
+    """A finite number, of Python's, numpy's or torch's."""
     try:
-        number = float(found) if isinstance(found, Real) and not isinstance(found, bool) else None
+        one = found.item() if getattr(found, "ndim", None) == 0 else found
+        number = float(one) if isinstance(one, Real) and not isinstance(one, bool) else None
     except OverflowError:
         number = None
     if number is None or not math.isfinite(number):
@@ -87,11 +88,7 @@ def hook_point_word(found: str) -> str:
 
 def texts(name: str, found: Any) -> list[str]:
     """A list of texts; a text by itself is none, as its letters would be taken for its entries."""
-    if isinstance(found, str) or not isinstance(found, Sequence):
-        raise ClipsteerError(f"{name}: found {_kind(found)}, expected a list of texts.")
-    for one in found:
-        of_type(name, one, str, "texts alone")
-    return list(found)
+    return [of_type(name, one, str, "texts alone") for one in _listed(name, found, "texts")]
 
 
 def template(name: str, found: Any) -> str:
@@ -105,13 +102,10 @@ def template(name: str, found: Any) -> str:
 
 def pictures(found: Any) -> Pictures:
     """A list of images, each of which `picture` can open; at least one."""
-    if isinstance(found, str | bytes) or not isinstance(found, Sequence):
-        raise ClipsteerError(
-            f"images: found {_kind(found)}, expected a list of PIL images or files."
-        )
-    if not found:
+    images = _listed("images", found, "PIL images or files")
+    if not images:
         raise ClipsteerError("images: found none, expected at least one.")
-    return found
+    return images
 
 
 def picture(found: Picture) -> Image.Image:
@@ -149,6 +143,14 @@ def text_rows(name: str, found: Any, width: int) -> torch.Tensor:
     return rows
 
 
+def _listed(name: str, found: Any, of: str) -> list[Any]:
+    """What has a length and is no text: a list, a tuple, a column of a data frame, the keys of a mapping."""
+    alone = isinstance(found, str | bytes) or not isinstance(found, Iterable)
+    if alone or not hasattr(found, "__len__"):
+        raise ClipsteerError(f"{name}: found {_kind(found)}, expected a list of {of}.")
+    return list(found)
+
+
 def _kind(found: object) -> str:
     name = type(found).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+    return f"{'an' if name.lower().startswith(('a', 'e', 'i', 'o', 'u', 'nd')) else 'a'} {name}"

@@ -51,9 +51,9 @@ class Edit:
     error_term: ErrorTerm = "keep"
 
     def __post_init__(self) -> None:
-        for name in ("strength", "by"):
-            if getattr(self, name) is not None:
-                given.finite(name, getattr(self, name))
+        given.finite("by", self.by)
+        if self.strength is not None:
+            given.finite("strength", self.strength)
         given.error_term_word(self.error_term)
 
     def apply(self, x: torch.Tensor, tokens: Tokens = "all") -> torch.Tensor:

@@ -158,7 +158,8 @@ class Run:
                 `resid_post` of the section `model` where no run has it. A trained dictionary has its own.
 
         Raises:
-            ClipsteerError: there is none of this layer, or several that pointers cannot tell apart: it names them.
+            ClipsteerError: there is none of this layer, or several that pointers cannot tell apart: it names them;
+                or it was trained on another `hook_point`.
         """
         about = self._about(name)
         if about.get("architecture") == "neurons":

@@ -23,16 +23,14 @@ def advisory_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """
     kind = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
     with contextlib.ExitStack() as stack:
-        held: bool | None
         try:
             held = stack.enter_context(held_lock(path, kind))
         except BlockingIOError:
-            held = None
-        try:
-            yield held is not None
-        finally:
-            if held:
-                _remove(path)
+            yield False
+            return
+        if held:
+            stack.callback(_remove, path)
+        yield True
 
 
 @contextlib.contextmanager

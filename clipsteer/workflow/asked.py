@@ -1,4 +1,4 @@
-"""What a run is asked for: of a file that no rule makes the one that was meant is said, before the DAG is built."""
+"""What a run is asked for: where no rule makes a file, the name that was meant is said, before the DAG is built."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_asked(targets: Iterable[str], rules: Iterable[Any], datasets: Iterable
 
 
 def _same(target: str, name: str) -> bool:
-    """Whether a target is a result's name but for its folder or its ending, the first of which is meant."""
+    """Whether a target is a result's name, its folder and its ending aside."""
     path = Path(name)
     return Path(target).name.casefold() in (path.name.casefold(), path.stem.casefold())
 

@@ -70,7 +70,7 @@ class Chains:
     def compare_first(self, datasets: Iterable[str] = ()) -> None:
         """Let Snakemake run the jobs of all that is not up to date, as if it was named by --forcerun.
 
-        Before, a result that no rule makes is refused; `datasets` may be meant by its name.
+        Before, a file that no rule makes is refused; `datasets` may be meant by its name.
         For the main process only: a job's own reading of the rules compares nothing. Snakemake has no
         hook between reading the rules and looking for what has to run, so this one is put there.
         """

@@ -339,6 +339,15 @@ def test_names_are_those_of_the_classes_case_aside(root: Path) -> None:
     ]  # fmt: skip
 
 
+def test_class_names_that_differ_in_case_alone_are_told_apart(root: Path) -> None:
+    classes = ("dog", "cat", "Cat")
+    named(root, "cat", "dOg", "Cat")
+    assert folder.read(FolderTree(root), class_names=classes)["target"].to_list() == [1, 0, 2]
+    named(root, "CAT", "dog", "dog")
+    with pytest.raises(ClipsteerError, match=r"found 'CAT'; expected the names of class_names"):
+        folder.read(FolderTree(root), class_names=classes)
+
+
 def test_it_is_said_how_names_are_numbered(root: Path) -> None:
     named(root, "0", "1", "1", spurious=["water", "land", "water"])
     with pytest.warns(Note, match=r"column 'spurious': names are .*: 'land' is 0, 'water' is 1"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from PIL import Image
@@ -56,13 +57,13 @@ WRONG: list[tuple[Call, str]] = [
     (classified("p.png"), "images: found a str, expected a list"),
     (classified(Path("p.png")), "images: found a PosixPath, expected a list"),
     (classified(x for x in ()), "images: found a generator, expected a list"),
-    (classified([np.zeros((8, 8, 3))]), "images: found a ndarray, expected PIL images or files"),
+    (classified([np.zeros((8, 8, 3))]), "images: found an ndarray, expected PIL images or files"),
     (classified([None]), "images: found a NoneType"),
     (classified([]), "images: found none"),
     (classified(["a\0b.png"]), "cannot be read .*; expected an image file"),
     (classified([Image.new("RGB", (0, 4))]), r"images: found one of size \(0, 4\)"),
     # heads, words, codes
-    (lambda a: front.classify(a.model, a.images, a.head.numpy()), "head: found a ndarray, expected a tensor"),
+    (lambda a: front.classify(a.model, a.images, a.head.numpy()), "head: found an ndarray, expected a tensor"),
     (lambda a: front.classify(a.model, a.images, a.head * torch.nan), "head: found values that are not finite"),
     (lambda a: front.zero_shot_head(a.model, "a man"), "class_names: found a str, expected a list of texts"),
     (lambda a: front.zero_shot_head(a.model, ["a", "b"], "{}"), "templates: found a str"),
@@ -74,7 +75,7 @@ WRONG: list[tuple[Call, str]] = [
     (lambda a: front.top_words(a.model, a.images, ["cat"]), "vocabulary: found a list"),
     (lambda a: front.top_features(torch.zeros(2, 3, 4), 2.5), "k: found 2.5, expected a whole number"),
     (lambda a: front.top_features(torch.zeros(3, 4)), r"codes: found shape \(3, 4\)"),
-    (lambda a: front.top_features(np.zeros((2, 3, 4))), "codes: found a ndarray"),
+    (lambda a: front.top_features(np.zeros((2, 3, 4))), "codes: found an ndarray"),
     # places and edits
     (lambda a: front.activations_of(a.model, a.images, "1"), "layer: found '1', expected a whole number from 0 to"),
     (lambda a: front.activations_of(a.model, a.images, True), "layer: found True"),
@@ -86,7 +87,7 @@ WRONG: list[tuple[Call, str]] = [
     (lambda a: front.ablate(a.dictionary, [1]), "placed: found a TopK"),
     (lambda a: front.set_to(a.sae, [1], None), "strength: found None, expected a finite number"),
     (lambda a: front.set_to(a.sae, [1], "5"), "strength: found '5'"),
-    (lambda a: front.set_to(a.sae, [1], 10**400), "strength: found int, expected a finite number"),
+    (lambda a: front.set_to(a.sae, [1], 10**400), "strength: found an int, expected a finite number"),
     (lambda a: front.scale(a.sae, [1], None), "by: found None"),
 ]  # fmt: skip
 
@@ -103,6 +104,18 @@ def test_numbers_of_numpy_are_numbers(things: Things) -> None:
     assert len(front.activations_of(things.model, tuple(things.images), np.int64(0))) == 2
     codes = front.features_of(things.model, things.sae, things.images).requires_grad_()
     assert front.top_features(codes, 2).height
+    assert front.scale(things.sae, [1], codes.max()).by == float(codes.max())
+
+
+def test_columns_of_data_frames_are_lists(things: Things) -> None:
+    for number, image in enumerate(things.images):
+        image.save(things.folder / f"{number}.png")
+    paths = [str(things.folder / f"{number}.png") for number in range(2)]
+    expected = front.classify(things.model, paths, things.head)
+    for column in (pl.Series(paths), np.array(paths), tuple(paths), dict.fromkeys(paths).keys()):
+        assert torch.equal(front.classify(things.model, column, things.head), expected)
+    words = pl.Series(["cat", "a dog"])
+    assert torch.equal(front.zero_shot_head(things.model, words, ["{}"]), things.head)
 
 
 def test_a_dictionary_whose_description_is_wrong(things: Things) -> None:

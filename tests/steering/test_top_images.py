@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from clipsteer.dictionaries.base import Dictionary
 from clipsteer.errors import ClipsteerError
-from clipsteer.steering import top_images as module
+from clipsteer.steering import statistics
 from clipsteer.steering.controls import random_orders, random_sets
 from clipsteer.steering.statistics import feature_statistics, firing_frequency
 from clipsteer.steering.top_images import (
@@ -174,7 +174,7 @@ def test_a_dictionary_for_some_tokens_is_silent_on_the_others(tokens: Any) -> No
 
 def test_memory_is_that_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
     dictionary, (x, groups) = make("topk"), data()
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 3 * x.shape[1] * M * 4)
+    monkeypatch.setattr(statistics, "_BLOCK_BYTES", 3 * x.shape[1] * M * 4)
     sizes: list[int] = []
 
     class Watched(Stored):

@@ -61,7 +61,8 @@ WITHIN = {
     "cli": {
         *("clipsteer.backbones.open_clip", "clipsteer.dictionaries.export"),
         *("clipsteer.front.passes", "clipsteer.front.placed", "clipsteer.front.runs"),
-        *("clipsteer.front.looked", "clipsteer.front.refs", "clipsteer.report.steered_figure"),
+        *("clipsteer.front.given", "clipsteer.front.looked", "clipsteer.front.refs"),
+        "clipsteer.report.steered_figure",
     },
     "front": {"clipsteer.report.look_page", "clipsteer.report.thumbnails"},
 }

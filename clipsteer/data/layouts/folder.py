@@ -3,9 +3,9 @@
 Columns `path` (relative to the manifest's folder) and `split` (train, validation, test; `val` and
 0, 1, 2 are understood); optional `target` and `spurious` (numbers from 0 on, false and true, or names), `class`,
 `text` and `pair` (the path of another row, whose image differs in the spurious attribute alone). Names of `target` are
-numbered in the order of `class_names`, where those are the same, others by the alphabet.
-Others are ignored, but for attributes that `unconcerned` names, and so is the case of names. A CSV's fields may be
-separated by , ; tab or |.
+those of `class_names`, case aside, and numbered in that order; without `class_names`, and for `spurious`, by the
+alphabet. Other columns are ignored, but for attributes that `unconcerned` names, and so is the case of names. A CSV's
+fields may be separated by , ; tab or |.
 """
 
 from __future__ import annotations
