@@ -249,8 +249,6 @@ def _numbered(found: Sequence[str], known: Sequence[str], where: str) -> dict[st
         raise ClipsteerError(
             f"{where}: found {len(found)} different names; expected at most {_MOST}."
         )
-    if set(found) <= set(known):
-        return {name: known.index(name) for name in found}
     if not known:
         alike = defaultdict(list)
         for name in found:

@@ -95,12 +95,12 @@ def checked_features(placed: Placed, features: Features | FeatureSet) -> np.ndar
         return feature_index(features, placed.dictionary.m, torch.device("cpu")).numpy()
     except (ValueError, TypeError) as error:
         raise ClipsteerError(
-            f"features: {error}; found {reprlib.repr(_listed(features))}, expected distinct numbers from 0 to "
+            f"features: {error}; found {reprlib.repr(_plain(features))}, expected distinct numbers from 0 to "
             f"{placed.dictionary.m - 1}, as the dictionary has them."
         ) from error
 
 
-def _listed(features: Any) -> Any:
+def _plain(features: Any) -> Any:
     return features.tolist() if isinstance(features, np.ndarray | torch.Tensor) else features
 
 

@@ -24,7 +24,7 @@ from clipsteer.data.source import ImageSource
 from clipsteer.data.words import load_attacked
 from clipsteer.dictionaries.neurons import NeuronBasis
 from clipsteer.errors import ClipsteerError
-from clipsteer.front.given import hook_point_word, whole
+from clipsteer.front.given import hook_point_word, whole, word
 from clipsteer.front.placed import Placed, Vocabulary, read_placed
 from clipsteer.front.refs import Refs
 from clipsteer.steering.choose import CONDITIONS
@@ -204,10 +204,7 @@ class Run:
         Raises:
             ClipsteerError: there is no such condition, or nothing was selected at this place.
         """
-        if condition not in CONDITIONS:
-            raise ClipsteerError(
-                f"condition: found {condition!r}, expected {' or '.join(CONDITIONS)}."
-            )
+        word("condition", condition, CONDITIONS)
         member = self._refs.layer(f"{dataset}/{dictionary}", "selection.json", layer)
         chosen = json.loads(self.store.get_bytes(member.outputs["selection"].digest))
         return FeatureSet.from_dict(chosen[condition])
